@@ -1,0 +1,14 @@
+"""The kernels: each file computes one thing and says how it is tiled.  See `common` for the contract."""
+
+from .common import Knobs, Machine, Plane, round_up
+from .conv2d import Conv2d
+from .dense import Dense
+from .depthwise import Depthwise
+from .lrn import LRN
+from .pointwise import Pointwise
+from .pooling import AdaptiveAvgPool, GlobalAvgPool
+
+__all__ = [
+    "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
+    "Plane", "Pointwise", "round_up",
+]  # fmt: skip

@@ -1,0 +1,372 @@
+"""Sessions over TVM RPC, what goes wrong with them, and the processor behind one.
+
+Real servers and a real tracker run on the loopback interface; fakes stand in for what else may
+listen at an address.
+"""
+
+import contextlib
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.runtime.processor import Processor, describe_processor, recognise
+from tvm_shufflenet.runtime.rpc import connect, upload
+
+HOST, KEY = "127.0.0.1", "this-machine"
+
+
+# ------------------------------------------------------------------------------------ fakes
+
+
+@contextlib.contextmanager
+def listener(answer):
+    """A server that gives each connection to answer(); yields its address."""
+    with socket.create_server((HOST, 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"{HOST}:{server.getsockname()[1]}"
+
+
+def silent(connection):
+    while connection.recv(100):
+        pass
+    time.sleep(30)
+
+
+def web_server(connection):
+    """Waits for the end of the line, as web servers do."""
+    line = b""
+    while not line.endswith(b"\n"):
+        received = connection.recv(100)
+        if not received:
+            break
+        line += received
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    connection.close()
+
+
+def babbler(connection):
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    connection.close()
+
+
+def closer(connection):
+    connection.recv(100)
+    connection.close()
+
+
+def free_port():
+    with socket.create_server((HOST, 0)) as server:
+        return server.getsockname()[1]
+
+
+def error(*arguments, **options):
+    """The line with which connect() fails, and the seconds until then."""
+    start = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        connect(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value), time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    "address", ["", "board", "board:", ":9090", "board:0", "board:65536", "b:1:2", "a b:1"]
+)
+def test_malformed_address(address):
+    line, _ = error(address)
+    assert f"malformed address {address!r}: expected HOST:PORT" in line
+
+
+def test_unknown_host():
+    line, _ = error("no-such-host.invalid:9090")
+    assert "unknown host 'no-such-host.invalid'" in line
+
+
+def test_nothing_listens():
+    address = f"{HOST}:{free_port()}"
+    line, seconds = error(address)
+    assert f"nothing listens at {address} (connection refused)" in line
+    assert seconds < 5
+
+
+def test_silent_host():
+    with listener(silent) as address:
+        line, seconds = error(address, timeout=0.5)
+    assert f"{address} within 0.5 s" in line and "another session holds the server" in line
+    assert seconds < 5
+
+
+@pytest.mark.parametrize("answer, says", [(web_server, "HTTP/1.1 400"), (babbler, "SSH-2.0")])
+def test_another_protocol(answer, says):
+    with listener(answer) as address:
+        line, seconds = error(address, timeout=0.5)
+    assert f"{address} speaks another protocol" in line and says in line
+    assert seconds < 5
+
+
+def test_host_that_closes():
+    """As an RPC server does with the wrong magic number, but this one closes on the right one, too."""
+    with listener(closer) as address:
+        line, _ = error(address, timeout=2)
+    assert f"{address} speaks another protocol" in line
+
+
+# --------------------------------------------------------------------------- the real thing
+
+
+@contextlib.contextmanager
+def daemon(module, *arguments):
+    """Run TVM's tracker or RPC server until the end of the block; yields its port."""
+    for needed in ("cloudpickle", "psutil", "tornado"):
+        pytest.importorskip(needed, reason="TVM's RPC server needs it: pip install 'apache-tvm[rpc]'")
+    port = free_port()
+    argv = [sys.executable, "-m", module, "--host", HOST, "--port", str(port), "--port-end", str(port + 1)]
+    process = subprocess.Popen(
+        [*argv, "--silent", *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the server proper is its child
+        process.wait()
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection((HOST, port), 1).close()
+            return f"{HOST}:{port}"
+        time.sleep(0.1)
+    raise RuntimeError(f"nothing came to listen at port {port}")
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """(address of a server, address of a tracker); a board is registered there as KEY."""
+    module = "tvm.exec.rpc_server"
+    with contextlib.ExitStack() as stack:
+        tracker = stack.enter_context(daemon("tvm.exec.rpc_tracker"))
+        server = stack.enter_context(daemon(module, "--key", "plain"))
+        board = stack.enter_context(daemon(module, "--tracker", f"{HOST}:{tracker}", "--key", KEY))
+        addresses = wait_for(server), wait_for(tracker)
+        wait_for(board)
+        deadline = time.monotonic() + 20
+        while KEY not in error(addresses[1], "none")[0]:
+            assert time.monotonic() < deadline, "the board did not register"
+            time.sleep(0.1)
+        yield addresses
+
+
+@pytest.fixture(scope="module")
+def server(servers):
+    return servers[0]
+
+
+@pytest.fixture(scope="module")
+def tracker(servers):
+    return servers[1]
+
+
+def assert_alive(session):
+    assert session.get_function("rpc.testing.GetShapeElem") is not None
+
+
+def test_server(server):
+    with connect(server, "plain") as session:
+        assert_alive(session)
+    with connect(server, "plain", session_timeout=60) as session:  # the first has set it free
+        assert_alive(session)
+
+
+@pytest.mark.parametrize("key", [None, "other"])
+def test_server_with_another_key(server, key):
+    line, _ = error(server, key)
+    assert f"{server} refuses" in line and "give the key it was started with" in line
+
+
+def test_server_is_busy(server):
+    with connect(server, "plain"):
+        line, seconds = error(server, "plain", timeout=1)
+        assert f"{server} within 1 s" in line and "another session holds the server" in line
+        assert seconds < 5
+    with connect(server, "plain") as session:
+        assert_alive(session)
+
+
+def test_tracker(tracker):
+    for _ in range(2):
+        with connect(tracker, KEY) as session:
+            assert_alive(session)
+
+
+def test_tracker_without_the_key(tracker):
+    keys = f"at the tracker {tracker}: its keys are {KEY}"
+    assert error(tracker, "rpi4")[0] == f"no board with the key 'rpi4' {keys}"
+    assert error(tracker)[0] == f"no key given of a board {keys}"
+
+
+def test_all_boards_are_busy(tracker):
+    with connect(tracker, KEY):
+        line, seconds = error(tracker, KEY, timeout=1)
+        assert f"all boards with the key '{KEY}'" in line and "within 1 s" in line
+        assert seconds < 5
+    with connect(tracker, KEY) as session:  # the request that was given up did not take the board
+        assert_alive(session)
+
+
+# --------------------------------------------------------------------------------- libraries
+
+
+def library(path, number, target):
+    """A library whose function `number` returns the number."""
+    source = path.with_suffix(".c")
+    source.write_text(
+        "typedef struct { int type, zero; long long value; } Any;\n"
+        "int __tvm_ffi_number(void *self, const Any *arguments, int count, Any *result) {\n"
+        f"  *result = (Any){{1, 0, {number}}}; return 0;\n"
+        "}\n"
+    )
+    argv = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-shared", "-nostdlib", "-O2"]
+    subprocess.run([*argv, str(source), "-o", str(path)], check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def session(server):
+    with connect(server, "plain") as session:
+        yield session
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the server here is not for x86-64")
+def test_upload(session, tmp_path):
+    path = tmp_path / "lib.so"
+    modules = [upload(session, library(path, number, "x86_64-linux-gnu")) for number in (1, 2)]
+    assert [module["number"]() for module in modules] == [1, 2]  # not the first one twice
+    folder = session.get_function("tvm.rpc.server.workpath")("")
+    assert os.path.isdir(folder) and not os.listdir(folder)  # it is this machine's, too
+
+
+def test_upload_for_another_machine(session, tmp_path):
+    target, kind = ("aarch64", "AArch64") if platform.machine() == "x86_64" else ("x86_64", "x86-64")
+    path = library(tmp_path / "other.so", 1, f"{target}-linux-gnu")
+    with pytest.raises(UserError, match=f"could not load .*other.so, which is built for {kind}; compile it"):
+        upload(session, path)
+
+
+def test_upload_of_something_else(session, tmp_path):
+    path = tmp_path / "text.so"
+    path.write_text("no library")
+    with pytest.raises(UserError, match="could not load .*text.so, which is no ELF library: file too short"):
+        upload(session, path)
+    with pytest.raises(UserError, match="no such library"):
+        upload(session, tmp_path / "missing.so")
+
+
+# -------------------------------------------------------------------------------- processors
+
+RASPBERRY_PI_4 = """\
+processor	: 0
+BogoMIPS	: 108.00
+Features	: fp asimd evtstrm crc32 cpuid
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU variant	: 0x0
+CPU part	: 0xd08
+CPU revision	: 3
+
+processor	: 1
+BogoMIPS	: 108.00
+CPU implementer	: 0x41
+CPU part	: 0xd08
+
+Hardware	: BCM2835
+Model		: Raspberry Pi 4 Model B Rev 1.4
+"""
+RASPBERRY_PI_4_32BIT = """\
+processor	: 0
+model name	: ARMv7 Processor rev 3 (v7l)
+BogoMIPS	: 270.00
+CPU implementer	: 0x41
+CPU architecture: 7
+CPU part	: 0xd08
+"""
+SNAPDRAGON_835 = """\
+Processor	: AArch64 Processor rev 4 (aarch64)
+processor	: 0
+BogoMIPS	: 38.00
+CPU implementer	: 0x51
+CPU part	: 0x801
+
+processor	: 4
+BogoMIPS	: 38.00
+CPU implementer	: 0x51
+CPU part	: 0x800
+
+Hardware	: Qualcomm Technologies, Inc MSM8998
+"""
+EPYC = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\nbogomips\t: 5192.24\n"
+MAX = "processor\t: 0\nBogoMIPS\t: 100.00\nCPU implementer\t: 0x0\nCPU architecture: 8\nCPU part\t: 0x051\n"
+X86, ARM = "cpu:type:x86,ven0002fam001Amod0002:feature:,0000", "cpu:type:aarch64:feature:,0000"
+
+
+@pytest.mark.parametrize(
+    "arch, machine, modalias, cpuinfo, name, known, emulated",
+    [
+        ("aarch64", "aarch64", ARM, RASPBERRY_PI_4, "Cortex-A72", True, False),
+        ("aarch64", "aarch64", "", RASPBERRY_PI_4, "Cortex-A72", True, False),
+        ("arm", "armv7l", "cpu:type:v7l:feature:,0000", RASPBERRY_PI_4_32BIT, "Cortex-A72", True, False),
+        ("arm", "aarch64", ARM, RASPBERRY_PI_4, "Cortex-A72", True, False),
+        ("aarch64", "aarch64", ARM, SNAPDRAGON_835,
+         "Kryo 2xx Silver (Cortex-A53) + Kryo 2xx Gold (Cortex-A73)", True, False),
+        ("aarch64", "aarch64", ARM, RASPBERRY_PI_4.replace("0xd08", "0xd99"),
+         "unknown aarch64 processor (implementer 0x41 part 0xd99)", False, False),
+        ("aarch64", "aarch64", "", "", "unknown aarch64 processor", False, False),
+        ("x86_64", "x86_64", X86, EPYC, "AMD EPYC", True, False),
+        # User-mode QEMU: the host's cpuinfo, one made up for "max", one made up for a real model.
+        ("aarch64", "aarch64", X86, EPYC, "emulated aarch64 (host: AMD EPYC)", False, True),
+        ("arm", "armv7l", "", EPYC, "emulated arm (host: AMD EPYC)", False, True),
+        ("aarch64", "aarch64", "", MAX, "emulated aarch64 (implementer 0x00 part 0x051)", False, True),
+        ("aarch64", "aarch64", X86, RASPBERRY_PI_4.replace("108", "100"),
+         "emulated aarch64 (Cortex-A72, host: x86)", False, True),
+        ("x86_64", "x86_64", ARM, RASPBERRY_PI_4, "emulated x86_64 (host: Cortex-A72)", False, True),
+        # Whole machines of QEMU.
+        ("aarch64", "aarch64", ARM, RASPBERRY_PI_4.replace("108", "125"),
+         "emulated aarch64 (Cortex-A72)", False, True),
+        ("x86_64", "x86_64", X86, EPYC.replace("AMD EPYC", "QEMU Virtual CPU version 2.5+"),
+         "emulated x86_64 (QEMU Virtual CPU version 2.5+)", False, True),
+    ],
+)  # fmt: skip
+def test_recognise(arch, machine, modalias, cpuinfo, name, known, emulated):
+    processor = recognise(arch, machine, modalias, cpuinfo)
+    assert processor == Processor(name, known, emulated)
+    assert processor.measurable == (known and not emulated)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="identify.c can't run")
+def test_processor_behind_a_session(session):
+    assert describe_processor(session, arch=platform.machine()) == describe_processor()
+
+
+def test_architectures_that_do_not_fit(session):
+    other = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    with pytest.raises(UserError, match=f"the board does not run code for {other}"):
+        describe_processor(session, arch=other)
+    with pytest.raises(UserError, match="unknown architecture 'mips': expected aarch64, arm, x86_64"):
+        describe_processor(session, arch="mips")

@@ -1,0 +1,79 @@
+"""ShuffleNet v1 (X. Zhang, X. Zhou, M. Lin, J. Sun: "ShuffleNet", arXiv:1707.01083)."""
+
+from __future__ import annotations
+
+from math import gcd
+
+from .network import Network, NetworkBuilder
+
+SCALES = (0.25, 0.5, 1, 1.5, 2)
+GROUPS = (1, 2, 3, 4, 8)
+
+STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # Table 1, at scale 1
+UNITS = {2: 4, 3: 8, 4: 4}  # Table 1: units a stage, the first of stride 2
+# The paper gives 24 at scale 1 only.  These widths reproduce the multiply-adds of all its tables.
+STEM_CHANNELS = {0.25: 12, 0.5: 12, 1: 24, 1.5: 24, 2: 48}
+
+# Multiply-adds (millions): Table 1 at scale 1, Tables 2 and 5 at the others.
+PAPER_MACS = {0.25: 13, 0.5: 38, 1: {1: 143, 2: 140, 3: 137, 4: 133, 8: 137}, 1.5: 292, 2: 524}
+# Top-1 error (%): Table 2, and Tables 3 and 5; `NOSHUFFLE` is Table 3's ablation.
+PAPER_ERROR = {
+    (1, 1): 33.6, (1, 2): 32.7, (1, 3): 32.6, (1, 4): 32.8, (1, 8): 32.4,
+    (0.5, 1): 45.1, (0.5, 2): 44.4, (0.5, 3): 43.2, (0.5, 4): 41.6, (0.5, 8): 42.3,
+    (0.25, 1): 57.1, (0.25, 2): 56.8, (0.25, 3): 55.0, (0.25, 4): 54.2, (0.25, 8): 52.7,
+    (1.5, 3): 28.5, (2, 3): 26.3,
+}  # fmt: skip
+PAPER_ERROR_NOSHUFFLE = {
+    (1, 3): 34.5, (1, 8): 37.6, (0.5, 3): 45.7, (0.5, 8): 48.1, (0.25, 3): 56.3, (0.25, 8): 56.5,
+}  # fmt: skip
+
+
+def bottleneck_channels(channels: int, groups: int) -> int:
+    """A quarter of the unit's output channels (section 3.2), to the nearest multiple of `groups`.
+
+    The quarter itself is no multiple of g for g = 2 and 4 at scales 0.25, 0.5 and 1.5.
+    """
+    return (channels + 2 * groups) // (4 * groups) * groups
+
+
+def shufflenet_v1(
+    scale: float, groups: int, size: tuple[int, int] = (224, 224), classes: int = 1000, shuffle: bool = True
+) -> Network:
+    """ShuffleNet `scale`x with `groups` groups; `shuffle=False` is the ablation of Table 3."""
+    net = NetworkBuilder(size)
+    x = net.conv_bn("stem", "", 0, STEM_CHANNELS[scale], kernel=3, stride=2, pad=1, relu=True)
+    x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
+    for stage, units in UNITS.items():
+        channels = int(STAGE2_CHANNELS[groups] * scale) * 2 ** (stage - 2)
+        for unit in range(units):
+            # "We do not apply group convolution on the first pointwise layer" of stage 2 (Table 1).
+            first_groups = 1 if (stage, unit) == (2, 0) else groups
+            x = _unit(net, f"stage{stage}.{unit}", x, channels, groups, first_groups, unit == 0, shuffle)
+    x = net.global_avg_pool("pool", x)
+    net.dense("classifier", x, classes)
+    name = f"shufflenet-v1-{scale:g}x-g{groups}" + ("" if shuffle else "-noshuffle")
+    macs = PAPER_MACS[scale]
+    error = PAPER_ERROR if shuffle else PAPER_ERROR_NOSHUFFLE
+    paper = {"macs": macs[groups] if isinstance(macs, dict) else macs, "error": error.get((scale, groups))}
+    # At 1.5x and 2x the tables print multiply-adds of g = 3 only.
+    if scale > 1 and groups != 3:
+        paper["macs"] = None
+    return net.network(name, classes, paper)
+
+
+def _unit(net, name, x, channels, groups, first_groups, downsample, shuffle) -> int:
+    """One ShuffleNet unit: Figure 2 (b), or with `downsample` (stride 2) Figure 2 (c)."""
+    inputs = net.shape(x)[1]
+    bottleneck = bottleneck_channels(channels, groups)
+    y = net.conv_bn(name, "1", x, bottleneck, groups=first_groups, relu=True)
+    if shuffle and first_groups > 1:
+        y = net.shuffle(f"{name}.shuffle", y, first_groups)
+    y = net.conv_bn(name, "2", y, bottleneck, kernel=3, stride=2 if downsample else 1, pad=1, groups=bottleneck)
+    if downsample:
+        # 12 channels of the stem leave 84 and 180 for 8 groups at 0.25x and 0.5x: then 4 groups.
+        y = net.conv_bn(name, "3", y, channels - inputs, groups=gcd(groups, channels - inputs))
+        y = net.concat(f"{name}.concat", net.avg_pool(f"{name}.pool", x, kernel=3, stride=2, pad=1), y)
+    else:
+        y = net.conv_bn(name, "3", y, channels, groups=groups)
+        y = net.add(f"{name}.add", x, y)
+    return net.relu(f"{name}.relu", y)

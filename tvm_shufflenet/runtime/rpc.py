@@ -1,0 +1,247 @@
+"""Sessions with boards over TVM RPC: a time-out and one clear line for each way they fail.
+
+TVM's own calls wait without limit for a host that accepts and then says nothing, and for a tracker
+whose boards are all busy.  Here a socket with a time-out asks first who listens at the address:
+
+- a tracker answers the tracker's magic number with the same number; a board is then requested
+  from it by key;
+- an RPC server closes the connection on any magic number but its own; nothing is left behind in
+  it, whereas a half-finished session would block it;
+- all others answer something else, or nothing.
+
+Only then does TVM connect, in a thread that can be abandoned, since others may be faster.
+
+    with connect("192.168.1.20:9190", key="rpi4") as session:
+        module = upload(session, "model.so")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import re
+import socket
+import struct
+import threading
+from pathlib import Path
+
+from tvm import rpc
+from tvm.rpc import base
+
+from ..errors import UserError
+
+_ELF_MACHINES = {
+    3: "32-bit x86", 40: "32-bit Arm", 62: "x86-64", 183: "AArch64", 243: "RISC-V",
+}  # fmt: skip
+_serial = itertools.count()
+
+
+class Session(rpc.RPCSession):
+    """TVM's session, which ends with the block or by `close()`: that frees the board for others."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.get_function("CloseRPCConnection")()
+
+
+def connect(
+    address: str, key: str | None = None, timeout: float = 10.0, session_timeout: float = 0
+) -> Session:
+    """A session with the RPC server at "HOST:PORT", or with a board of the tracker there.
+
+    A tracker needs the `key` under which the board registered; a server has one only if it was
+    started with one.  No step takes longer than `timeout` seconds.  The board ends the session
+    after `session_timeout` seconds (0: never).  Whatever goes wrong is a `UserError`.
+    """
+    host, port = _parse(address)
+    with _open(address, host, port, timeout) as sock:
+        host = sock.getpeername()[0]  # the one of its addresses that answered, for TVM to use too
+        if _is_tracker(sock, address, timeout):
+            host, port, match = _request(sock, address, key, timeout)
+            where = f"the board {host}:{port} (key {key!r} of the tracker at {address})"
+        else:
+            where, match = f"the RPC server at {address}", key or ""
+    try:
+        session = _within(timeout, lambda: rpc.connect(host, port, match, session_timeout))
+    except TimeoutError:
+        raise UserError(_no_answer(where, timeout)) from None
+    except Exception as error:
+        raise UserError(_explain(error, where, key)) from None
+    return Session(session._sess)
+
+
+def upload(session: rpc.RPCSession, path: str | Path):
+    """The module that the board has loaded from the library at `path`."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no such library: {path}; compile it first")
+    # A name of its own for each: TVM writes over a file of the same name while it is mapped, which
+    # crashes the board's server, and the loader takes a path it has seen for the same library.
+    name = f"{next(_serial)}-{path.name}"
+    try:
+        session.upload(str(path), name)
+        return session.load_module(name)
+    except Exception as error:
+        raise UserError(
+            f"the board could not load {path}, {_kind_of_library(path)}{_reason(error, name)}; "
+            "compile it for the processor and the system of the board"
+        ) from None
+    finally:
+        with contextlib.suppress(Exception):  # a loaded library needs its file no more
+            session.remove(name)
+
+
+def _parse(address: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[^][]+\]|[^][:\s]+):([0-9]+)", address)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise UserError(
+            f"malformed address {address!r}: expected HOST:PORT with a port of 1 to 65535, "
+            "for example 192.168.1.20:9190"
+        )
+    return match[1].strip("[]"), int(match[2])
+
+
+def _open(address: str, host: str, port: int, timeout: float) -> socket.socket:
+    """A connection with a time-out, which holds for each later step on it."""
+    try:
+        return _within(timeout, lambda: socket.create_connection((host, port), timeout))
+    except (socket.gaierror, UnicodeError):
+        raise UserError(
+            f"unknown host {host!r} in {address!r}: check its name or give its IP address"
+        ) from None
+    except TimeoutError:
+        raise UserError(_no_answer(address, timeout)) from None
+    except ConnectionRefusedError:
+        raise UserError(
+            f"nothing listens at {address} (connection refused): start the RPC server or tracker "
+            "there, or correct the address"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot reach {address}: {error.strerror or error}") from None
+
+
+def _is_tracker(sock: socket.socket, address: str, timeout: float) -> bool:
+    magic = struct.pack("<i", base.RPC_TRACKER_MAGIC)
+    try:
+        sock.sendall(magic)
+        answer = sock.recv(64)
+    except TimeoutError:
+        answer = _last_words(sock)
+        if answer is None:
+            raise UserError(_no_answer(address, timeout)) from None
+    except OSError:  # reset, not closed: it did not even read the number
+        answer = b""
+    if answer not in (b"", magic):
+        raise UserError(
+            f"{address} speaks another protocol: expected TVM RPC, it says {answer[:32]!r}; "
+            "give the address of a TVM RPC server or tracker"
+        )
+    return answer == magic
+
+
+def _last_words(sock: socket.socket) -> bytes | None:
+    """What a peer that waits for more says when it learns that nothing follows (HTTP servers)."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(0.5)
+        return sock.recv(64)
+    except OSError:
+        return None
+
+
+def _request(
+    sock: socket.socket, address: str, key: str | None, timeout: float
+) -> tuple[str, int, str]:
+    """Address and one-time key of a free board, from the tracker at the other end."""
+    try:
+        base.sendjson(sock, [base.TrackerCode.SUMMARY])
+        boards = base.recvjson(sock)[1]["server_info"]
+        keys = sorted({board["key"].partition(":")[2] for board in boards})
+        if key not in keys:
+            wrong = f"no board with the key {key!r}" if key else "no key given of a board"
+            known = f"its keys are {', '.join(keys)}" if keys else "no board has registered with it"
+            raise UserError(f"{wrong} at the tracker {address}: {known}")
+        base.sendjson(sock, [base.TrackerCode.REQUEST, key, "", 1])
+        # Closing the socket withdraws a request that waits: the next free board is not lost.
+        return tuple(base.recvjson(sock)[1])
+    except TimeoutError:
+        raise UserError(
+            f"all boards with the key {key!r} at the tracker {address} are busy: none became free "
+            f"within {timeout:g} s; try again later or end the session that holds one"
+        ) from None
+    except OSError as error:
+        raise UserError(f"the tracker at {address} closed the connection: {error}") from None
+
+
+def _within(seconds: float, call):
+    """The result of call(), or TimeoutError: TVM's calls can be abandoned but not interrupted.
+
+    If an abandoned call succeeds later, its result is dropped, which closes a session.
+    """
+    results = queue.SimpleQueue()
+
+    def work():
+        try:
+            results.put((call(), None))
+        except Exception as error:
+            results.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        result, error = results.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return result
+
+
+def _no_answer(where: str, timeout: float) -> str:
+    return (
+        f"no answer from {where} within {timeout:g} s: it is not a TVM RPC server or tracker, or "
+        "another session holds the server (it serves one at a time), or the server has crashed; "
+        "check the address, wait or restart it"
+    )
+
+
+def _explain(error: Exception, where: str, key: str | None) -> str:
+    text = str(error)
+    if "cannot find server that matches key" in text:
+        given = f"the key {key!r}" if key else "a session without a key"
+        return (
+            f"{where} refuses {given}: give the key it was started with, or the address of its "
+            "tracker if it registered with one"
+        )
+    if "sock.Connect" in text:
+        return (
+            f"cannot reach {where}: does it run, and is that an address which this machine can "
+            "reach (see --custom-addr of tvm.exec.rpc_server)?"
+        )
+    if "is not TVM RPC server" in text or "RecvAll" in text:
+        return f"{where} speaks another protocol: expected TVM RPC; correct the address"
+    return f"no session with {where}: {text.strip().splitlines()[-1]}"
+
+
+def _reason(error: Exception, name: str) -> str:
+    """What the board says, if that helps: glibc tells of a foreign library "no such file"."""
+    text = str(error)
+    if "kShutdown" in text:
+        return ": its RPC server crashed"
+    said = text.strip().splitlines()[-1].rpartition(f"{name}: ")[2]
+    return "" if "No such file" in said else f": {said}"
+
+
+def _kind_of_library(path: Path) -> str:
+    """The machine for which the library is built, from its ELF header."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    if len(header) < 20 or header[:4] != b"\x7fELF":
+        return "which is no ELF library"
+    machine = int.from_bytes(header[18:20], "little" if header[5] == 1 else "big")
+    return f"which is built for {_ELF_MACHINES.get(machine, f'ELF machine {machine}')}"
