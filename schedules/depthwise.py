@@ -10,6 +10,10 @@ de-interleaved by the stride, so that every tap of every output vector is one co
 column x*s + kx lies in phase kx % s at x + kx // s.  Then `rows` output rows are accumulated in
 registers over the whole window, unrolled.  Padding whole tensors instead would send them through
 memory once more; testing borders at each tap would leave no vector loop.
+
+At stride 2 the rows are read as 64-bit pairs of floats, whose low and high halves are the two
+phases: truncating and shifting integer vectors are single instructions (uzp1 and shrn of NEON,
+vpmovqd of AVX-512), where TVM turns a vector load of stride 2 into one scalar load per lane.
 """
 
 from __future__ import annotations
@@ -49,20 +53,32 @@ class Depthwise:
         window = self.kernel**2 if self.kind == "conv" else 0
         return self.channels * self.after.height * self.after.width * window
 
+    @property
+    def _pairs(self) -> bool:
+        """Are rows read as pairs of floats?  They must start at even floats."""
+        return self.stride == 2 and self.before.pitch % 2 == 0
+
     def definition(self) -> tirx.PrimFunc:
         C, K, S, pad = self.channels, self.kernel, self.stride, self.pad
         before, after, relu, kind = self.before, self.after, self.relu, self.kind
         H, W, pitch_in, pitch = before.height, before.width, before.pitch, after.pitch
         rows, columns = (after.height - 1) * S + K, pitch + (K - 1) // S
+        data_type, row_length = ("int64", pitch_in // 2) if self._pairs else ("float32", pitch_in)
+        data_shape = (C, before.size // 2 if self._pairs else before.size)
         border = T.float32(-3.4028234663852886e38 if kind == "max" else 0.0)
         share = 1.0 / K**2
 
         def padded(data, c, y, phase, x):
             column = x * S + phase - pad
-            inside = T.Select(
-                tirx.all(column >= 0, column < W), data[c, (y - pad) * pitch_in + column], border
-            )
+            inside = T.Select(tirx.all(column >= 0, column < W), pixel(data, c, y - pad, phase, x), border)
             return T.if_then_else(tirx.all(y >= pad, y < H + pad), inside, border)
+
+        def pixel(data, c, y, phase, x):
+            if not self._pairs:
+                return data[c, y * row_length + x * S + phase - pad]
+            pair = data[c, y * row_length + x + T.floordiv(phase - pad, 2)]
+            half = T.shift_right(pair, T.Cast("int64", T.floormod(phase - pad, 2) * 32))
+            return T.reinterpret("float32", T.Cast("int32", half))
 
         def finish(value):
             value = value * T.float32(share) if kind == "avg" else value
@@ -72,7 +88,7 @@ class Depthwise:
 
             @T.prim_func(private=True, s_tir=True)
             def depthwise(
-                data: T.Buffer((C, before.size), "float32"),
+                data: T.Buffer(data_shape, data_type),
                 weight: T.Buffer((C, K, K), "float32"),
                 bias: T.Buffer((C,), "float32"),
                 out: T.Buffer((C, after.size), "float32"),
@@ -103,7 +119,7 @@ class Depthwise:
 
             @T.prim_func(private=True, s_tir=True)
             def depthwise(
-                data: T.Buffer((C, before.size), "float32"),
+                data: T.Buffer(data_shape, data_type),
                 out: T.Buffer((C, after.size), "float32"),
             ):
                 band = T.sblock_alloc_buffer((C, rows, S, columns), "float32")
@@ -149,9 +165,13 @@ class Depthwise:
         sch.reorder(ky, kx, acc_y, acc_x)
         unroll_and_vectorize(sch, y, x)
         unroll_and_vectorize(sch, ky, kx, acc_y, acc_x)
-        unroll_and_vectorize(sch, *sch.get_loops(pad)[-2:])
+        *_, phase, column = sch.get_loops(pad)
+        unroll_and_vectorize(sch, phase, column)
         sch.decompose_reduction(acc, ky)
 
-    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-        """`weight`: (channels, 1, kernel, kernel); `bias`: (channels,)."""
+    def pack(self, knobs: Knobs, *parameters: np.ndarray) -> list[np.ndarray]:
+        """Weight (channels, 1, kernel, kernel) and bias (channels,) of a convolution; none to pool."""
+        if not parameters:
+            return []
+        weight, bias = parameters
         return [np.ascontiguousarray(weight.reshape(self.channels, self.kernel, self.kernel)), bias]

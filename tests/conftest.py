@@ -1,0 +1,54 @@
+"""Shared by the tests: compiled networks, their PyTorch twins, and where pictures are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# A folder that holds val.tar or val/, of the layout val/WNID/NAME.JPEG.
+IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "data" / "imagenette"))
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """max |difference| / max |value|"""
+    assert np.isfinite(found).all()
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Standard normal numbers in place of a preprocessed picture: (1, 3, H, W)."""
+    return np.random.default_rng(seed).standard_normal((1, 3, *size)).astype("float32")
+
+
+def twin_logits(net, parameters: dict, data: np.ndarray) -> np.ndarray:
+    """What the PyTorch twin computes."""
+    import torch
+    from tvm_shufflenet.bridge import torch_module
+
+    module = torch_module(net).eval()
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in parameters.items()}, strict=False)
+    with torch.inference_mode():
+        return module(torch.from_numpy(data)).numpy()
+
+
+@pytest.fixture(scope="session")
+def build_folder():
+    """Where tests put libraries; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def build(build_folder):
+    """`build(model, ...)` -> `Built`, as the command does."""
+    from tvm_shufflenet.library.build_library import BuildOptions, build_library
+
+    def build_one(model: str, target: str = "native", **options):
+        return build_library(BuildOptions(model, target, output=build_folder, **options))
+
+    return build_one

@@ -1,0 +1,193 @@
+"""Every kernel, scheduled, against numpy: with tails, paddings and each kind of machine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tvm
+from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
+from tvm_shufflenet.lowering.emit_module import scheduled_kernel
+from tvm_shufflenet.lowering.program import ScheduledKernel
+from tvm_shufflenet.lowering.to_object import compile_module
+from tvm_shufflenet.targets import resolve
+
+from .conftest import relative_error
+
+MACHINES = [Machine(4, 32), Machine(8, 16), Machine(4, 16), Machine(16, 32)]
+rng = np.random.default_rng(0)
+
+
+def run(workload, machine, data, *parameters, residual=None, out_floats, knobs=None):
+    """Calls the kernel through a public wrapper, with every buffer full of NaN beforehand."""
+    from tvm import tirx
+
+    knobs = knobs or workload.knobs(machine)
+    kernel = ScheduledKernel("kernel", workload, knobs, False)
+    function = scheduled_kernel(kernel)
+    arrays = [data, *workload.pack(knobs, *parameters)]
+    if residual is not None:
+        arrays.append(residual)
+    guard = 64  # kernels may read a few floats around what they are given
+    padded = [np.pad(a.ravel().astype("float32"), guard, constant_values=np.nan) for a in arrays]
+    padded.append(np.full(out_floats + 2 * guard, np.nan, "float32"))
+    if workload.scratch:
+        padded.append(np.full(workload.scratch + 2 * guard, np.nan, "float32"))
+    buffers = [tirx.decl_buffer((a.size,), "float32", f"a{i}") for i, a in enumerate(padded)]
+    variable = tvm.ir.GlobalVar("kernel")
+    call = variable(*(tirx.address_of(tirx.BufferLoad(b, [guard])) for b in buffers))
+    main = tirx.PrimFunc(buffers, tirx.Evaluate(call))
+    main = main.with_attrs({"global_symbol": "main", "s_tir": True})
+    module = compile_module(tvm.IRModule({tvm.ir.GlobalVar("main"): main, variable: function}), resolve("native").tvm)
+    tensors = [tvm.runtime.tensor(a) for a in padded]
+    module["main"](*tensors)
+    index = len(arrays)
+    return tensors[index].numpy()[guard : guard + out_floats]
+
+
+def random(*shape):
+    return rng.standard_normal(shape).astype("float32")
+
+
+def into_plane(values: np.ndarray, plane: Plane) -> np.ndarray:
+    """(C, H, W) -> (C, plane.size), the padding full of NaN."""
+    channels = len(values)
+    result = np.full((channels, plane.size), np.nan, "float32")
+    rows = result[:, : plane.height * plane.pitch].reshape(channels, plane.height, plane.pitch)
+    rows[:, :, : plane.width] = values
+    return result
+
+
+def from_plane(flat: np.ndarray, channels: int, plane: Plane) -> np.ndarray:
+    rows = flat.reshape(channels, plane.size)[:, : plane.height * plane.pitch]
+    return rows.reshape(channels, plane.height, plane.pitch)[:, :, : plane.width]
+
+
+def conv_reference(x, weight, bias, groups, stride, pad):
+    import torch
+
+    y = torch.nn.functional.conv2d(*map(torch.from_numpy, (x[None], weight, bias)), stride, pad, 1, groups)
+    return y[0].numpy()
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("groups,inputs,outputs,height,width", [(3, 20, 80, 7, 7), (1, 5, 17, 6, 9), (8, 6, 12, 14, 14)])
+@pytest.mark.parametrize("shuffle,residual,relu", [(0, 0, 1), (1, 0, 1), (0, 1, 1), (0, 0, 0)])
+def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, residual, relu):
+    plane = Plane.padded(height, width, machine.lanes)
+    x, other = random(groups * inputs, height, width), random(groups * outputs, height, width)
+    weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
+    workload = Pointwise(
+        groups, inputs, outputs, plane.size // machine.lanes, machine.lanes, bool(relu), bool(residual), bool(shuffle)
+    )
+    found = run(
+        workload, machine, into_plane(x, plane), weight, bias,
+        residual=into_plane(other, plane) if residual else None, out_floats=groups * outputs * plane.size,
+    )  # fmt: skip
+    expected = conv_reference(x, weight, bias, groups, 1, 0)
+    if shuffle:  # channel a * n + b moves to b * g + a
+        expected = expected.reshape(groups, outputs, height, width).swapaxes(0, 1).reshape(expected.shape)
+    expected = expected + other if residual else expected
+    expected = np.maximum(expected, 0) if relu else expected
+    assert relative_error(from_plane(found, groups * outputs, plane), expected) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 13])
+def test_pointwise_with_any_rows(rows):
+    """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
+    x, weight, bias = random(10, 4, 4), random(26, 5, 1, 1), random(26)
+    workload = Pointwise(2, 5, 13, 4, 4)
+    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * 16, knobs={"rows": rows, "vectors": 3})
+    assert relative_error(found.reshape(26, 4, 4), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
+
+
+WINDOWS = [
+    (7, 7, 3, 1, 1), (14, 14, 3, 1, 1), (28, 28, 3, 2, 1), (13, 9, 3, 2, 1), (55, 55, 3, 2, 0), (5, 79, 3, 1, 1),
+    (6, 130, 3, 2, 1), (3, 3, 3, 1, 1), (2, 2, 3, 2, 1), (9, 21, 5, 1, 2), (65, 70, 3, 1, 1),
+]  # fmt: skip
+
+
+def window_planes(machine, height, width, kernel, stride, pad):
+    rows, columns = ((n + 2 * pad - kernel) // stride + 1 for n in (height, width))
+    return Plane.padded(height, width, machine.lanes), Plane.padded(rows, columns, machine.lanes)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("height,width,kernel,stride,pad", WINDOWS)
+@pytest.mark.parametrize("kind", ["conv", "max", "avg"])
+def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad):
+    import torch.nn.functional as F
+    from torch import from_numpy
+
+    before, after = window_planes(machine, height, width, kernel, stride, pad)
+    x, weight, bias = random(5, height, width), random(5, 1, kernel, kernel), random(5)
+    workload = Depthwise(kind, 5, before, after, kernel, stride, pad)
+    parameters = (weight, bias) if kind == "conv" else ()
+    found = run(workload, machine, into_plane(x, before), *parameters, out_floats=5 * after.size)
+    if kind == "conv":
+        expected = conv_reference(x, weight, bias, 5, stride, pad)
+    else:
+        pool = F.max_pool2d if kind == "max" else F.avg_pool2d
+        expected = pool(from_numpy(x[None]), kernel, stride, pad)[0].numpy()
+    assert relative_error(from_plane(found, 5, after), expected) < 1e-5
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize(
+    "groups,inputs,outputs,height,width,kernel,stride,pad",
+    [(1, 3, 24, 32, 32, 3, 2, 1), (1, 3, 12, 33, 47, 3, 2, 1), (2, 4, 10, 13, 13, 3, 1, 1), (1, 3, 7, 63, 64, 11, 4, 2)],
+)
+def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride, pad):
+    rows, columns = ((n + 2 * pad - kernel) // stride + 1 for n in (height, width))
+    before, after = Plane.dense(height, width), Plane.padded_rows(rows, columns, machine.lanes)
+    x, weight, bias = random(groups * inputs, height, width), random(groups * outputs, inputs, kernel, kernel), random(groups * outputs)
+    workload = Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes, relu=True)
+    found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
+    expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad), 0)
+    assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("inputs,outputs", [(960, 1000), (7, 10), (33, 1), (64, 128)])
+def test_dense_writes_its_outputs_and_no_more(machine, inputs, outputs):
+    x, weight, bias = random(inputs), random(outputs, inputs), random(outputs)
+    found = run(Dense(inputs, outputs, machine.lanes), machine, x, weight, bias, out_floats=outputs + 3)
+    assert relative_error(found[:outputs], weight @ x + bias) < 1e-5
+    assert np.isnan(found[outputs:]).all()
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("height,width", [(7, 7), (4, 5), (3, 70), (1, 1)])
+def test_global_avg_pool(machine, height, width):
+    plane, x = Plane.padded(height, width, machine.lanes), random(12, height, width)
+    found = run(GlobalAvgPool(12, plane, machine.lanes), machine, into_plane(x, plane), out_floats=12)
+    assert relative_error(found, x.mean((1, 2))) < 1e-5
+
+
+@pytest.mark.parametrize("height,width", [(14, 19), (6, 6), (7, 100)])
+def test_adaptive_avg_pool(height, width):
+    import torch
+
+    machine = MACHINES[0]
+    before, after, x = Plane.padded(height, width, machine.lanes), Plane.dense(6, 6), random(5, height, width)
+    found = run(AdaptiveAvgPool(5, before, after), machine, into_plane(x, before), out_floats=5 * 36)
+    expected = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(x), 6).numpy()
+    assert relative_error(found.reshape(5, 6, 6), expected) < 1e-5
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+def test_lrn(machine):
+    import torch
+
+    plane, x = Plane.padded(6, 9, machine.lanes), 5 * random(9, 6, 9)
+    workload = LRN(9, plane.size // machine.lanes, machine.lanes, 5, 5e-4, 2.0)
+    found = run(workload, machine, into_plane(x, plane), out_floats=9 * plane.size)
+    expected = torch.nn.functional.local_response_norm(torch.from_numpy(x[None]), 5, 5e-4, 0.75, 2.0)[0].numpy()
+    assert relative_error(from_plane(found, 9, plane), expected) < 1e-5
+
+
+def test_workloads_are_values():
+    """Equal layers are one kernel: a workload is hashable and equal by its fields."""
+    a = Pointwise(3, 20, 80, 49, 16, relu=True)
+    assert len({a, dataclasses.replace(a), dataclasses.replace(a, relu=False)}) == 2

@@ -1,0 +1,84 @@
+"""The command `python -m tvm_shufflenet.build`: compiles networks into libraries."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .architectures import DEFAULT_MODEL, model_names
+from .commands import parse_size, run, write_json
+from .errors import UserError
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tvm_shufflenet.build",
+        description="Compiles networks into libraries (.so) that need nothing at run time.",
+        epilog="example: python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target cortex-a72 --size 480x640",
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"networks to build ({DEFAULT_MODEL}); "
+                        "`python -m tvm_shufflenet.models` lists them")  # fmt: skip
+    parser.add_argument("--target", default="arm", help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
+                        "target as JSON (arm)")  # fmt: skip
+    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--classes", type=int, default=1000, help="outputs of the classifier (1000)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth; "
+                        "without it the weights are random")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights (0)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build"), metavar="DIR", help="folder (build/)")
+    parser.add_argument("--cc", metavar="COMMAND", help="a C cross compiler to link with, instead of ziglang's")
+    parser.add_argument("--debug-dump", type=Path, metavar="DIR", help="write the IR after each phase to this folder")
+    parser.add_argument("--json", metavar="FILE", help="also write what was built to this file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+    models = args.models or [DEFAULT_MODEL]
+    size = parse_size(args.size)
+    if args.weights and len(models) > 1:
+        raise UserError(f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one")
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: expected 0 or more")
+    unknown = [model for model in models if model not in model_names()]
+    if unknown:  # before any is built; `network` words the error
+        models = unknown
+
+    from rich.console import Console
+
+    from .library.build_library import BuildOptions, build_library
+
+    console, results = Console(highlight=False), []
+    for model in models:
+        dump = args.debug_dump / model if args.debug_dump and len(models) > 1 else args.debug_dump
+        options = BuildOptions(
+            model, args.target, size, args.classes, args.weights, args.seed, args.output, dump, args.cc
+        )
+        with console.status(f"building {model} for {args.target}"):
+            built = build_library(options)
+        console.print(report(built), soft_wrap=True)
+        results.append({"library": str(built.path), "bytes": built.path.stat().st_size, **built.manifest})
+    if args.json:
+        write_json(args.json, results)
+
+
+def report(built) -> str:
+    """What the user is told about a library: where it is, how large, and what it was made of."""
+    about, kernels = built.manifest, built.manifest["kernels"]
+    height, width = about["input"]["shape"][2:]
+    lines = [
+        f"[bold]{built.path}[/bold]",
+        f"  {about['cpu']}, input 1x3x{height}x{width}, {about['multiply_adds'] / 1e6:.1f} M multiply-adds",
+        f"  {built.path.stat().st_size / 1e6:.2f} MB; workspace {about['workspace_bytes'] / 1e6:.2f} MB",
+        f"  weights: {about['weights']['source']}",
+        f"  {kernels['tuned']} of {kernels['total']} kernels tuned; "
+        f"{len(kernels['default_schedule'])} use their default schedule",
+    ]
+    if about["note"]:
+        lines.append(f"  {about['note']}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,97 @@
+"""From a model's name to a library on disk: what the command `build` does, as a function."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..architectures import DEFAULT_MODEL, Network, network
+from ..bridge import class_names, load_parameters, random_parameters
+from ..commands import write_bytes, write_json
+from ..errors import UserError
+from ..targets import TargetSpec, resolve
+from .link import link
+
+HEADER = Path(__file__).with_name("tvm_shufflenet.h")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build.  `weights` is a checkpoint (.safetensors, .pth); without one `seed` makes them."""
+
+    model: str = DEFAULT_MODEL
+    target: str = "arm"
+    size: tuple[int, int] = (224, 224)
+    classes: int = 1000
+    weights: Path | None = None
+    seed: int = 0
+    output: Path = Path("build")
+    debug_dump: Path | None = None
+    cc: str | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """The library and its manifest; `tsn_describe()` of the library gives the same manifest."""
+
+    path: Path
+    manifest: dict
+
+
+def build_library(options: BuildOptions) -> Built:
+    """Compiles and links; writes the library, the manifest beside it and the header.
+
+    Raises `UserError` for bad options, checkpoints that do not fit and folders that cannot be
+    written.  A library that is already there stays whole until the new one replaces it.
+    """
+    net = network(options.model, options.size, options.classes)
+    target = resolve(options.target)
+    parameters, source, names = _parameters(net, options)
+    for folder in filter(None, (options.output, options.debug_dump)):
+        _make_writable(folder)
+
+    from ..pipeline import compile_network  # slow to import: only once the input is known to be good
+    from .manifest import manifest
+
+    compiled = compile_network(net, parameters, target, options.debug_dump)
+    description = manifest(compiled, parameters, source, names)
+    path = options.output / f"{library_name(net, target)}.so"
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
+        object_file = Path(scratch, "network.o")
+        compiled.code.write_to_file(str(object_file), "o")
+        link(object_file, compiled.weights, description, target, path, options.cc)
+    write_json(path.with_suffix(".json"), description)
+    write_bytes(options.output / HEADER.name, HEADER.read_bytes())
+    return Built(path, json.loads(json.dumps(description)))
+
+
+def library_name(net: Network, target: TargetSpec) -> str:
+    """MODEL-TARGET, and the size where it is not 224x224."""
+    height, width = net.size
+    return f"{net.name}-{target.name}" + ("" if (height, width) == (224, 224) else f"-{height}x{width}")
+
+
+def _parameters(net: Network, options: BuildOptions) -> tuple[dict[str, np.ndarray], str, list[str] | None]:
+    """The parameters, where they are from, and the names of the classes if the checkpoint has them."""
+    if options.weights is None:
+        return random_parameters(net, options.seed), f"random, seed {options.seed}", None
+    parameters, metadata = load_parameters(net, options.weights)
+    return parameters, options.weights.name, class_names(metadata, net.classes, str(options.weights))
+
+
+def _make_writable(folder: Path) -> None:
+    """Creates the folder; `UserError` before the compilation, not after it, if nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create the folder {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to the folder {folder}: permission denied")
+    if shutil.disk_usage(folder).free < 1 << 20:
+        raise UserError(f"cannot write to the folder {folder}: the disk is full")

@@ -1,0 +1,64 @@
+"""The manifest of a library: what `tsn_describe()` returns and the .json beside the library holds."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+
+import numpy as np
+
+from .. import __version__
+from ..pipeline import Compiled
+
+# ImageNet's statistics, as PyTorch's models use them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None) -> dict:
+    """All that a program needs to know to use the library.  `source` says where the weights are from."""
+    network, target = compiled.network, compiled.target
+    height, width = network.size
+    tuned = [kernel.name for kernel in compiled.kernels if kernel.tuned]
+    return {
+        "format": 1,
+        "model": network.name,
+        "note": network.note,
+        "target": target.name,
+        "triple": target.tvm["mtriple"],
+        "cpu": target.tvm["mcpu"],
+        "features": target.tvm.get("mattr", []),
+        "input": {"shape": [1, 3, height, width], "layout": "NCHW", "dtype": "float32"},
+        "output": {"shape": [1, network.classes], "layout": "NC", "dtype": "float32", "meaning": "logits"},
+        "preprocessing": {
+            "channels": "RGB",
+            "resize_shorter_side_ratio": 256 / 224,
+            "crop": [height, width],
+            "scale": 1 / 255,
+            "mean": MEAN,
+            "std": STD,
+        },
+        "class_names": class_names,
+        "weights": {"source": source, "sha256": _digest(parameters)},
+        "workspace_bytes": 4 * compiled.plan.floats,
+        "multiply_adds": network.multiply_adds(),
+        "kernels": {
+            "total": len(compiled.kernels),
+            "tuned": len(tuned),
+            "default_schedule": [kernel.name for kernel in compiled.kernels if not kernel.tuned],
+        },
+        "versions": {
+            "tvm_shufflenet": __version__,
+            "apache-tvm": importlib.metadata.version("apache-tvm"),
+            "apache-tvm-ffi": importlib.metadata.version("apache-tvm-ffi"),
+        },
+    }
+
+
+def _digest(parameters: dict[str, np.ndarray]) -> str:
+    """Hash of names, shapes and values of the parameters: the same for every target."""
+    digest = hashlib.sha256()
+    for name, array in parameters.items():
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f4"))
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""TIR module  =>  object code, through TVM's S-TIR pipeline and LLVM."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import tirx
+from tvm.tirx import compilation_pipeline
+
+PIPELINE = "tvm_shufflenet"
+
+
+def compile_module(module: tvm.IRModule, target: dict) -> tvm.runtime.Module:
+    """The compiled module; its `write_to_file` gives the object, its `inspect_source` LLVM IR."""
+    return tirx.build(module, tvm.target.Target(target), pipeline=PIPELINE)
+
+
+@tirx.transform.prim_func_pass(opt_level=0, name="KeepAllocationsOnStack")
+def _keep_on_stack(function, _module, _context):
+    """Register tiles and scratch rows stay on the stack, from where LLVM moves tiles to registers.
+
+    TVM would turn any that reaches 1,024 bytes into an allocation at run time.
+    """
+
+    def keep(statement):
+        if isinstance(statement, tirx.AllocBuffer):
+            annotations = {**dict(statement.annotations), "disable_lower_builtin": tirx.IntImm("int32", 1)}
+            return tirx.AllocBuffer(statement.buffer, annotations=annotations)
+        return statement
+
+    return function.with_body(_map_leaves(function.body, keep))
+
+
+def _map_leaves(statement, change):
+    """Rebuilds a statement with `change` applied to every statement that holds no other."""
+
+    def inside(child):
+        return _map_leaves(child, change)
+
+    match statement:
+        case tirx.SeqStmt():
+            return tirx.SeqStmt([inside(child) for child in statement.seq])
+        case tirx.For():
+            s = statement
+            return tirx.For(
+                s.loop_var, s.min, s.extent, s.kind, inside(s.body), s.thread_binding, s.annotations, s.step
+            )
+        case tirx.IfThenElse():
+            other = statement.else_case
+            return tirx.IfThenElse(
+                statement.condition, inside(statement.then_case), None if other is None else inside(other)
+            )
+        case tirx.AttrStmt():
+            return tirx.AttrStmt(statement.node, statement.attr_key, statement.value, inside(statement.body))
+        case _:
+            return change(statement)
+
+
+def _pipeline():
+    passes, host, device = compilation_pipeline.PIPELINE_MAP["s_tir"]()
+    return passes, lambda: tvm.transform.Sequential([_keep_on_stack, host()]), device
+
+
+compilation_pipeline.PIPELINE_MAP[PIPELINE] = _pipeline

@@ -1,0 +1,98 @@
+"""The compiler on one page: a network and its parameters become object code for a target.
+
+    phase                    what it leaves                                              file
+    1 relax                  the network in TVM's graph IR, parameters bound             bridge/relax_module.py
+    2 fold_batch_norm        convolutions with bias                                      passes/fold_batch_norm.py
+    3 fold_channel_shuffle   the shuffle inside its producer: an address, not a copy     passes/fold_channel_shuffle.py
+    4 distribute_relu        ReLU inside the parts of a concatenation                    passes/distribute_relu.py
+    5 fuse_epilogues         one composite function per kernel                           passes/fuse_epilogues.py
+    6 select_kernels         calls of kernels of `schedules/`; layouts are decided       lowering/select_kernels.py
+    7 plan_memory            every tensor's place in one workspace                       lowering/plan_memory.py
+    8 emit_module            scheduled TIR: private kernels, one entry function          lowering/emit_module.py
+    9 to_object              LLVM's object code                                          lowering/to_object.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from .architectures import Network
+from .bridge import to_relax
+from .bridge.relax_module import relax_module
+from .lowering.choose_knobs import choose_knobs
+from .lowering.emit_module import emit_module
+from .lowering.plan_memory import MemoryPlan, plan_memory
+from .lowering.program import Program, ScheduledKernel
+from .lowering.select_kernels import select_kernels
+from .lowering.to_object import compile_module
+from .passes.distribute_relu import DistributeReLU
+from .passes.fold_batch_norm import FoldBatchNorm
+from .passes.fold_channel_shuffle import fold_channel_shuffle
+from .passes.fuse_epilogues import fuse_epilogues
+from .targets import TargetSpec
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `library` links: object code, packed weights, and what became of the network."""
+
+    network: Network
+    target: TargetSpec
+    program: Program
+    plan: MemoryPlan
+    kernels: list[ScheduledKernel]
+    tir: tvm.IRModule
+    code: tvm.runtime.Module
+    weights: list[np.ndarray]
+
+
+def compile_network(
+    network: Network, parameters: dict[str, np.ndarray], target: TargetSpec, debug_dump: Path | None = None
+) -> Compiled:
+    """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
+
+    `parameters` are fp32 arrays under the names of `network.parameters()`.
+    """
+    dump = _Dump(debug_dump)
+    module = dump(relax_module(network), "relax")
+    module = relax.transform.BindParams("main", to_relax(parameters))(module)
+    for name, graph_pass in (
+        ("fold_batch_norm", FoldBatchNorm()),
+        ("fold_channel_shuffle", fold_channel_shuffle()),
+        ("distribute_relu", DistributeReLU()),
+        ("fuse_epilogues", fuse_epilogues()),
+    ):
+        module = dump(graph_pass(module), name)
+    program = dump(select_kernels(module, target.machine), "select_kernels")
+    plan = plan_memory(program)
+    dump(plan.describe(program), "plan_memory")
+    kernels = choose_knobs(program, target.machine)
+    emitted = emit_module(program, plan, kernels, network.classes)
+    dump(emitted.module, "emit_module")
+    code = dump(compile_module(emitted.module, target.tvm), "to_object")
+    return Compiled(network, target, program, plan, kernels, emitted.module, code, emitted.weights)
+
+
+class _Dump:
+    """Writes what a phase leaves, numbered, and passes it on."""
+
+    def __init__(self, folder: Path | None):
+        self.folder, self.count = folder, 0
+
+    def __call__(self, value, phase: str):
+        self.count += 1
+        if self.folder is None:
+            return value
+        if isinstance(value, tvm.IRModule):
+            suffix, text = "py", value.script(show_meta=False)
+        elif isinstance(value, tvm.runtime.Module):
+            suffix, text = "ll", value.inspect_source("ll")
+        else:
+            suffix, text = "txt", value if isinstance(value, str) else value.describe()
+        (self.folder / f"{self.count}_{phase}.{suffix}").write_text(text)
+        return value
