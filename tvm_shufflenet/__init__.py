@@ -1,1 +1,16 @@
-"""ShuffleNet on Arm: networks described once, compiled to one library each with Apache TVM."""
+"""ShuffleNet on Arm: networks described once, compiled to one library each with Apache TVM.
+
+    network = tvm_shufflenet.load("model.so")
+    logits = network(image)
+"""
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str):
+    if name == "load":  # not imported before, since most commands do without numpy
+        from .runtime.library import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

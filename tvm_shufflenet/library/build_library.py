@@ -65,7 +65,11 @@ def build_library(options: BuildOptions) -> Built:
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
         compiled.code.write_to_file(str(object_file), "o")
-        link(object_file, compiled.weights, description, target, path, options.cc)
+        link(
+            object_file, np.concatenate(compiled.weights), description,
+            input_shape=description["input"]["shape"], output_shape=description["output"]["shape"],
+            workspace_floats=compiled.plan.floats, spec=target, output=path, cc=options.cc,
+        )  # fmt: skip
     write_json(path.with_suffix(".json"), description)
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())
     return Built(path, json.loads(json.dumps(description)))

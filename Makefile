@@ -1,0 +1,44 @@
+# `make demo` and `make test` set up what they need, each from a fresh clone.
+PYTHON ?= python3
+VENV ?= .venv
+PY = $(VENV)/bin/python
+# Processes that run tests at the same time.
+JOBS ?= 2
+
+.PHONY: demo test test-all emulator clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	$(PY) -m tvm_shufflenet.build shufflenet-v1-1x-g3 --target arm
+	$(PY) -m tvm_shufflenet.build shufflenet-v1-1x-g3 --target native
+	$(PY) -m tvm_shufflenet.classify build/shufflenet-v1-1x-g3-native.so examples/pictures/parachute.jpg
+	$(PY) -m tvm_shufflenet.compare
+
+test: $(VENV)/installed-test emulator
+	$(PY) -m pytest -q -n $(JOBS) --dist loadscope -m "not slow"
+
+test-all: $(VENV)/installed-test emulator
+	$(PY) -m pytest -q -n $(JOBS) --dist loadscope
+
+# Without the emulator its tests are skipped, and say so; TSN_REQUIRE_EMULATOR=1 makes that an error.
+emulator: $(VENV)/installed-test
+	$(PY) -m tests.emulator install || test -z "$$TSN_REQUIRE_EMULATOR"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	    { echo "error: Python 3.10 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+	      "name another with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { rm -rf $(VENV); echo "error: no virtual environment could be made;" \
+	      "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf build $(VENV) .emulator *.egg-info

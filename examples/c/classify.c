@@ -1,0 +1,77 @@
+/* Classifies one image with a compiled network, without TVM or Python:
+ *
+ *     ./classify model.so image.raw
+ *
+ * The image is preprocessed: raw float32 numbers, channel by channel, of the network's input shape.
+ *
+ *     cc -O2 -I tvm_shufflenet/library examples/c/classify.c -o classify -ldl
+ *     python -m ziglang cc -target aarch64-linux-gnu -O2 -I tvm_shufflenet/library \
+ *         examples/c/classify.c -o classify -ldl
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tvm_shufflenet.h"
+
+static void fail(const char *what, const char *why) {
+  fprintf(stderr, "error: %s: %s\n", what, why);
+  exit(1);
+}
+
+static void *find(void *library, const char *name, const char *path) {
+  void *found = dlsym(library, name);
+  if (!found) fail(path, "not a library of tvm_shufflenet");
+  return found;
+}
+
+/* The number of elements of "key":[a,b,...] in the manifest. */
+static size_t elements(const char *manifest, const char *key) {
+  const char *at = strstr(manifest, key);
+  size_t count = 1;
+  for (at = at ? strchr(at, '[') : NULL; at && *at != ']'; at = strpbrk(at + 1, ",]"))
+    count *= strtoul(at + 1, NULL, 10);
+  return count;
+}
+
+static float *allocate(size_t bytes) {
+  void *memory = aligned_alloc(TSN_ALIGNMENT, (bytes + TSN_ALIGNMENT - 1) / TSN_ALIGNMENT * TSN_ALIGNMENT);
+  if (!memory) fail("memory", "there is not enough");
+  return memory;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3) fail("usage", "classify LIBRARY IMAGE.raw");
+  char *path = realpath(argv[1], NULL); /* dlopen looks elsewhere for a name without slashes */
+  if (!path) fail(argv[1], "no such library");
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) fail("cannot load", dlerror());
+  const char *(*describe)(void) = find(library, "tsn_describe", argv[1]);
+  size_t (*workspace_bytes)(void) = find(library, "tsn_workspace_bytes", argv[1]);
+  int (*run)(const float *, float *, void *) = find(library, "tsn_run", argv[1]);
+
+  size_t pixels = elements(describe(), "\"input_shape\""), classes = elements(describe(), "\"output_shape\"");
+  float *input = allocate(pixels * sizeof(float)), *output = allocate(classes * sizeof(float));
+  FILE *file = fopen(argv[2], "rb");
+  if (!file) fail(argv[2], "cannot be read");
+  if (fread(input, sizeof(float), pixels, file) != pixels || fgetc(file) != EOF) {
+    fprintf(stderr, "error: %s: expected %zu bytes, that is %zu floats\n", argv[2], pixels * sizeof(float), pixels);
+    return 1;
+  }
+  fclose(file);
+
+  int status = run(input, output, allocate(workspace_bytes()));
+  if (status != TSN_OK) {
+    fprintf(stderr, "error: tsn_run returned %d\n", status);
+    return 1;
+  }
+  for (int rank = 0; rank < 5 && (size_t)rank < classes; ++rank) {
+    size_t best = 0;
+    for (size_t i = 1; i < classes; ++i)
+      if (output[i] > output[best]) best = i;
+    printf("%zu %f\n", best, output[best]);
+    output[best] = -3.4e38f;
+  }
+  return 0;
+}

@@ -1,0 +1,102 @@
+"""Real Arm code: AArch64 through TVM's tracker and RPC server in an emulated AArch64, and ARMv7."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tvm_shufflenet.architectures import network
+from tvm_shufflenet.bridge import random_parameters
+
+from . import emulator
+from .conftest import ROOT, picture, relative_error, twin_logits
+
+pytestmark = [
+    pytest.mark.emulator,
+    pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install"),
+]
+
+
+@pytest.fixture(scope="module")
+def board():
+    """A session with an emulated board behind a real tracker."""
+    from tvm_shufflenet.runtime import rpc
+
+    with emulator.tracker() as tracker, emulator.rpc_server(tracker, key="arm"):
+        with rpc.connect(f"{tracker[0]}:{tracker[1]}", "arm", timeout=60) as session:
+            yield session
+
+
+def run_on(board, path, manifest, data) -> np.ndarray:
+    import tvm
+    from tvm_shufflenet.runtime import rpc
+
+    module = rpc.upload(board, path)
+    device = board.cpu(0)
+    output = tvm.runtime.empty(manifest["output"]["shape"], "float32", device)
+    workspace = tvm.runtime.empty((manifest["workspace_bytes"] // 4,), "float32", device)
+    module["main"](tvm.runtime.tensor(data, device), output, workspace)
+    return output.numpy()
+
+
+@pytest.mark.parametrize(
+    "name,target,size",
+    [
+        ("shufflenet-v1-1x-g3", "arm", (224, 224)),
+        ("shufflenet-v1-0.5x-g3", "cortex-a53", (224, 224)),
+        ("shufflenet-v1-1x-g8", "cortex-a72", (224, 224)),
+        ("shufflenet-v1-1x-g8-noshuffle", "snapdragon-820", (97, 131)),
+        ("mobilenet-v1-1.0", "cortex-a76", (224, 224)),
+        ("alexnet", "arm", (224, 224)),
+    ],
+)
+def test_aarch64_agrees_with_pytorch(board, build, name, target, size):
+    net = network(name, size)
+    built = build(name, target=target, size=size)
+    data = picture(size)
+    found = run_on(board, built.path, built.manifest, data)
+    assert relative_error(found, twin_logits(net, random_parameters(net), data)) < 1e-5
+    built.path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cortex-a55", "cortex-a57", "cortex-a73", "cortex-a78", "snapdragon-835",
+                                    "snapdragon-845", "snapdragon-855", "snapdragon-888", "snapdragon-8gen2"])  # fmt: skip
+def test_every_target_runs(board, build, target):
+    net = network("shufflenet-v1-0.25x-g4", (96, 96))
+    built = build(net.name, target=target, size=(96, 96))
+    data = picture((96, 96))
+    expected = twin_logits(net, random_parameters(net), data)
+    assert relative_error(run_on(board, built.path, built.manifest, data), expected) < 1e-5
+
+
+@pytest.mark.parametrize("target,triple,arch", [("arm", "aarch64-linux-gnu", "aarch64"), ("armv7", "arm-linux-gnueabihf", "armhf")])
+def test_from_plain_c(build, tmp_path, target, triple, arch):
+    """The C example, without TVM or Python, on 64 and 32 bits; its best class is PyTorch's."""
+    net = network("shufflenet-v1-0.5x-g3")
+    built = build(net.name, target=target)
+    program, raw = tmp_path / "classify", tmp_path / "picture.raw"
+    source = ROOT / "examples" / "c" / "classify.c"
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-O2", str(source), "-o", str(program)], check=True
+    )
+    data = picture((224, 224))
+    data.tofile(raw)
+    command = emulator.command(str(program), str(built.path), str(raw), arch=arch)
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    expected = twin_logits(net, random_parameters(net), data)[0]
+    best = np.argsort(expected)[::-1][:5]
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    found = {int(row[0]): float(row[-1]) for row in rows if row[0].isdigit()}
+    assert list(found) == list(best)
+    assert np.allclose(list(found.values()), expected[best], rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_file_everywhere(build):
+    """No system library is named, so one file loads on Linux and Android."""
+    from tvm_shufflenet.library.elf import read_elf
+
+    elf = read_elf(build("shufflenet-v1-0.25x-g3", target="arm").path)
+    assert elf.arch == "aarch64" and not elf.needed

@@ -1,0 +1,238 @@
+"""The command `python -m tvm_shufflenet.compare`: latency of networks side by side, and the paper's."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import shlex
+import sys
+from pathlib import Path
+
+from . import __version__
+from .commands import parse_size, run, write_json
+from .errors import UserError
+
+PROGRAM = "python -m tvm_shufflenet.compare"
+WIDTH = 100  # characters, where no terminal says how many there are
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Times networks side by side, on this machine or on a board over TVM RPC: one thread, batch 1, "
+        "fp32, beside Table 8 of the ShuffleNet paper.",
+        epilog="examples: python -m tvm_shufflenet.compare --size 480x640\n"
+        "          python -m tvm_shufflenet.compare --rpc 192.168.1.20:9090 --target cortex-a72",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY", help="networks to build, or .so files as they "
+                        "are (the ShuffleNets 0.5x, 1x and 2x g=3, MobileNet 1.0 and AlexNet)")  # fmt: skip
+    parser.add_argument("--target", help="a name from `python -m tvm_shufflenet.targets`, or a TVM target as JSON "
+                        "(native; with --rpc arm)")  # fmt: skip
+    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
+    parser.add_argument("--key", help="of the board at its tracker (the target's name)")
+    parser.add_argument("--rounds", type=int, default=30, help="turns of each network (30)")
+    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for a board (10)")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
+    parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = arguments().parse_args(argv)
+    size = parse_size(args.size)
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: expected 1 or more")
+    if not 0 < args.timeout < float("inf"):
+        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
+    if args.json and not Path(args.json).absolute().parent.is_dir():  # before all the work, not behind it
+        raise UserError(f"--json {args.json}: there is no such folder")
+    if args.key and not args.rpc:
+        raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
+
+    from rich.console import Console
+
+    from .measure.comparison import MODELS, CompareOptions, compare
+
+    result = compare(
+        CompareOptions(tuple(args.names) or MODELS, args.target, size, args.rpc, args.key, args.rounds,
+                       args.timeout, args.output),
+        _Terminal(),
+    )  # fmt: skip
+    command = f"{PROGRAM} {shlex.join(argv)}".strip()
+    if args.json:
+        write_json(args.json, to_json(result, command))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    console.print(title(result), markup=False, soft_wrap=True)
+    console.print(table(result, console.width))
+    for line in footer(result, command):
+        console.print(line, markup=False, soft_wrap=True)
+    return 130 if result.processor.measurable and result.rounds < result.rounds_asked else 0
+
+
+def title(result) -> str:
+    """What all rows have in common."""
+    sizes = {entry.size for entry in result.entries}
+    common = [_pixels(sizes.pop())] if len(sizes) == 1 else []
+    return ", ".join([result.processor.name, f"target {result.target.name}", *common])
+
+
+def table(result, width: int = WIDTH):
+    """The networks, for `rich`, in 80 characters.  A column is there if some network has a figure for it."""
+    from rich import box
+    from rich.table import Table
+
+    rows = result.rows()
+    columns = [
+        ("mult-\nadds,\nM", "multiply_adds", lambda value: f"{value / 1e6:.1f}"),
+        ("output\ndiffer-\nence", "output_difference", lambda value: f"{value:.0e}"),
+        ("ms,\nmin", "minimum_ms", _milliseconds),
+        ("ms,\nmedian", "median_ms", _milliseconds),
+        ("GMAC\n/s", "multiply_adds_per_second", lambda value: f"{value / 1e9:.1f}"),
+        ("% of\npeak", "share_of_peak", lambda value: f"{100 * value:.0f}"),
+        ("times\nAlex-\nNet", "speedup", _times),
+        ("same,\nin\ntheory", "theoretical_speedup", _times),
+    ]
+    if result.rounds:
+        columns += [("paper:\nms", "paper_ms", str), ("paper:\ntimes\nAlex-\nNet", "paper_speedup", _times)]
+    columns = [column for column in columns if any(row[column[1]] is not None for row in rows)]
+    padding = (0, 1 if width >= 90 else 0, 0, 0)  # beside a space that parts columns anyway
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding)
+    drawn.add_column("network", no_wrap=True)
+    for heading, _, _ in columns:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    sizes_differ = len({entry.size for entry in result.entries}) > 1
+    for row in rows:
+        name = row["network"] + (f" {_pixels(row['size'])}" if sizes_differ else "")
+        drawn.add_row(name, *("" if row[key] is None else form(row[key]) for _, key, form in columns))
+    return drawn
+
+
+def footer(result, command: str) -> list[str]:
+    """What the figures depend on, line by line."""
+    from .measure import table8
+
+    processor, entries = result.processor, result.entries
+    lines = []
+    if result.rounds:
+        core = "" if result.core is None else f" (core {result.core})"
+        lines.append(f"{result.place}: {processor.name}; threads 1{core}, batch 1, fp32")
+        done = f"{result.rounds} interleaved rounds"
+        if result.rounds < result.rounds_asked:
+            done = f"interrupted: {result.rounds} of {result.rounds_asked} rounds, interleaved"
+        lines.append(f"{done}; rates and speed-ups are of the minimum")
+        lines.append(f"FMA peak of one core in the same rounds: {result.peak / 1e9:.1f} GMAC/s")
+        if any(table8.milliseconds(entry.model, entry.size) for entry in entries):
+            lines.append(f"paper: Table 8 of the ShuffleNet paper, {table8.PROCESSOR}, one thread")
+        if result.place != "this machine" and " + " in processor.name:
+            lines.append("cores differ: start the board's RPC server under `taskset -c CORE` to choose one")
+    else:
+        outputs = "; outputs checked" if result.checked else ""
+        why = "wall time there says nothing" if processor.emulated else "no latency without a name to it"
+        lines.append(f"{processor.name}: {why}{outputs}")
+    if result.checked:
+        lines.append("output checked: largest difference from the same network on this machine, relative")
+    tuned = sum(entry.manifest["kernels"]["tuned"] for entry in entries)
+    total = sum(entry.manifest["kernels"]["total"] for entry in entries)
+    lines.append(f"{tuned} of {total} kernels tuned" + ("; the others use their default schedule" * (tuned < total)))
+    lines += notes(result)
+    lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
+    lines.append(command)
+    return lines
+
+
+def notes(result) -> list[str]:
+    """What the manifests have to say, each line once, and which outputs could not be checked."""
+    found: dict[str, list[str]] = {}
+    for entry in result.entries:
+        told = [f"weights: {entry.manifest['weights']['source']}", entry.manifest["note"]]
+        if result.checked and entry.difference is None:
+            told.append("output not checked: its weights are not random ones, which could be made again")
+        for note in filter(None, told):
+            found.setdefault(note, []).append(entry.label)
+    everywhere = len(result.entries)
+    return [note if len(labels) == everywhere else f"{', '.join(labels)}: {note}" for note, labels in found.items()]
+
+
+def versions() -> dict[str, str]:
+    packages = ("apache-tvm", "apache-tvm-ffi")
+    return {"tvm_shufflenet": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def to_json(result, command: str) -> dict:
+    """All that was measured.  Times are of one inference each, in milliseconds."""
+    from .measure.peak import multiply_adds
+
+    macs = multiply_adds(result.target.machine)
+    return {
+        "command": command,
+        "place": result.place,
+        "processor": vars(result.processor) | {"measurable": result.processor.measurable},
+        "target": {"name": result.target.name, **result.target.tvm},
+        "threads": 1,
+        "batch": 1,
+        "core": result.core,
+        "rounds": result.rounds,
+        "rounds_asked": result.rounds_asked,
+        "versions": versions(),
+        "peak_multiply_adds_per_second": result.peak,
+        "peak_multiply_adds_per_second_of_rounds": [macs / seconds for seconds in result.peak_seconds],
+        "networks": [
+            {**row, "library": entry.path.name, "kernels_tuned": entry.manifest["kernels"]["tuned"],
+             "kernels": entry.manifest["kernels"]["total"], "weights": entry.manifest["weights"],
+             "built_with": entry.manifest["versions"],
+             "ms_of_rounds": [1e3 * seconds for seconds in entry.seconds]}
+            for row, entry in zip(result.rows(), result.entries)
+        ],
+        "notes": notes(result),
+    }  # fmt: skip
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.1f}x"
+
+
+def _pixels(size) -> str:
+    return "x".join(map(str, size))
+
+
+class _Terminal:
+    """Shows on stderr what is done, so that stdout holds the table alone; see `comparison.Silent`."""
+
+    def __init__(self):
+        from rich.console import Console
+
+        self.console = Console(stderr=True)
+
+    def step(self, text: str):
+        return self.console.status(text)
+
+    @contextlib.contextmanager
+    def rounds(self, total: int):
+        from rich.progress import Progress
+
+        # No refresh but after each round: a thread that draws would disturb what is timed.
+        with Progress(
+            console=self.console, auto_refresh=False, transient=True, disable=not self.console.is_terminal
+        ) as bar:
+            task = bar.add_task("timing, round by round", total=total)
+            bar.refresh()
+
+            def advance():
+                bar.advance(task)
+                bar.refresh()
+
+            yield advance
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

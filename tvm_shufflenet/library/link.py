@@ -1,0 +1,156 @@
+"""Links TVM's object, the runtime, the weights and the manifest into one library.
+
+    link(object_file, weights, manifest, input_shape=(1, 3, 224, 224), output_shape=(1, 1000),
+         workspace_floats=400_000, spec=resolve("cortex-a72"), output=Path("model.so"))
+
+By default Zig does it, whose Python package is a cross compiler for every target.  The weights take
+`zig clang` and `zig ld.lld`: `zig cc` would keep a copy of them in its cache for ever, and hand it
+out again whatever the file of that name holds by then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..targets import TargetSpec
+from . import FORMAT, FUNCTIONS, MANIFEST, TVM_FUNCTION
+from .elf import read_elf
+
+SOURCE = Path(__file__).with_name("runtime.c")
+ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "x86_64": "x86_64-linux-gnu"}
+# No unwinding tables, which name functions of a C library.
+COMPILE = (
+    "-std=c11 -O2 -fPIC -ffreestanding -fomit-frame-pointer -fvisibility=hidden -ffunction-sections "
+    "-fno-stack-protector -fno-sanitize=all -fno-unwind-tables -fno-asynchronous-unwind-tables"
+).split()
+# -Bsymbolic: a program may load several networks, and each must call its own functions.
+# max-page-size: Android and some boards have pages of 16 KiB.  hash-style: old Androids know one only.
+LINK = (
+    "-Bsymbolic --gc-sections --strip-debug --build-id=none --hash-style=both -z defs -z now "
+    "-z relro -z noexecstack -z max-page-size=16384"
+).split()
+# Another fault of early Cortex-A53s, which the linker goes round.  Those of distributions do so unasked.
+LINK_AARCH64 = ["--fix-cortex-a53-843419"]
+
+VERSIONS = "{{ global: {}; local: *; }};\n"
+# The manifest has a second name, hidden, since exported data is reached through a table.
+ASSEMBLER = """\
+        .section .rodata.{manifest}, "a", %progbits
+        .globl {manifest}
+        .type {manifest}, %object
+        .globl tsn_manifest_text
+        .hidden tsn_manifest_text
+{manifest}:
+tsn_manifest_text:
+        .incbin "{folder}/manifest"
+        .byte 0
+        .size {manifest}, . - {manifest}
+
+        .section .rodata.tsn_weights, "a", %progbits
+        .balign 64
+        .globl tsn_weights_data
+        .hidden tsn_weights_data
+tsn_weights_data:
+        .incbin "{folder}/weights"
+
+        .section .note.GNU-stack, "", %progbits
+"""
+
+
+def link(
+    object_file: Path,
+    weights,
+    manifest: dict,
+    *,
+    input_shape: Sequence[int],
+    output_shape: Sequence[int],
+    workspace_floats: int,
+    spec: TargetSpec,
+    output: Path,
+    cc: str | None = None,
+) -> None:
+    """Writes the library to `output`, all or nothing.
+
+    `object_file` is TVM's for `spec`, its function "main" taking input, output and workspace.
+    `weights` is any contiguous buffer.  The manifest gets what `tvm_shufflenet.h` promises of it, and
+    is embedded as JSON.  `cc` is the command of another C compiler for the target, with its options.
+    Raises `UserError` where a tool fails or `output` cannot be written.
+    """
+    output = Path(os.path.realpath(output))  # a link stays a link
+    shapes = {"input_shape": list(input_shape), "output_shape": list(output_shape)}
+    workspace_bytes = math.ceil(4 * workspace_floats / 64) * 64
+    known = {"format": FORMAT, **shapes, "workspace_bytes": workspace_bytes, "arch": spec.arch}
+    text = json.dumps(known | {key: manifest[key] for key in manifest if key not in known}, separators=(",", ":"))
+    if output.exists() and not output.is_file():
+        raise UserError(f"cannot write {output}: it is not a file")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as name:
+            folder = Path(name)
+            (folder / "manifest").write_text(text)
+            with (folder / "weights").open("wb") as file:
+                file.write(memoryview(weights).cast("B") if memoryview(weights).nbytes else b"")
+            macros = [f"-DTSN_{key.upper()}={','.join(map(str, value))}" for key, value in shapes.items()]
+            macros.append(f"-DTSN_WORKSPACE_FLOATS={workspace_floats}")
+            library = _build(folder, Path(object_file), macros, output.name, spec, cc)
+            os.replace(library, output)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}") from None
+
+
+def _build(folder: Path, object_file: Path, macros: list[str], name: str, spec: TargetSpec, cc: str | None) -> Path:
+    """Calls the tools, with everything they write in `folder`."""
+    compiler, assembler, linker, prefix = _tools(spec, cc)
+    runtime, embedded, library = folder / "runtime.o", folder / "embedded.o", folder / "library"
+    quoted = str(folder).replace("\\", r"\\").replace('"', r"\"")
+    (folder / "embedded.s").write_bytes(os.fsencode(ASSEMBLER.format(manifest=MANIFEST, folder=quoted)))
+    (folder / "versions").write_text(VERSIONS.format("; ".join((*FUNCTIONS, MANIFEST, TVM_FUNCTION))))
+    _call("compiling runtime.c", [*compiler, *COMPILE, *macros, "-c", str(SOURCE), "-o", str(runtime)])
+    if (arch := read_elf(runtime).arch) != spec.arch:
+        raise UserError(f"--cc {cc} compiles for {arch}, but target {spec.name} is {spec.arch}")
+    _call("embedding the weights", [*assembler, "-c", str(folder / "embedded.s"), "-o", str(embedded)])
+
+    options = [*LINK, "-soname", name, "--version-script", str(folder / "versions")]
+    if spec.arch == "aarch64" and not cc:
+        options += LINK_AARCH64
+    options = [argument for option in options for argument in (*prefix, option)]
+    _call("linking", [*linker, *options, "-o", str(library), str(runtime), str(object_file), str(embedded)])
+    return library
+
+
+def _tools(spec: TargetSpec, cc: str | None) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Commands that compile C, assemble and link, and what goes before each option for the linker."""
+    if cc is not None:
+        try:
+            command = shlex.split(cc)
+        except ValueError as error:
+            raise UserError(f"--cc {cc}: {error}") from None
+        if not command:
+            raise UserError("--cc: expected the command of a C compiler, such as aarch64-linux-gnu-gcc")
+        return command, command, [*command, "-nostdlib", "-shared"], ["-Xlinker"]
+    if not importlib.util.find_spec("ziglang"):
+        raise UserError("nothing to link with: pip install ziglang, or give a C compiler for the target with --cc")
+    zig = [sys.executable, "-m", "ziglang"]
+    target = ["-target", ZIG_TARGETS[spec.arch]]
+    return [*zig, "cc", *target], [*zig, "clang", *target], [*zig, "ld.lld", "-shared"], []
+
+
+def _call(what: str, argv: list[str]) -> None:
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise UserError(f"{what}: cannot run {argv[0]}: {error.strerror}") from None
+    if done.returncode:
+        lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
+        telling = [line for line in lines if re.search("error|undefined|unrecognized", line) and "collect2" not in line]
+        raise UserError(f"{what} failed: {(telling or lines[-1:])[0].strip()}")

@@ -1,0 +1,195 @@
+"""Builds, checks and times networks side by side: what the command `compare` does, as a function."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..runtime.processor import Processor
+from ..runtime.rpc import connect
+from ..targets import TargetSpec, resolve
+from . import table8
+from .entries import Entry, check_name, expected_output, make_entry
+from .peak import build_peak, load_peak, multiply_adds
+from .place import Place
+from .rounds import calibrate, interleave, one_core, stop_on_interrupt
+
+MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-2x-g3", "mobilenet-v1-1.0", "alexnet")
+TOLERANCE = 1e-4  # of outputs, relative to the largest: fp32 sums in another order differ by 1e-6 or so
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What to compare.  `names` are networks and libraries; `target` is `native`, or `arm` with `rpc`."""
+
+    names: tuple[str, ...] = MODELS
+    target: str | None = None
+    size: tuple[int, int] = (224, 224)
+    rpc: str | None = None
+    key: str | None = None
+    rounds: int = 30
+    timeout: float = 10.0
+    output: Path | None = None
+
+
+@dataclass
+class Comparison:
+    """Networks side by side.  Where `processor.measurable` is false nothing was timed."""
+
+    place: str
+    processor: Processor
+    target: TargetSpec
+    entries: list[Entry]
+    checked: bool  # outputs, against this machine's
+    rounds_asked: int
+    core: int | None = None  # on which all was timed, if it could be chosen
+    peak_seconds: list[float] = field(default_factory=list)  # per call, one for each round
+
+    @property
+    def rounds(self) -> int:
+        return len(self.peak_seconds)
+
+    @property
+    def peak(self) -> float | None:
+        """Multiply-adds per second of one core: the best of all rounds."""
+        return multiply_adds(self.target.machine) / min(self.peak_seconds) if self.peak_seconds else None
+
+    def rows(self) -> list[dict]:
+        """The figures of each network; None stands for what there is not.  All rates are of the minimum."""
+        return [self._row(entry) for entry in self.entries]
+
+    def _row(self, entry: Entry) -> dict:
+        row = {
+            "network": entry.label,
+            "model": entry.model,
+            "size": list(entry.size),
+            "multiply_adds": entry.multiply_adds,
+            "output_difference": entry.difference,
+            **dict.fromkeys(("minimum_ms", "median_ms", "multiply_adds_per_second", "share_of_peak")),
+            **dict.fromkeys(("speedup", "theoretical_speedup")),
+            "paper_ms": table8.milliseconds(entry.model, entry.size),
+            "paper_speedup": table8.speedup(entry.model, entry.size),
+        }
+        if not entry.seconds:
+            return row
+        fastest = min(entry.seconds)
+        rate = entry.multiply_adds / fastest
+        row |= {
+            "minimum_ms": 1e3 * fastest,
+            "median_ms": 1e3 * statistics.median(entry.seconds),
+            "multiply_adds_per_second": rate,
+            "share_of_peak": rate / self.peak,
+        }
+        alexnets = (other for other in self.entries if other.model == "alexnet" and other.size == entry.size)
+        if alexnet := next(alexnets, None):
+            row |= {
+                "speedup": min(alexnet.seconds) / fastest,
+                "theoretical_speedup": alexnet.multiply_adds / entry.multiply_adds,
+            }
+        return row
+
+
+class Silent:
+    """What is told while time passes; the command shows it on the terminal."""
+
+    def step(self, text: str):
+        """A context: what is done now."""
+        return contextlib.nullcontext()
+
+    def rounds(self, total: int):
+        """A context: gives a function that is called after each round."""
+        return contextlib.nullcontext(lambda: None)
+
+
+def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
+    """Builds, checks (over RPC) and times.  Ctrl-C while timing ends it with the rounds so far."""
+    target_name = options.target or ("arm" if options.rpc else "native")
+    target = resolve(target_name)
+    if not options.rpc and target.arch != (here := resolve("native").arch):
+        raise UserError(
+            f"--target {target_name} is for {target.arch}, but this machine is {here}: expected a target for this "
+            "machine, such as native, or --rpc HOST:PORT of a board"
+        )
+    for name in options.names:
+        check_name(name, options.size, target.arch, f"--target {target_name}" if options.rpc else "this machine")
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-")))
+        place = _place(options, target, stack, progress)
+        entries = []
+        for name in options.names:
+            with progress.step(f"building {name} for {target.name}"):
+                entries.append(make_entry(name, target_name, options.size, options.output or scratch))
+        _tell_apart(entries)
+        result = Comparison(place.name, place.processor, target, entries, bool(options.rpc), options.rounds)
+        if result.checked:
+            for entry in entries:
+                with progress.step(f"checking {entry.label} on {place.name}"):
+                    _check(entry, place)
+        if place.processor.measurable:
+            _measure(result, place, scratch, progress)
+    return result
+
+
+def _tell_apart(entries: list[Entry]) -> None:
+    """Labels libraries of the same name by their paths."""
+    labels = [entry.label for entry in entries]
+    for entry in entries:
+        if labels.count(entry.label) > 1:
+            entry.label = str(entry.path) if entry.label == entry.path.stem else entry.label
+
+
+def _place(options: CompareOptions, target: TargetSpec, stack: contextlib.ExitStack, progress: Silent) -> Place:
+    if not options.rpc:
+        return Place(target.arch)
+    with progress.step(f"connecting to {options.rpc}"):
+        session = connect(options.rpc, options.key or target.name, options.timeout)
+        stack.callback(_close, session)
+        return Place(target.arch, session, options.rpc)
+
+
+def _close(session) -> None:
+    with contextlib.suppress(Exception):  # a board that failed can't say goodbye
+        session.close()
+
+
+def _load(entry: Entry, place: Place):
+    return place.load(entry.path, "main", entry.picture(), entry.output_shape, entry.workspace_shape)
+
+
+def _check(entry: Entry, place: Place) -> None:
+    """Sets `entry.difference`; `UserError` if the board computes something else than this machine."""
+    expected = expected_output(entry)
+    if expected is None:
+        return
+    found = _load(entry, place).run(result=1)
+    entry.difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    if not entry.difference < TOLERANCE:  # also where it is not a number
+        raise UserError(
+            f"{entry.label}: its outputs on {place.name} differ from those on this machine by {entry.difference:.1e} "
+            f"(relative), expected less than {TOLERANCE:.0e}: the library is wrong for the board, or the board faulty"
+        )
+
+
+def _measure(result: Comparison, place: Place, scratch: Path, progress: Silent) -> None:
+    with progress.step(f"loading on {place.name}"):
+        library = scratch / "peak.so"
+        build_peak(result.target, library)
+        peak = load_peak(place, result.target, library)
+        functions = [peak, *(_load(entry, place) for entry in result.entries)]
+    with contextlib.ExitStack() as stack:
+        if not place.session:  # on a board, who starts the RPC server chooses the core
+            result.core = stack.enter_context(one_core(peak.timer(1)))
+        stop = stack.enter_context(stop_on_interrupt())
+        advance = stack.enter_context(progress.rounds(result.rounds_asked))
+        timers = [calibrate(function.timer) for function in functions]
+        rounds = interleave(timers, result.rounds_asked, stop, advance)
+    if not rounds:
+        raise KeyboardInterrupt
+    for target, seconds in zip([result.peak_seconds, *(entry.seconds for entry in result.entries)], zip(*rounds)):
+        target.extend(seconds)

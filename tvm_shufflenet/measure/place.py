@@ -1,0 +1,81 @@
+"""Where libraries are run and timed: this machine or, over TVM RPC, a board.  The code is the same."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tvm
+
+from ..errors import UserError
+from ..runtime.processor import describe_processor
+from ..runtime.rpc import Session, upload
+from .rounds import Timer
+
+
+class Place:
+    """This machine or, with a `session`, the board at its other end, which runs code for `arch`."""
+
+    def __init__(self, arch: str, session: Session | None = None, address: str = ""):
+        self.arch, self.session = arch, session
+        self.name = f"the board at {address}" if session else "this machine"
+        self.device = session.cpu() if session else tvm.cpu()
+        self.processor = describe_processor(session, arch) if session else describe_processor()
+
+    def load(self, library: Path, name: str, *arguments: np.ndarray | tuple[int, ...]) -> Function:
+        """The function `name` of a library, with arguments: float32 arrays, or shapes of new ones."""
+        with self.explain(f"loading {library.name}"):
+            module = upload(self.session, library) if self.session else _load_here(library)
+            tensors = [
+                tvm.runtime.empty(argument, "float32", self.device)
+                if isinstance(argument, tuple)
+                else tvm.runtime.tensor(argument, self.device)
+                for argument in arguments
+            ]
+        return Function(self, module, name, tensors)
+
+    @contextlib.contextmanager
+    def explain(self, step: str):
+        """Turns what goes wrong on a board into a `UserError`; here it would be a bug."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if self.session is None:
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{self.name} failed while {step}: {reason}; restart its RPC server") from None
+
+
+def _load_here(library: Path):
+    """By a path never seen before: the loader takes a known one for the same library, even a new file."""
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
+        alias = Path(folder, library.name)
+        alias.symlink_to(library.resolve())
+        return tvm.runtime.load_module(str(alias))
+
+
+class Function:
+    """A function and its arguments, tensors in the memory of the place."""
+
+    def __init__(self, place: Place, module, name: str, tensors: list):
+        self._place, self._module, self._name, self._tensors = place, module, name, tensors
+
+    def run(self, result: int) -> np.ndarray:
+        """Calls it once; what argument number `result` is then."""
+        with self._place.explain(f"running {self._name}"):
+            self._module[self._name](*self._tensors)
+            return self._tensors[result].numpy()
+
+    def timer(self, number: int) -> Timer:
+        """A turn of `number` calls, behind one that is not counted and finds its data in no cache."""
+        evaluate = self._module.time_evaluator(self._name, self._place.device, number=number)
+
+        def turn() -> float:
+            with self._place.explain(f"timing {self._name}"):
+                return evaluate(*self._tensors).results[0]
+
+        return turn

@@ -1,0 +1,29 @@
+"""Table 8 of the ShuffleNet paper (X. Zhang et al., arXiv:1707.01083): latency on a phone, for comparison."""
+
+from __future__ import annotations
+
+PROCESSOR = "Snapdragon 820"  # one thread, batch 1
+
+# Height and width of the input in pixels -> milliseconds.
+_SIZES = ((224, 224), (480, 640), (720, 1280))
+MILLISECONDS = {
+    model: dict(zip(_SIZES, milliseconds))
+    for model, milliseconds in {
+        "shufflenet-v1-0.5x-g3": (15.2, 87.4, 260.1),
+        "shufflenet-v1-1x-g3": (37.8, 222.2, 684.5),
+        "shufflenet-v1-2x-g3": (108.8, 617.0, 1857.6),
+        "alexnet": (184.0, 1156.7, 3633.9),
+        "mobilenet-v1-1.0": (110.0, 612.0, 1879.2),
+    }.items()
+}
+
+
+def milliseconds(model: str, size: tuple[int, int]) -> float | None:
+    """The paper's latency, or None where it gives none."""
+    return MILLISECONDS.get(model, {}).get(tuple(size))
+
+
+def speedup(model: str, size: tuple[int, int]) -> float | None:
+    """The paper's actual speed-up over AlexNet at the same size, or None."""
+    ours, alexnet = milliseconds(model, size), milliseconds("alexnet", size)
+    return alexnet / ours if ours and alexnet else None

@@ -1,0 +1,103 @@
+"""The processors that networks are compiled for: one table of names, this machine, or TVM's JSON.
+
+    spec = resolve("cortex-a72")
+    tvm.target.Target(spec.tvm), spec.machine
+
+Nothing here imports TVM until a target that only LLVM knows (`native`, JSON) is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from schedules import Machine
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """A processor: what TVM is told about it, and what register tiles depend on.
+
+    `name` fits into file names.  `arch` is "aarch64", "arm" (32 bits) or "x86_64".
+    """
+
+    name: str
+    tvm: dict = field(hash=False)  # for tvm.target.Target; not to be changed
+    arch: str
+    lanes: int
+    registers: int
+    description: str
+
+    @property
+    def machine(self) -> Machine:
+        from schedules import Machine  # which imports TVM
+
+        return Machine(self.lanes, self.registers)
+
+
+NEON = ("+neon",)
+# Early Cortex-A53s, alone or beside bigger cores, get a multiplication wrong right after a memory
+# access.  LLVM then puts a nop between the two, as the compilers of most distributions do.
+NEON_A53 = ("+neon", "+fix-cortex-a53-835769")
+# Cortex-X3 has SVE, but the kernels of these phones leave it switched off.
+NEON_NO_SVE = ("+neon", "-sve", "-sve2")
+
+# name: (LLVM's name of the core, features, cores, description)
+AARCH64 = {
+    "arm": ("generic", NEON_A53, 4, "any 64-bit Arm (Armv8-A)"),
+    "cortex-a53": ("cortex-a53", NEON_A53, 4, "in order: Raspberry Pi 3, Zero 2"),
+    "cortex-a55": ("cortex-a55", NEON, 4, "in order: RK3566, little core since 2017"),
+    "cortex-a57": ("cortex-a57", NEON_A53, 4, "Jetson Nano, TX1, TX2"),
+    "cortex-a72": ("cortex-a72", NEON_A53, 4, "Raspberry Pi 4, RK3399"),
+    "cortex-a73": ("cortex-a73", NEON_A53, 4, "Amlogic S922X, Kirin 960"),
+    "cortex-a76": ("cortex-a76", NEON, 4, "Raspberry Pi 5, RK3588"),
+    "cortex-a78": ("cortex-a78", NEON, 8, "Dimensity 1200, 8100"),
+    "snapdragon-820": ("kryo", NEON, 4, "Kryo: the paper's processor"),
+    "snapdragon-835": ("cortex-a73", NEON_A53, 8, "Kryo 280, a Cortex-A73"),
+    "snapdragon-845": ("cortex-a75", NEON, 8, "Kryo 385, a Cortex-A75"),
+    "snapdragon-855": ("cortex-a76", NEON, 8, "Kryo 485, a Cortex-A76"),
+    "snapdragon-888": ("cortex-x1", NEON, 8, "Kryo 680, a Cortex-X1"),
+    "snapdragon-8gen2": ("cortex-x3", NEON_NO_SVE, 8, "a Cortex-X3"),
+}
+
+
+def _aarch64(name: str) -> TargetSpec:
+    cpu, features, cores, description = AARCH64[name]
+    tvm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": cpu, "mattr": [*features], "num-cores": cores}
+    return TargetSpec(name, tvm, "aarch64", 4, 32, description)
+
+
+# VFPv3 has no fused multiply-add, and every ARMv7 processor with NEON has VFPv3.
+ARMV7 = {
+    "kind": "llvm", "mtriple": "armv7l-linux-gnueabihf", "mcpu": "generic",
+    "mattr": ["+neon", "+vfp3"], "mfloat-abi": "hard", "num-cores": 4,
+}  # fmt: skip
+TARGETS = {name: _aarch64(name) for name in AARCH64}
+TARGETS["armv7"] = TargetSpec("armv7", ARMV7, "arm", 4, 16, "any 32-bit Arm with NEON, hard float")
+
+
+def target_names() -> list[str]:
+    """Every name that `resolve` knows."""
+    return ["native", *TARGETS]
+
+
+def resolve(name: str) -> TargetSpec:
+    """The target called `name`: one of `target_names()`, or a TVM target as JSON text; else `UserError`."""
+    name = name.strip()
+    if name.startswith("{"):
+        from .detect import custom
+
+        return custom(name)
+    if name == "native":
+        from .detect import native
+
+        return native()
+    if name in TARGETS:
+        return TARGETS[name]
+    near = difflib.get_close_matches(name.lower(), target_names(), n=3)
+    known = f"did you mean {' or '.join(near)}?" if near else f"expected {', '.join(target_names())}"
+    raise UserError(f'unknown target {name!r}: {known} (or a TVM target such as {{"kind": "llvm", ...}})')
