@@ -72,16 +72,18 @@ def test_every_target_runs(board, build, target):
     assert relative_error(run_on(board, built.path, built.manifest, data), expected) < 1e-5
 
 
-@pytest.mark.parametrize("target,triple,arch", [("arm", "aarch64-linux-gnu", "aarch64"), ("armv7", "arm-linux-gnueabihf", "armhf")])
+@pytest.mark.parametrize(
+    "target,triple,arch", [("arm", "aarch64-linux-gnu", "aarch64"), ("armv7", "arm-linux-gnueabihf", "armhf")]
+)
 def test_from_plain_c(build, tmp_path, target, triple, arch):
     """The C example, without TVM or Python, on 64 and 32 bits; its best class is PyTorch's."""
     net = network("shufflenet-v1-0.5x-g3")
     built = build(net.name, target=target)
     program, raw = tmp_path / "classify", tmp_path / "picture.raw"
     source = ROOT / "examples" / "c" / "classify.c"
-    subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-O2", str(source), "-o", str(program)], check=True
-    )
+    header = ["-I", str(built.path.parent)]  # `build` puts it beside the library
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-O2"]
+    subprocess.run([*compiler, *header, str(source), "-o", str(program), "-ldl"], check=True)
     data = picture((224, 224))
     data.tofile(raw)
     command = emulator.command(str(program), str(built.path), str(raw), arch=arch)
