@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import os
 import re
 import shlex
@@ -79,19 +78,20 @@ def link(
     spec: TargetSpec,
     output: Path,
     cc: str | None = None,
-) -> None:
-    """Writes the library to `output`, all or nothing.
+) -> dict:
+    """Writes the library to `output`, all or nothing.  Returns the manifest as the library has it.
 
-    `object_file` is TVM's for `spec`, its function "main" taking input, output and workspace.
-    `weights` is any contiguous buffer.  The manifest gets what `tvm_shufflenet.h` promises of it, and
-    is embedded as JSON.  `cc` is the command of another C compiler for the target, with its options.
-    Raises `UserError` where a tool fails or `output` cannot be written.
+    `object_file` is TVM's for `spec`, its function "main" taking input, output and workspace, which
+    is a whole number of cache lines.  `weights` is any contiguous buffer.  The manifest gets what
+    `tvm_shufflenet.h` promises of it.  `cc` is the command of another C compiler for the target, with
+    its options.  Raises `UserError` where a tool fails or `output` cannot be written.
     """
+    if workspace_floats < 16 or workspace_floats % 16:
+        raise ValueError(f"a workspace of {workspace_floats} floats: expected a multiple of 16")
     output = Path(os.path.realpath(output))  # a link stays a link
     shapes = {"input_shape": list(input_shape), "output_shape": list(output_shape)}
-    workspace_bytes = math.ceil(4 * workspace_floats / 64) * 64
-    known = {"format": FORMAT, **shapes, "workspace_bytes": workspace_bytes, "arch": spec.arch}
-    text = json.dumps(known | {key: manifest[key] for key in manifest if key not in known}, separators=(",", ":"))
+    known = {"format": FORMAT, **shapes, "workspace_bytes": 4 * workspace_floats, "arch": spec.arch}
+    text = json.dumps({**known, **manifest, **known}, separators=(",", ":"))  # what is known comes first
     if output.exists() and not output.is_file():
         raise UserError(f"cannot write {output}: it is not a file")
     try:
@@ -106,6 +106,7 @@ def link(
             os.replace(library, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
+    return json.loads(text)
 
 
 def _build(folder: Path, object_file: Path, macros: list[str], name: str, spec: TargetSpec, cc: str | None) -> Path:

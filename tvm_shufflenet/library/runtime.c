@@ -3,7 +3,7 @@
  *
  *   TSN_INPUT_SHAPE       1,3,224,224
  *   TSN_OUTPUT_SHAPE      1,1000
- *   TSN_WORKSPACE_FLOATS  number of floats of the workspace
+ *   TSN_WORKSPACE_FLOATS  number of floats of the workspace, a multiple of 16
  *
  * There is no C library here, since a board may have any.  Neither are there TVM's headers, which
  * need one: the few structures of its calling convention (tvm/ffi/c_api.h, dlpack.h) are repeated.
@@ -64,10 +64,7 @@ _Static_assert(LENGTH(input_shape) <= DIMENSIONS_MAX && LENGTH(output_shape) <= 
 
 const char *tsn_describe(void) { return tsn_manifest_text; }
 
-size_t tsn_workspace_bytes(void) {
-  size_t bytes = (size_t)workspace_shape[0] * sizeof(float);
-  return (bytes + TSN_ALIGNMENT - 1) / TSN_ALIGNMENT * TSN_ALIGNMENT; /* aligned_alloc wants that */
-}
+size_t tsn_workspace_bytes(void) { return (size_t)workspace_shape[0] * sizeof(float); }
 
 static Any pass(Tensor *tensor, void *data, const int64_t *shape, int32_t ndim, int64_t *strides) {
   int64_t stride = 1;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -48,11 +49,12 @@ def custom(text: str) -> TargetSpec:
         raise UserError(f"target {text}: mtriple and mcpu must be texts")
     arch = _arch(triple, "target: mtriple")  # before LLVM sees it, which crashes on an unknown one
 
-    from tvm.target import codegen
+    from tvm.target import Target, codegen
 
     if not codegen.llvm_is_valid_cpu(cpu, triple):
-        known = "any name of `llc -mcpu=help`, such as generic"
-        raise UserError(f"target: LLVM knows no mcpu {cpu!r} for {triple}: expected {known}")
+        known = map(str, codegen.llvm_get_cpu_archlist(Target({"kind": "llvm", "mtriple": triple})))
+        near = difflib.get_close_matches(cpu, known) or ["generic"]
+        raise UserError(f"target: LLVM knows no mcpu {cpu!r} for {triple}: expected such as {' or '.join(near)}")
     tvm.setdefault("num-cores", 4)  # MetaSchedule fails without
     features = _features(tvm)
     for feature in tvm.get("mattr", []):
