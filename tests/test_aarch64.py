@@ -35,7 +35,7 @@ def run_on(board, path, manifest, data) -> np.ndarray:
 
     module = rpc.upload(board, path)
     device = board.cpu(0)
-    output = tvm.runtime.empty(manifest["output"]["shape"], "float32", device)
+    output = tvm.runtime.empty(manifest["output_shape"], "float32", device)
     workspace = tvm.runtime.empty((manifest["workspace_bytes"] // 4,), "float32", device)
     module["main"](tvm.runtime.tensor(data, device), output, workspace)
     return output.numpy()

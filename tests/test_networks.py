@@ -85,6 +85,24 @@ def test_two_threads_with_their_own_workspaces(build):
     assert not wrong and not np.array_equal(alone[0], alone[1])
 
 
+@pytest.mark.parametrize("name", ["shufflenet-v1-0.5x-g3", "mobilenet-v1-0.25"])
+def test_input_and_output_need_no_alignment(build, name):
+    """As floats from malloc, or in the middle of an array: only the workspace must be aligned."""
+    import ctypes
+
+    path = build(name).path
+    run, data = ctypes.CDLL(str(path)).tsn_run, picture((224, 224))
+    expected = tvm_shufflenet.load(path)(data)
+    workspace = np.empty(tvm_shufflenet.load(path).workspace_bytes + 64, np.uint8)
+    aligned = workspace.ctypes.data + -workspace.ctypes.data % 64
+    for shift in (1, 3, 5):
+        source, target = np.empty(data.size + shift, "float32")[shift:], np.empty(1000 + shift, "float32")[shift:]
+        source[:] = data.ravel()
+        pointers = [ctypes.c_void_p(p) for p in (source.ctypes.data, target.ctypes.data, aligned)]
+        assert run(*pointers) == 0 and np.array_equal(target[None], expected)
+    assert run(*pointers[:2], ctypes.c_void_p(aligned + 4)) == -2
+
+
 def test_loads_in_tvm(build):
     import tvm
 

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 def report(built) -> str:
     """What the user is told about a library: where it is, how large, and what it was made of."""
     about, kernels = built.manifest, built.manifest["kernels"]
-    height, width = about["input"]["shape"][2:]
+    height, width = about["input_shape"][2:]
     lines = [
         f"[bold]{built.path}[/bold]",
         f"  {about['cpu']}, input 1x3x{height}x{width}, {about['multiply_adds'] / 1e6:.1f} M multiply-adds",

@@ -90,7 +90,7 @@ def table(result, width: int = WIDTH):
     rows = result.rows()
     columns = [
         ("mult-\nadds,\nM", "multiply_adds", lambda value: f"{value / 1e6:.1f}"),
-        ("output\ndiffer-\nence", "output_difference", lambda value: f"{value:.0e}"),
+        ("output\ndiffer-\nence", "output_difference", lambda value: f"{value:.0e}" if value else "0"),
         ("ms,\nmin", "minimum_ms", _milliseconds),
         ("ms,\nmedian", "median_ms", _milliseconds),
         ("GMAC\n/s", "multiply_adds_per_second", lambda value: f"{value / 1e9:.1f}"),
@@ -132,9 +132,8 @@ def footer(result, command: str) -> list[str]:
         if result.place != "this machine" and " + " in processor.name:
             lines.append("cores differ: start the board's RPC server under `taskset -c CORE` to choose one")
     else:
-        outputs = "; outputs checked" if result.checked else ""
-        why = "wall time there says nothing" if processor.emulated else "no latency without a name to it"
-        lines.append(f"{processor.name}: {why}{outputs}")
+        why = "wall time there says nothing" if processor.emulated else "a latency that no processor has to its name"
+        lines.append(f"{processor.name}: {why}" + ("; outputs checked" if result.checked else ""))
     if result.checked:
         lines.append("output checked: largest difference from the same network on this machine, relative")
     tuned = sum(entry.manifest["kernels"]["tuned"] for entry in entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -60,19 +59,18 @@ def build_library(options: BuildOptions) -> Built:
     from .manifest import manifest
 
     compiled = compile_network(net, parameters, target, options.debug_dump)
-    description = manifest(compiled, parameters, source, names)
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
         compiled.code.write_to_file(str(object_file), "o")
-        link(
-            object_file, np.concatenate(compiled.weights), description,
-            input_shape=description["input"]["shape"], output_shape=description["output"]["shape"],
+        description = link(
+            object_file, np.concatenate(compiled.weights), manifest(compiled, parameters, source, names),
+            input_shape=net.layers[0].shape, output_shape=net.layers[-1].shape,
             workspace_floats=compiled.plan.floats, spec=target, output=path, cc=options.cc,
         )  # fmt: skip
     write_json(path.with_suffix(".json"), description)
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())
-    return Built(path, json.loads(json.dumps(description)))
+    return Built(path, description)
 
 
 def library_name(net: Network, target: TargetSpec) -> str:

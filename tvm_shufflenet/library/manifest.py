@@ -16,20 +16,22 @@ STD = (0.229, 0.224, 0.225)
 
 
 def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None) -> dict:
-    """All that a program needs to know to use the library.  `source` says where the weights are from."""
+    """What a program needs to know of the network.  `source` says where the weights are from.
+
+    `link` puts the shapes, the workspace and the architecture in front.
+    """
     network, target = compiled.network, compiled.target
     height, width = network.size
     tuned = [kernel.name for kernel in compiled.kernels if kernel.tuned]
     return {
-        "format": 1,
         "model": network.name,
         "note": network.note,
         "target": target.name,
         "triple": target.tvm["mtriple"],
         "cpu": target.tvm["mcpu"],
         "features": target.tvm.get("mattr", []),
-        "input": {"shape": [1, 3, height, width], "layout": "NCHW", "dtype": "float32"},
-        "output": {"shape": [1, network.classes], "layout": "NC", "dtype": "float32", "meaning": "logits"},
+        "input": "float32, NCHW",
+        "output": "float32, logits",
         "preprocessing": {
             "channels": "RGB",
             "resize_shorter_side_ratio": 256 / 224,
@@ -40,7 +42,6 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
         },
         "class_names": class_names,
         "weights": {"source": source, "sha256": _digest(parameters)},
-        "workspace_bytes": 4 * compiled.plan.floats,
         "multiply_adds": network.multiply_adds(),
         "kernels": {
             "total": len(compiled.kernels),

@@ -77,9 +77,9 @@ static Any pass(Tensor *tensor, void *data, const int64_t *shape, int32_t ndim, 
 
 int tsn_run(const float *input, float *output, void *workspace) {
   if (!input || !output || !workspace) return TSN_ERROR_NULL;
-  /* The kernels load and store whole vectors, on some processors with aligned instructions. */
-  if (((uintptr_t)input | (uintptr_t)output | (uintptr_t)workspace) % TSN_ALIGNMENT)
-    return TSN_ERROR_ALIGNMENT;
+  /* The kernels load and store whole vectors there, on some processors with aligned instructions. */
+  if ((uintptr_t)workspace % TSN_ALIGNMENT) return TSN_ERROR_ALIGNMENT;
+  if (((uintptr_t)input | (uintptr_t)output) % sizeof(float)) return TSN_ERROR_ALIGNMENT;
   Tensor tensors[3];
   int64_t strides[3][DIMENSIONS_MAX];
   Any result = {0, 0, {0}};

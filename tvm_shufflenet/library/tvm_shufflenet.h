@@ -16,11 +16,11 @@
 extern "C" {
 #endif
 
-#define TSN_ALIGNMENT 64 /* bytes: of all three buffers of tsn_run */
+#define TSN_ALIGNMENT 64 /* bytes: of the workspace */
 
 #define TSN_OK 0
 #define TSN_ERROR_NULL (-1)      /* a pointer is null */
-#define TSN_ERROR_ALIGNMENT (-2) /* a pointer is not a multiple of TSN_ALIGNMENT */
+#define TSN_ERROR_ALIGNMENT (-2) /* the workspace is not a multiple of TSN_ALIGNMENT */
 #define TSN_ERROR_INTERNAL (-3)  /* a bug of the compiler: the library contradicts itself */
 
 /* The network as one line of JSON, which lives as long as the library.  It begins with the shapes,
@@ -38,8 +38,8 @@ size_t tsn_workspace_bytes(void);
  * workspace  tsn_workspace_bytes() bytes.  What they hold before does not matter, and what they
  *            hold afterwards means nothing.
  *
- * The buffers belong to the caller, are aligned to TSN_ALIGNMENT and do not overlap.  Returns TSN_OK
- * or a negative error.  Threads may run at the same time if each has a workspace and an output of
+ * The buffers belong to the caller and do not overlap; the workspace is aligned to TSN_ALIGNMENT, the
+ * others as floats are.  Returns TSN_OK or a negative error.  Threads may run at the same time if each has a workspace and an output of
  * its own.  A call needs up to 64 KiB of stack.
  */
 int tsn_run(const float *input, float *output, void *workspace);

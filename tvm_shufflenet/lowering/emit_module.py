@@ -37,8 +37,10 @@ def emit_module(
     functions = {variables[k.name]: scheduled_kernel(k) for k in kernels}
 
     plane = program.input.plane
-    picture = tirx.decl_buffer((1, program.input.channels, plane.height, plane.width), "float32", "input")
-    logits = tirx.decl_buffer((1, classes), "float32", "output")
+    # The caller's buffers are aligned as floats are: no kernel loads or stores vectors there.
+    shape = (1, program.input.channels, plane.height, plane.width)
+    picture = tirx.decl_buffer(shape, "float32", "input", data_alignment=4)
+    logits = tirx.decl_buffer((1, classes), "float32", "output", data_alignment=4)
     workspace = tirx.decl_buffer((plan.floats,), "float32", "workspace")
     weights = tirx.Var("weights", FLOAT_POINTER)
     body = [tirx.Bind(weights, tirx.call_extern(FLOAT_POINTER, "tsn_weights"))]

@@ -17,7 +17,7 @@ from ..targets import TargetSpec, resolve
 from . import table8
 from .entries import Entry, check_name, expected_output, make_entry
 from .peak import build_peak, load_peak, multiply_adds
-from .place import Place
+from .place import Function, Place
 from .rounds import calibrate, interleave, one_core, stop_on_interrupt
 
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-2x-g3", "mobilenet-v1-1.0", "alexnet")
@@ -127,12 +127,16 @@ def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
                 entries.append(make_entry(name, target_name, options.size, options.output or scratch))
         _tell_apart(entries)
         result = Comparison(place.name, place.processor, target, entries, bool(options.rpc), options.rounds)
-        if result.checked:
-            for entry in entries:
+        functions = []
+        for entry in entries:
+            with progress.step(f"loading {entry.label} on {place.name}"):
+                shapes = entry.output_shape, entry.workspace_shape
+                functions.append(place.load(entry.path, "main", entry.picture(), *shapes))
+            if result.checked:
                 with progress.step(f"checking {entry.label} on {place.name}"):
-                    _check(entry, place)
+                    _check(entry, functions[-1], place.name)
         if place.processor.measurable:
-            _measure(result, place, scratch, progress)
+            _measure(result, functions, place, scratch, progress)
     return result
 
 
@@ -158,38 +162,35 @@ def _close(session) -> None:
         session.close()
 
 
-def _load(entry: Entry, place: Place):
-    return place.load(entry.path, "main", entry.picture(), entry.output_shape, entry.workspace_shape)
-
-
-def _check(entry: Entry, place: Place) -> None:
+def _check(entry: Entry, function: Function, where: str) -> None:
     """Sets `entry.difference`; `UserError` if the board computes something else than this machine."""
     expected = expected_output(entry)
     if expected is None:
         return
-    found = _load(entry, place).run(result=1)
+    found = function.run(result=1)
     entry.difference = float(np.abs(found - expected).max() / np.abs(expected).max())
     if not entry.difference < TOLERANCE:  # also where it is not a number
         raise UserError(
-            f"{entry.label}: its outputs on {place.name} differ from those on this machine by {entry.difference:.1e} "
+            f"{entry.label}: its outputs on {where} differ from those on this machine by {entry.difference:.1e} "
             f"(relative), expected less than {TOLERANCE:.0e}: the library is wrong for the board, or the board faulty"
         )
 
 
-def _measure(result: Comparison, place: Place, scratch: Path, progress: Silent) -> None:
-    with progress.step(f"loading on {place.name}"):
+def _measure(result: Comparison, functions: list[Function], place: Place, scratch: Path, progress: Silent) -> None:
+    """Sets the seconds of all rounds, those of the peak among them."""
+    with progress.step(f"loading the peak kernel on {place.name}"):
         library = scratch / "peak.so"
         build_peak(result.target, library)
         peak = load_peak(place, result.target, library)
-        functions = [peak, *(_load(entry, place) for entry in result.entries)]
     with contextlib.ExitStack() as stack:
         if not place.session:  # on a board, who starts the RPC server chooses the core
             result.core = stack.enter_context(one_core(peak.timer(1)))
         stop = stack.enter_context(stop_on_interrupt())
         advance = stack.enter_context(progress.rounds(result.rounds_asked))
-        timers = [calibrate(function.timer) for function in functions]
+        timers = [calibrate(function.timer) for function in (peak, *functions)]
         rounds = interleave(timers, result.rounds_asked, stop, advance)
     if not rounds:
         raise KeyboardInterrupt
-    for target, seconds in zip([result.peak_seconds, *(entry.seconds for entry in result.entries)], zip(*rounds)):
-        target.extend(seconds)
+    result.peak_seconds, *networks = map(list, zip(*rounds))
+    for entry, seconds in zip(result.entries, networks):
+        entry.seconds = seconds

@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -94,6 +95,7 @@ def stop_on_interrupt():
     stop = threading.Event()
 
     def handler(*_):
+        print("\nending after this turn; Ctrl-C again gives up", file=sys.stderr)
         stop.set()
         signal.signal(signal.SIGINT, before)
 

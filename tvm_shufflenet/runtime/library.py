@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import platform
 import struct
 import tempfile
@@ -23,7 +22,7 @@ from ..errors import UserError
 from ..library import FORMAT, FUNCTIONS, MANIFEST
 from ..library.elf import Elf, read_elf
 
-ALIGNMENT = 64  # TSN_ALIGNMENT
+ALIGNMENT = 64  # TSN_ALIGNMENT: of the workspace
 
 
 class Library:
@@ -46,12 +45,9 @@ class Library:
         self._check(image)
         thread = self._thread
         if not hasattr(thread, "workspace"):
-            thread.workspace = _aligned((self.workspace_bytes // 4,))
-            thread.input = _aligned(self.input_shape)
-        if not image.flags.c_contiguous or image.ctypes.data % ALIGNMENT:
-            np.copyto(thread.input, image)
-            image = thread.input
-        output = _aligned(self.output_shape)
+            thread.workspace = _aligned(self.workspace_bytes)
+        image = np.require(image, requirements="CA")
+        output = np.empty(self.output_shape, np.float32)
         status = self._run(image.ctypes.data, output.ctypes.data, thread.workspace.ctypes.data)
         if status:
             raise RuntimeError(f"{self.path}: tsn_run returned {status}, see tvm_shufflenet.h")
@@ -121,8 +117,7 @@ def _machine() -> str:
     return machine
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    size = math.prod(shape) * 4
+def _aligned(size: int) -> np.ndarray:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(np.float32).reshape(shape)
+    return memory[start : start + size]
