@@ -34,7 +34,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
     parser.add_argument("--rounds", type=int, default=30, help="turns of each network (30)")
-    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for a board (10)")
+    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
     parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
     return parser
@@ -103,7 +103,7 @@ def table(result, width: int = WIDTH):
     columns = [column for column in columns if any(row[column[1]] is not None for row in rows)]
     padding = (0, 1 if width >= 90 else 0, 0, 0)  # beside a space that parts columns anyway
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding)
-    drawn.add_column("network", no_wrap=True)
+    drawn.add_column("network", overflow="fold")  # the only one that gives way
     for heading, _, _ in columns:
         drawn.add_column(heading, justify="right", no_wrap=True)
     sizes_differ = len({entry.size for entry in result.entries}) > 1
@@ -132,7 +132,7 @@ def footer(result, command: str) -> list[str]:
         if result.place != "this machine" and " + " in processor.name:
             lines.append("cores differ: start the board's RPC server under `taskset -c CORE` to choose one")
     else:
-        why = "wall time there says nothing" if processor.emulated else "a latency that no processor has to its name"
+        why = "wall time there says nothing" if processor.emulated else "not recognised, so no latency is given"
         lines.append(f"{processor.name}: {why}" + ("; outputs checked" if result.checked else ""))
     if result.checked:
         lines.append("output checked: largest difference from the same network on this machine, relative")
