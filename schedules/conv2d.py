@@ -88,8 +88,7 @@ class Conv2d:
                         acc[va, vo, vy, vx] = bias[va, vo]
                     acc[va, vo, vy, vx] = (
                         acc[va, vo, vy, vx]
-                        + weight[va, vo, vk, vky, vkx]
-                        * padded[va * N + vk, vy * S + vky, vkx % S, vx + vkx // S]
+                        + weight[va, vo, vk, vky, vkx] * padded[va * N + vk, vy * S + vky, vkx % S, vx + vkx // S]
                     )
             for a, o, y, x in T.grid(G, J, after.height, pitch):
                 with T.sblock("out"):

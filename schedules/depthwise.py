@@ -84,6 +84,20 @@ class Depthwise:
             value = value * T.float32(share) if kind == "avg" else value
             return T.max(value, T.float32(0)) if relu else value
 
+        @T.macro
+        def fill(data, band):
+            for c, y, phase, x in T.grid(C, rows, S, columns):
+                with T.sblock("pad"):
+                    vc, vy, vp, vx = T.axis.remap("SSSS", [c, y, phase, x])
+                    band[vc, vy, vp, vx] = padded(data, vc, vy, vp, vx)
+
+        @T.macro
+        def store(acc, out):
+            for c, y, x in T.grid(C, after.height, pitch):
+                with T.sblock("out"):
+                    vc, vy, vx = T.axis.remap("SSS", [c, y, x])
+                    out[vc, vy * pitch + vx] = finish(acc[vc, vy, vx])
+
         if kind == "conv":
 
             @T.prim_func(private=True, s_tir=True)
@@ -95,10 +109,7 @@ class Depthwise:
             ):
                 band = T.sblock_alloc_buffer((C, rows, S, columns), "float32")
                 acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
-                for c, y, phase, x in T.grid(C, rows, S, columns):
-                    with T.sblock("pad"):
-                        vc, vy, vp, vx = T.axis.remap("SSSS", [c, y, phase, x])
-                        band[vc, vy, vp, vx] = padded(data, vc, vy, vp, vx)
+                fill(data, band)
                 for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
                     with T.sblock("acc"):
                         vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
@@ -107,10 +118,7 @@ class Depthwise:
                         acc[vc, vy, vx] = (
                             acc[vc, vy, vx] + weight[vc, vky, vkx] * band[vc, vy * S + vky, vkx % S, vx + vkx // S]
                         )
-                for c, y, x in T.grid(C, after.height, pitch):
-                    with T.sblock("out"):
-                        vc, vy, vx = T.axis.remap("SSS", [c, y, x])
-                        out[vc, vy * pitch + vx] = finish(acc[vc, vy, vx])
+                store(acc, out)
 
         else:
 
@@ -124,22 +132,14 @@ class Depthwise:
             ):
                 band = T.sblock_alloc_buffer((C, rows, S, columns), "float32")
                 acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
-                for c, y, phase, x in T.grid(C, rows, S, columns):
-                    with T.sblock("pad"):
-                        vc, vy, vp, vx = T.axis.remap("SSSS", [c, y, phase, x])
-                        band[vc, vy, vp, vx] = padded(data, vc, vy, vp, vx)
+                fill(data, band)
                 for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
                     with T.sblock("acc"):
                         vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
                         with T.init():
                             acc[vc, vy, vx] = border
-                        acc[vc, vy, vx] = combine(
-                            acc[vc, vy, vx], band[vc, vy * S + vky, vkx % S, vx + vkx // S]
-                        )
-                for c, y, x in T.grid(C, after.height, pitch):
-                    with T.sblock("out"):
-                        vc, vy, vx = T.axis.remap("SSS", [c, y, x])
-                        out[vc, vy * pitch + vx] = finish(acc[vc, vy, vx])
+                        acc[vc, vy, vx] = combine(acc[vc, vy, vx], band[vc, vy * S + vky, vkx % S, vx + vkx // S])
+                store(acc, out)
 
         return depthwise
 

@@ -54,6 +54,15 @@ class Pointwise:
         def plane(a, o):
             return o * G + a if shuffle else a * N + o
 
+        @T.macro
+        def accumulate(data, weight, bias, acc):
+            for a, o, v, i, k in T.grid(G, N, V, L, K):
+                with T.sblock("acc"):
+                    va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
+                    with T.init():
+                        acc[va, vo, vv, vi] = bias[va, vo]
+                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv, vi]
+
         if residual:
 
             @T.prim_func(private=True, s_tir=True)
@@ -65,12 +74,7 @@ class Pointwise:
                 out: T.Buffer((G * N, V, L), "float32"),
             ):
                 acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-                for a, o, v, i, k in T.grid(G, N, V, L, K):
-                    with T.sblock("acc"):
-                        va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
-                        with T.init():
-                            acc[va, vo, vv, vi] = bias[va, vo]
-                        acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv, vi]
+                accumulate(data, weight, bias, acc)
                 for a, o, v, i in T.grid(G, N, V, L):
                     with T.sblock("out"):
                         va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
@@ -86,12 +90,7 @@ class Pointwise:
                 out: T.Buffer((G * N, V, L), "float32"),
             ):
                 acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-                for a, o, v, i, k in T.grid(G, N, V, L, K):
-                    with T.sblock("acc"):
-                        va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
-                        with T.init():
-                            acc[va, vo, vv, vi] = bias[va, vo]
-                        acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv, vi]
+                accumulate(data, weight, bias, acc)
                 for a, o, v, i in T.grid(G, N, V, L):
                     with T.sblock("out"):
                         va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])

@@ -132,8 +132,7 @@ class AdaptiveAvgPool:
                     vc, vi, vj = T.axis.remap("SSS", [c, i, j])
                     out[vc, vi * after.pitch + vj] = total[vc, vi, vj] / T.Cast(
                         "float32",
-                        (behind(vi, H, rows) - first(vi, H, rows))
-                        * (behind(vj, W, columns) - first(vj, W, columns)),
+                        (behind(vi, H, rows) - first(vi, H, rows)) * (behind(vj, W, columns) - first(vj, W, columns)),
                     )
 
         return adaptive_avg_pool

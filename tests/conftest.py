@@ -28,6 +28,7 @@ def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 def twin_logits(net, parameters: dict, data: np.ndarray) -> np.ndarray:
     """What the PyTorch twin computes."""
     import torch
+
     from tvm_shufflenet.bridge import torch_module
 
     module = torch_module(net).eval()

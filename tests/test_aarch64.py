@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
 
@@ -31,6 +32,7 @@ def board():
 
 def run_on(board, path, manifest, data) -> np.ndarray:
     import tvm
+
     from tvm_shufflenet.runtime import rpc
 
     module = rpc.upload(board, path)

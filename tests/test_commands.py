@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
 from tvm_shufflenet.runtime.library import read_manifest
@@ -55,7 +56,9 @@ def test_build_writes_library_manifest_and_header(tmp_path):
 
 def test_the_weights_decide_the_hash_and_the_target_does_not(build):
     hashes = {
-        (target, seed): build("shufflenet-v1-0.25x-g3", target=target, seed=seed, classes=10).manifest["weights"]["sha256"]
+        (target, seed): build("shufflenet-v1-0.25x-g3", target=target, seed=seed, classes=10).manifest["weights"][
+            "sha256"
+        ]
         for target in ("native", "cortex-a53")
         for seed in (0, 1)
     }

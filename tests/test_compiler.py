@@ -7,10 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import tvm
-from schedules import Machine
 from tvm import relax, tirx
 from tvm.script import ir as I
 from tvm.script import relax as R
+
+from schedules import Machine
 from tvm_shufflenet.architectures import model_names, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module

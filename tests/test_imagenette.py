@@ -10,6 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
+
 import tvm_shufflenet
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
@@ -35,6 +36,7 @@ def photographs() -> list[bytes]:
 def test_same_top1_as_pytorch_on_100_photographs(build, tmp_path, photographs, name):
     """Random weights, but the classifier's bias centred, so that the decisions differ."""
     import torch
+
     from tvm_shufflenet.bridge import save_checkpoint, torch_module
 
     net, parameters = network(name, classes=10), random_parameters(network(name, classes=10))

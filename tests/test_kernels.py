@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tvm
+
 from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
@@ -72,7 +73,9 @@ def conv_reference(x, weight, bias, groups, stride, pad):
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
-@pytest.mark.parametrize("groups,inputs,outputs,height,width", [(3, 20, 80, 7, 7), (1, 5, 17, 6, 9), (8, 6, 12, 14, 14)])
+@pytest.mark.parametrize(
+    "groups,inputs,outputs,height,width", [(3, 20, 80, 7, 7), (1, 5, 17, 6, 9), (8, 6, 12, 14, 14)]
+)
 @pytest.mark.parametrize("shuffle,residual,relu", [(0, 0, 1), (1, 0, 1), (0, 1, 1), (0, 0, 0)])
 def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, residual, relu):
     plane = Plane.padded(height, width, machine.lanes)
@@ -136,12 +139,21 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize(
     "groups,inputs,outputs,height,width,kernel,stride,pad",
-    [(1, 3, 24, 32, 32, 3, 2, 1), (1, 3, 12, 33, 47, 3, 2, 1), (2, 4, 10, 13, 13, 3, 1, 1), (1, 3, 7, 63, 64, 11, 4, 2)],
+    [
+        (1, 3, 24, 32, 32, 3, 2, 1),
+        (1, 3, 12, 33, 47, 3, 2, 1),
+        (2, 4, 10, 13, 13, 3, 1, 1),
+        (1, 3, 7, 63, 64, 11, 4, 2),
+    ],
 )
 def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride, pad):
     rows, columns = ((n + 2 * pad - kernel) // stride + 1 for n in (height, width))
     before, after = Plane.dense(height, width), Plane.padded_rows(rows, columns, machine.lanes)
-    x, weight, bias = random(groups * inputs, height, width), random(groups * outputs, inputs, kernel, kernel), random(groups * outputs)
+    x, weight, bias = (
+        random(groups * inputs, height, width),
+        random(groups * outputs, inputs, kernel, kernel),
+        random(groups * outputs),
+    )
     workload = Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes, relu=True)
     found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
     expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad), 0)

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+
 import tvm_shufflenet
 from tvm_shufflenet.architectures import model_names, network
 from tvm_shufflenet.bridge import random_parameters

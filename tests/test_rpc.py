@@ -264,7 +264,7 @@ def test_upload(session, tmp_path):
 
 
 def test_upload_for_another_machine(session, tmp_path):
-    target, kind = ("aarch64", "AArch64") if platform.machine() == "x86_64" else ("x86_64", "x86-64")
+    target, kind = ("aarch64", "aarch64") if platform.machine() == "x86_64" else ("x86_64", "x86_64")
     path = library(tmp_path / "other.so", 1, f"{target}-linux-gnu")
     with pytest.raises(UserError, match=f"could not load .*other.so, which is built for {kind}; compile it"):
         upload(session, path)
@@ -273,9 +273,9 @@ def test_upload_for_another_machine(session, tmp_path):
 def test_upload_of_something_else(session, tmp_path):
     path = tmp_path / "text.so"
     path.write_text("no library")
-    with pytest.raises(UserError, match="could not load .*text.so, which is no ELF library: file too short"):
+    with pytest.raises(UserError, match="text.so is not an ELF library"):
         upload(session, path)
-    with pytest.raises(UserError, match="no such library"):
+    with pytest.raises(UserError, match="cannot read .*missing.so"):
         upload(session, tmp_path / "missing.so")
 
 

@@ -1,7 +1,7 @@
 """ShuffleNet on Arm: networks described once, compiled to one library each with Apache TVM.
 
-    network = tvm_shufflenet.load("model.so")
-    logits = network(image)
+network = tvm_shufflenet.load("model.so")
+logits = network(image)
 """
 
 __version__ = "0.1.0"

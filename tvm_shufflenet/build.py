@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     models = args.models or [DEFAULT_MODEL]
     size = parse_size(args.size)
     if args.weights and len(models) > 1:
-        raise UserError(f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one")
+        raise UserError(
+            f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one"
+        )
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: expected 0 or more")
     unknown = [model for model in models if model not in model_names()]

@@ -34,7 +34,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
     parser.add_argument("--rounds", type=int, default=30, help="turns of each network (30)")
-    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)")
+    parser.add_argument(
+        "--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
     parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
     return parser

@@ -1,15 +1,15 @@
 """The compiler on one page: a network and its parameters become object code for a target.
 
-    phase                    what it leaves                                              file
-    1 relax                  the network in TVM's graph IR, parameters bound             bridge/relax_module.py
-    2 fold_batch_norm        convolutions with bias                                      passes/fold_batch_norm.py
-    3 fold_channel_shuffle   the shuffle inside its producer: an address, not a copy     passes/fold_channel_shuffle.py
-    4 distribute_relu        ReLU inside the parts of a concatenation                    passes/distribute_relu.py
-    5 fuse_epilogues         one composite function per kernel                           passes/fuse_epilogues.py
-    6 select_kernels         calls of kernels of `schedules/`; layouts are decided       lowering/select_kernels.py
-    7 plan_memory            every tensor's place in one workspace                       lowering/plan_memory.py
-    8 emit_module            scheduled TIR: private kernels, one entry function          lowering/emit_module.py
-    9 to_object              LLVM's object code                                          lowering/to_object.py
+phase                    what it leaves                                              file
+1 relax                  the network in TVM's graph IR, parameters bound             bridge/relax_module.py
+2 fold_batch_norm        convolutions with bias                                      passes/fold_batch_norm.py
+3 fold_channel_shuffle   the shuffle inside its producer: an address, not a copy     passes/fold_channel_shuffle.py
+4 distribute_relu        ReLU inside the parts of a concatenation                    passes/distribute_relu.py
+5 fuse_epilogues         one composite function per kernel                           passes/fuse_epilogues.py
+6 select_kernels         calls of kernels of `schedules/`; layouts are decided       lowering/select_kernels.py
+7 plan_memory            every tensor's place in one workspace                       lowering/plan_memory.py
+8 emit_module            scheduled TIR: private kernels, one entry function          lowering/emit_module.py
+9 to_object              LLVM's object code                                          lowering/to_object.py
 """
 
 from __future__ import annotations

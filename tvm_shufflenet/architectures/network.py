@@ -105,9 +105,7 @@ class NetworkBuilder:
     def _window(self, op, name, x, channels, kernel, stride, pad, **attrs) -> int:
         _, _, height, width = self.shape(x)
         rows, columns = ((n + 2 * pad - kernel) // stride + 1 for n in (height, width))
-        return self._append(
-            op, name, [x], (1, channels, rows, columns), kernel=kernel, stride=stride, pad=pad, **attrs
-        )
+        return self._append(op, name, [x], (1, channels, rows, columns), kernel=kernel, stride=stride, pad=pad, **attrs)
 
     def conv(self, name, x, channels, kernel=1, stride=1, pad=0, groups=1, bias=False) -> int:
         """Convolution, square kernel; `groups` divides the channels on both sides."""

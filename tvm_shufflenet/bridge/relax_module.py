@@ -16,8 +16,7 @@ from ..architectures import BATCH_NORM_EPS, Network
 def relax_module(network: Network) -> tvm.IRModule:
     """Module with one function `main(input (1, 3, H, W), *parameters) -> logits (1, classes)`, fp32."""
     parameters = {
-        name: relax.Var(name, relax.TensorType(shape, "float32"))
-        for name, shape in network.parameters().items()
+        name: relax.Var(name, relax.TensorType(shape, "float32")) for name, shape in network.parameters().items()
     }
     picture = relax.Var("input", relax.TensorType(network.layers[0].shape, "float32"))
     builder = relax.BlockBuilder()
@@ -84,9 +83,7 @@ _EMIT = {
     "shuffle": _shuffle,
     "max_pool": _window(nn.max_pool2d),
     "avg_pool": _window(nn.avg_pool2d, count_include_pad=True),
-    "adaptive_avg_pool": lambda builder, layer, x: builder.emit(
-        nn.adaptive_avg_pool2d(x, (layer.attrs["size"],) * 2)
-    ),
+    "adaptive_avg_pool": lambda builder, layer, x: builder.emit(nn.adaptive_avg_pool2d(x, (layer.attrs["size"],) * 2)),
     "global_avg_pool": lambda builder, layer, x: builder.emit(relax.op.mean(x, axis=[2, 3])),
     "lrn": _lrn,
     "add": lambda builder, layer, a, b: builder.emit(relax.op.add(a, b)),

@@ -48,9 +48,7 @@ class GlobalAvgPool(nn.Module):
 
 def _conv(layer: Layer, channels: int) -> nn.Conv2d:
     a = layer.attrs
-    conv = nn.Conv2d(
-        channels, layer.shape[1], a["kernel"], a["stride"], a["pad"], groups=a["groups"], bias=a["bias"]
-    )
+    conv = nn.Conv2d(channels, layer.shape[1], a["kernel"], a["stride"], a["pad"], groups=a["groups"], bias=a["bias"])
     # By the inputs of one group: fan_out counts the channels of all groups and starves depthwise filters.
     nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
     if a["bias"]:

@@ -13,7 +13,5 @@ def choose_knobs(program: Program, machine: Machine) -> list[ScheduledKernel]:
     kernels = []
     for workload in program.workloads():
         number = seen[workload.name] = seen.get(workload.name, 0) + 1
-        kernels.append(
-            ScheduledKernel(f"{workload.name}_{number}", workload, workload.knobs(machine), tuned=False)
-        )
+        kernels.append(ScheduledKernel(f"{workload.name}_{number}", workload, workload.knobs(machine), tuned=False))
     return kernels

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
-from schedules import round_up
 from tvm import s_tir, tirx
 from tvm.ir import PointerType, PrimType
+
+from schedules import round_up
 
 from .plan_memory import ALIGN, MemoryPlan
 from .program import Program, ScheduledKernel
@@ -29,9 +30,7 @@ class EmittedModule:
     weights: list[np.ndarray]  # each padded to ALIGN floats
 
 
-def emit_module(
-    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], classes: int
-) -> EmittedModule:
+def emit_module(program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], classes: int) -> EmittedModule:
     by_workload = {kernel.workload: kernel for kernel in kernels}
     variables = {kernel.name: tvm.ir.GlobalVar(kernel.name) for kernel in kernels}
     functions = {variables[k.name]: scheduled_kernel(k) for k in kernels}

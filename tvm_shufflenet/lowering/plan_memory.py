@@ -71,9 +71,7 @@ def plan_memory(program: Program) -> MemoryPlan:
 
     placed: list[_Block] = []
     for block in sorted(blocks.values(), key=lambda b: (-b.floats, b.first)):
-        rivals = sorted(
-            (b for b in placed if b.first <= block.last and block.first <= b.last), key=lambda b: b.offset
-        )
+        rivals = sorted((b for b in placed if b.first <= block.last and block.first <= b.last), key=lambda b: b.offset)
         offset = GUARD
         for rival in rivals:
             if offset + block.floats <= rival.offset:
@@ -84,9 +82,7 @@ def plan_memory(program: Program) -> MemoryPlan:
 
     roots = {t for call in program.calls for t in (*call.inputs, call.output)} - outside
     offsets = {t: blocks[home(t)].offset + t.root_offset for t in roots}
-    live = max(
-        (sum(b.floats for b in placed if b.first <= i <= b.last) for i in range(len(program.calls))), default=0
-    )
+    live = max((sum(b.floats for b in placed if b.first <= i <= b.last) for i in range(len(program.calls))), default=0)
     end = max((b.offset + b.floats for b in placed), default=0)
     return MemoryPlan(
         offsets, {k: b.offset for k, b in blocks.items() if isinstance(k, int)}, round_up(end + GUARD, ALIGN), live

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from schedules import Knobs, Plane
 
 WorkloadType = object  # one of the frozen dataclasses of `schedules`

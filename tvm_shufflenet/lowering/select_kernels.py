@@ -7,10 +7,10 @@ gives no call: its parts become views of one tensor.  Anything else that would n
 
 from __future__ import annotations
 
-import numpy as np
 import tvm
-from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
 from tvm import relax
+
+from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
 
 from .program import Call, Program, Tensor
 

@@ -25,9 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import tvm
-from schedules import Machine
 from tvm import tirx
 from tvm.script import tirx as T
+
+from schedules import Machine
 
 from ..lowering.to_object import compile_module
 from ..targets import TargetSpec

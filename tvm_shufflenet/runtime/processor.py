@@ -28,9 +28,7 @@ FLAGS = (
 REPORT_BYTES = 1 << 16
 # What only QEMU says (and a translator of x86): its made-up "max" processor has implementer 0, the
 # timer of its Arm machines runs at 62.5 MHz, which the kernel prints as twice as many BogoMIPS.
-QEMU = re.compile(
-    r"^(CPU implementer\s*: 0x0+|BogoMIPS\s*: 125\.00|model name\s*: (QEMU|VirtualApple).*)$", re.M
-)
+QEMU = re.compile(r"^(CPU implementer\s*: 0x0+|BogoMIPS\s*: 125\.00|model name\s*: (QEMU|VirtualApple).*)$", re.M)
 
 # "CPU implementer" -> "CPU part" -> name, as registered with Arm (MIDR_EL1).
 ARM_PARTS = {

@@ -30,10 +30,8 @@ from tvm import rpc
 from tvm.rpc import base
 
 from ..errors import UserError
+from ..library.elf import read_elf
 
-_ELF_MACHINES = {
-    3: "32-bit x86", 40: "32-bit Arm", 62: "x86-64", 183: "AArch64", 243: "RISC-V",
-}  # fmt: skip
 _serial = itertools.count()
 
 
@@ -50,9 +48,7 @@ class Session(rpc.RPCSession):
         self.get_function("CloseRPCConnection")()
 
 
-def connect(
-    address: str, key: str | None = None, timeout: float = 10.0, session_timeout: float = 0
-) -> Session:
+def connect(address: str, key: str | None = None, timeout: float = 10.0, session_timeout: float = 0) -> Session:
     """A session with the RPC server at "HOST:PORT", or with a board of the tracker there.
 
     A tracker needs the `key` under which the board registered; a server has one only if it was
@@ -79,8 +75,7 @@ def connect(
 def upload(session: rpc.RPCSession, path: str | Path):
     """The module that the board has loaded from the library at `path`."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no such library: {path}; compile it first")
+    built_for = read_elf(path).arch
     # A name of its own for each: TVM writes over a file of the same name while it is mapped, which
     # crashes the board's server, and the loader takes a path it has seen for the same library.
     name = f"{next(_serial)}-{path.name}"
@@ -89,7 +84,7 @@ def upload(session: rpc.RPCSession, path: str | Path):
         return session.load_module(name)
     except Exception as error:
         raise UserError(
-            f"the board could not load {path}, {_kind_of_library(path)}{_reason(error, name)}; "
+            f"the board could not load {path}, which is built for {built_for}{_reason(error, name)}; "
             "compile it for the processor and the system of the board"
         ) from None
     finally:
@@ -112,9 +107,7 @@ def _open(address: str, host: str, port: int, timeout: float) -> socket.socket:
     try:
         return _within(timeout, lambda: socket.create_connection((host, port), timeout))
     except (socket.gaierror, UnicodeError):
-        raise UserError(
-            f"unknown host {host!r} in {address!r}: check its name or give its IP address"
-        ) from None
+        raise UserError(f"unknown host {host!r} in {address!r}: check its name or give its IP address") from None
     except TimeoutError:
         raise UserError(_no_answer(address, timeout)) from None
     except ConnectionRefusedError:
@@ -155,9 +148,7 @@ def _last_words(sock: socket.socket) -> bytes | None:
         return None
 
 
-def _request(
-    sock: socket.socket, address: str, key: str | None, timeout: float
-) -> tuple[str, int, str]:
+def _request(sock: socket.socket, address: str, key: str | None, timeout: float) -> tuple[str, int, str]:
     """Address and one-time key of a free board, from the tracker at the other end."""
     try:
         base.sendjson(sock, [base.TrackerCode.SUMMARY])
@@ -235,13 +226,3 @@ def _reason(error: Exception, name: str) -> str:
         return ": its RPC server crashed"
     said = text.strip().splitlines()[-1].rpartition(f"{name}: ")[2]
     return "" if "No such file" in said else f": {said}"
-
-
-def _kind_of_library(path: Path) -> str:
-    """The machine for which the library is built, from its ELF header."""
-    with path.open("rb") as file:
-        header = file.read(20)
-    if len(header) < 20 or header[:4] != b"\x7fELF":
-        return "which is no ELF library"
-    machine = int.from_bytes(header[18:20], "little" if header[5] == 1 else "big")
-    return f"which is built for {_ELF_MACHINES.get(machine, f'ELF machine {machine}')}"
