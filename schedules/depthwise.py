@@ -40,6 +40,7 @@ class Depthwise:
     kernel: int
     stride: int
     pad: int
+    lanes: int
     relu: bool = False
 
     scratch = 0
@@ -62,7 +63,8 @@ class Depthwise:
         C, K, S, pad = self.channels, self.kernel, self.stride, self.pad
         before, after, relu, kind = self.before, self.after, self.relu, self.kind
         H, W, pitch_in, pitch = before.height, before.width, before.pitch, after.pitch
-        rows, columns = (after.height - 1) * S + K, pitch + (K - 1) // S
+        # Whole vectors of columns: their tail is as cheap to fill as to leave out.
+        L, rows, columns = self.lanes, (after.height - 1) * S + K, -(-(pitch + (K - 1) // S) // self.lanes)
         data_type, row_length = ("int64", pitch_in // 2) if self._pairs else ("float32", pitch_in)
         data_shape = (C, before.size // 2 if self._pairs else before.size)
         border = T.float32(-3.4028234663852886e38 if kind == "max" else 0.0)
@@ -80,16 +82,20 @@ class Depthwise:
             half = T.shift_right(pair, T.Cast("int64", T.floormod(phase - pad, 2) * 32))
             return T.reinterpret("float32", T.Cast("int32", half))
 
+        def tap(band, c, y, x, ky, kx):
+            column = x + kx // S
+            return band[c, y * S + ky, kx % S, column // L, column % L]
+
         def finish(value):
             value = value * T.float32(share) if kind == "avg" else value
             return T.max(value, T.float32(0)) if relu else value
 
         @T.macro
         def fill(data, band):
-            for c, y, phase, x in T.grid(C, rows, S, columns):
+            for c, y, phase, v, i in T.grid(C, rows, S, columns, L):
                 with T.sblock("pad"):
-                    vc, vy, vp, vx = T.axis.remap("SSSS", [c, y, phase, x])
-                    band[vc, vy, vp, vx] = padded(data, vc, vy, vp, vx)
+                    vc, vy, vp, vv, vi = T.axis.remap("SSSSS", [c, y, phase, v, i])
+                    band[vc, vy, vp, vv, vi] = padded(data, vc, vy, vp, vv * L + vi)
 
         @T.macro
         def store(acc, out):
@@ -107,7 +113,7 @@ class Depthwise:
                 bias: T.Buffer((C,), "float32"),
                 out: T.Buffer((C, after.size), "float32"),
             ):
-                band = T.sblock_alloc_buffer((C, rows, S, columns), "float32")
+                band = T.sblock_alloc_buffer((C, rows, S, columns, L), "float32")
                 acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
                 fill(data, band)
                 for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
@@ -115,9 +121,7 @@ class Depthwise:
                         vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
                         with T.init():
                             acc[vc, vy, vx] = bias[vc]
-                        acc[vc, vy, vx] = (
-                            acc[vc, vy, vx] + weight[vc, vky, vkx] * band[vc, vy * S + vky, vkx % S, vx + vkx // S]
-                        )
+                        acc[vc, vy, vx] = acc[vc, vy, vx] + weight[vc, vky, vkx] * tap(band, vc, vy, vx, vky, vkx)
                 store(acc, out)
 
         else:
@@ -130,7 +134,7 @@ class Depthwise:
                 data: T.Buffer(data_shape, data_type),
                 out: T.Buffer((C, after.size), "float32"),
             ):
-                band = T.sblock_alloc_buffer((C, rows, S, columns), "float32")
+                band = T.sblock_alloc_buffer((C, rows, S, columns, L), "float32")
                 acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
                 fill(data, band)
                 for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
@@ -138,7 +142,7 @@ class Depthwise:
                         vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
                         with T.init():
                             acc[vc, vy, vx] = border
-                        acc[vc, vy, vx] = combine(acc[vc, vy, vx], band[vc, vy * S + vky, vkx % S, vx + vkx // S])
+                        acc[vc, vy, vx] = combine(acc[vc, vy, vx], tap(band, vc, vy, vx, vky, vkx))
                 store(acc, out)
 
         return depthwise
@@ -165,8 +169,8 @@ class Depthwise:
         sch.reorder(ky, kx, acc_y, acc_x)
         unroll_and_vectorize(sch, y, x)
         unroll_and_vectorize(sch, ky, kx, acc_y, acc_x)
-        *_, phase, column = sch.get_loops(pad)
-        unroll_and_vectorize(sch, phase, column)
+        *_, phase, column, lane = sch.get_loops(pad)
+        unroll_and_vectorize(sch, phase, column, lane)
         sch.decompose_reduction(acc, ky)
 
     def pack(self, knobs: Knobs, *parameters: np.ndarray) -> list[np.ndarray]:

@@ -125,7 +125,7 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
 
     before, after = window_planes(machine, height, width, kernel, stride, pad)
     x, weight, bias = random(5, height, width), random(5, 1, kernel, kernel), random(5)
-    workload = Depthwise(kind, 5, before, after, kernel, stride, pad)
+    workload = Depthwise(kind, 5, before, after, kernel, stride, pad, machine.lanes)
     parameters = (weight, bias) if kind == "conv" else ()
     found = run(workload, machine, into_plane(x, before), *parameters, out_floats=5 * after.size)
     if kind == "conv":

@@ -111,7 +111,7 @@ class _Selector:
             raise UnsupportedGraph("residual add or channel shuffle behind a convolution that is not pointwise")
         elif groups == outputs == data.channels:
             plane = self._plane(var)
-            workload = Depthwise("conv", outputs, data.plane, plane, kernel, stride, pad, relu)
+            workload = Depthwise("conv", outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
         else:
             _, _, height, width = _shape(var)
             plane = Plane.padded_rows(height, width, lanes)
@@ -125,7 +125,7 @@ class _Selector:
         data, plane = self.tensors[composite.argument(pool.args[0])], self._plane(var)
         kernel, stride, pad = (_single(pool, a) for a in ("pool_size", "strides", "padding"))
         relu = composite.has("relax.nn.relu")
-        workload = Depthwise(kind, data.channels, data.plane, plane, kernel, stride, pad, relu)
+        workload = Depthwise(kind, data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu)
         self._call(var, workload, [data], data.channels, plane)
 
     def _max_pool(self, var, composite) -> None:
