@@ -20,9 +20,10 @@ from ..errors import UserError
 ARCHITECTURES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}
 _SHARED = 3  # type of a file
 _LOAD = 1  # type of a segment
-_DYNAMIC, _DYNAMIC_SYMBOLS = 6, 11  # types of sections
+_SYMBOLS, _DYNAMIC, _DYNAMIC_SYMBOLS = 2, 6, 11  # types of sections
 _NEEDED = 1  # tag of a dynamic entry
 _LOCAL, _WEAK = 0, 2  # bindings of symbols
+_FUNCTION = 2  # type of a symbol
 
 # The tables of an ELF file: format and field names, in files of 32 and of 64 bits.
 _SECTION = "name type flags address offset size link info alignment entry_size"
@@ -50,7 +51,7 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class Symbol:
-    """A dynamic symbol, by its address and size in the memory of a program."""
+    """A symbol, by its address and size in the memory of a program."""
 
     name: str
     address: int
@@ -72,7 +73,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Elf:
-    """What `read_elf` found.  `arch` is as in `TargetSpec.arch` if it is one of those."""
+    """What `read_elf` found.  `arch` is as in `TargetSpec.arch` if it is one of those.
+
+    `symbols` are the dynamic ones.  `functions` are all, also local ones, unless the file was stripped.
+    """
 
     path: Path
     bits: int
@@ -81,6 +85,7 @@ class Elf:
     needed: tuple[str, ...]
     symbols: tuple[Symbol, ...]
     segments: tuple[Segment, ...]
+    functions: tuple[Symbol, ...]
 
     @property
     def arch(self) -> str:
@@ -139,21 +144,26 @@ def _parse(path: Path, file: BinaryIO) -> Elf:
             segments.append(Segment(row.offset, row.address, row.size, row.alignment, protection))
             _read(file, row.offset + row.size, 0)
 
-    needed, symbols = [], []
+    needed, symbols, functions = [], [], []
     sections = list(rows("section", header.sections, header.section_size, header.section_count))
     for section in sections:
-        if section.type not in (_DYNAMIC, _DYNAMIC_SYMBOLS):
+        if section.type not in (_SYMBOLS, _DYNAMIC, _DYNAMIC_SYMBOLS):
             continue
         texts = _read(file, sections[section.link].offset, sections[section.link].size)
         table = "dynamic" if section.type == _DYNAMIC else "symbol"
         for row in rows(table, section.offset, section.entry_size, section.size // section.entry_size):
             if table == "symbol":
-                if row.info >> 4 != _LOCAL:
-                    text = _text(texts, row.name)
-                    symbols.append(Symbol(text, row.address, row.size, row.section != 0, row.info >> 4 == _WEAK))
+                binding, kind = row.info >> 4, row.info & 15
+                dynamic = section.type == _DYNAMIC_SYMBOLS
+                if binding != _LOCAL if dynamic else kind == _FUNCTION and row.section:
+                    symbol = Symbol(_text(texts, row.name), row.address, row.size, row.section != 0, binding == _WEAK)
+                    (symbols if dynamic else functions).append(symbol)
             elif row.tag == _NEEDED:
                 needed.append(_text(texts, row.value))
-    return Elf(path, bits, header.machine, header.type == _SHARED, tuple(needed), tuple(symbols), tuple(segments))
+    return Elf(
+        path, bits, header.machine, header.type == _SHARED,
+        tuple(needed), tuple(symbols), tuple(segments), tuple(functions),
+    )  # fmt: skip
 
 
 def _text(texts: bytes, start: int) -> str:

@@ -1,0 +1,158 @@
+"""A compiled network's library  =>  what each of its kernels, and the whole, costs on a core."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UserError
+from ..library.elf import Elf, Symbol, read_elf
+from ..runtime.library import read_manifest
+from .cores import Core
+from .counting import Block, count, straighten, subtract
+from .instructions import disassemble, kind, words_of
+from .pricing import Price, price
+from .tools import runner
+
+ENTRY = "(calls)"  # what is no kernel: the functions that call them
+OTHER = "(unnamed)"  # code of libraries that do not name their kernels
+
+
+@dataclass
+class Figures:
+    """Sums over all executions.  `misses` are lines missed in each cache, by loads and by stores."""
+
+    name: str
+    calls: int = 0
+    instructions: int = 0
+    loads: int = 0
+    stores: int = 0
+    vector_fma: int = 0
+    multiply_adds: int = 0
+    cycles: float = 0.0
+    refused: int = 0
+    misses: list[list[int]] = field(default_factory=list)
+    miss_cycles: float | None = None
+
+    @property
+    def total_cycles(self) -> float:
+        return self.cycles + (self.miss_cycles or 0)
+
+    def add(self, other: Figures) -> None:
+        for name in ("instructions", "loads", "stores", "vector_fma", "multiply_adds", "cycles", "refused"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.misses = self.misses or [[0, 0] for _ in other.misses]
+        for mine, others in zip(self.misses, other.misses):
+            mine[:] = [a + b for a, b in zip(mine, others)]
+
+    def to_json(self, core: Core) -> dict:
+        cycles, total = self.cycles or 1, self.total_cycles or 1
+        return {
+            "name": self.name, "calls": self.calls, "instructions": self.instructions,
+            "loads": self.loads, "stores": self.stores, "vector_multiply_adds": self.vector_fma,
+            "multiply_adds": self.multiply_adds, "multiply_adds_per_cycle": self.multiply_adds / cycles,
+            "share_of_fma_bound": self.multiply_adds / core.lanes / cycles, "cycles": self.cycles,
+            "missed_lines": {level.name: {"loads": loads, "stores": stores}
+                             for level, (loads, stores) in zip(core.caches, self.misses)},
+            "miss_cycles": self.miss_cycles, "total_cycles": self.total_cycles,
+            "total_share_of_fma_bound": self.multiply_adds / core.lanes / total,
+            "instructions_the_model_lacks": self.refused,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one inference of a library on a core: its kernels in the order of their first calls, their sum."""
+
+    library: Path
+    manifest: dict
+    core: Core
+    kernels: list[Figures]
+    network: Figures
+
+    def milliseconds(self, gigahertz: float) -> float:
+        return self.network.total_cycles / gigahertz / 1e6
+
+
+def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
+    """Counts and prices one inference, caches warm from the one before.  `UserError` for other files."""
+    elf, manifest = read_elf(library), read_manifest(library)
+    if elf.arch != "aarch64":
+        raise UserError(f"{library} is for {elf.arch}: only AArch64 libraries can be counted")
+    blocks = inference(library, elf, manifest, core, caches)
+    starts, functions = _functions(elf)
+    kernels: dict[str, Figures] = {}
+    for block, cost in zip(blocks, price(blocks, core)):
+        address = _address(elf, block.offset)
+        index = bisect.bisect_right(starts, address) - 1
+        found = functions[index] if index >= 0 and address < starts[index] + functions[index].size else None
+        group = _group(found.name) if found else OTHER
+        kernel = kernels.setdefault(group, Figures(group))
+        kernel.add(figures(group, [block], [cost]))
+        kernel.calls += block.executions if found and address == found.address else 0
+    total = figures("network", [], [])
+    for kernel in kernels.values():
+        kernel.miss_cycles = miss_cycles(kernel.misses, core) if caches else None
+        total.add(kernel)
+    total.calls, total.miss_cycles = 1, miss_cycles(total.misses, core) if caches else None
+    if ENTRY in kernels:
+        kernels[ENTRY].calls = 0
+    return Estimate(library, manifest, core, list(kernels.values()), total)
+
+
+def inference(library: Path, elf: Elf, manifest: dict, core: Core, caches: bool) -> list[Block]:
+    """The blocks of one inference of the library: those of two, without those of one."""
+
+    def run(iterations: int) -> list[Block]:
+        sizes = [4 * math.prod(manifest[key]) for key in ("input_shape", "output_shape")]
+        start = elf.exported["tsn_run"].address
+        argv = [runner(), library.resolve(), iterations, start, *sizes, manifest["workspace_bytes"]]
+        blocks = count(argv, caches=core.caches if caches else (), environment={})
+        return [block for block in blocks if block.module]
+
+    return straighten(subtract(run(2), run(1)))
+
+
+def figures(name: str, blocks: Iterable[Block], prices: Iterable[Price]) -> Figures:
+    """What these blocks come to, without the cost of their misses."""
+    result = Figures(name)
+    for block, cost in zip(blocks, prices):
+        words = words_of(block.code)
+        text = disassemble(words)
+        kinds = [kind(text[word]) for word in words]
+        times = block.executions
+        result.add(Figures(
+            name, 0, len(words) * times, sum(k.load for k in kinds) * times, sum(k.store for k in kinds) * times,
+            sum(k.vector_fma for k in kinds) * times, sum(k.lanes for k in kinds) * times,
+            cost.cycles * times, cost.refused * times, [list(pair) for pair in block.misses],
+        ))  # fmt: skip
+    return result
+
+
+def miss_cycles(misses: list[list[int]], core: Core) -> float:
+    """What missed lines cost: each comes from the first level that has it."""
+    lines = [sum(pair) for pair in misses]
+    return sum(
+        (here - further) * level.cycles_per_line for level, here, further in zip(core.caches, lines, [*lines[1:], 0])
+    )
+
+
+def _functions(elf: Elf) -> tuple[list[int], list[Symbol]]:
+    """The functions of a library and where they start, sorted."""
+    known = {symbol.address: symbol for symbol in elf.functions or elf.exported.values()}
+    return sorted(known), [known[address] for address in sorted(known)]
+
+
+def _group(name: str) -> str:
+    return ENTRY if name.startswith(("tsn_", "__tvm", "main", "TVMFFI")) else name
+
+
+def _address(elf: Elf, offset: int) -> int:
+    """The address in the library's own numbering of what is at `offset` in its file."""
+    for segment in elf.segments:
+        if segment.offset <= offset < segment.offset + segment.size:
+            return offset - segment.offset + segment.address
+    return -1
