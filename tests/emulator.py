@@ -76,17 +76,26 @@ def _run(argv, what, root=False, **env):
     return done.stdout
 
 
-def _install_qemu(progress):
-    if all(shutil.which(qemu) for qemu in QEMU.values()):
-        return
-    progress("installing qemu-user")
-    argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "qemu-user"]
+def _install_tools(progress):
+    """qemu-user, and llvm-mca for the cost model; the newer LLVM knows more cores."""
+    if not all(shutil.which(qemu) for qemu in QEMU.values()):
+        _apt_install(progress, "qemu-user")
+    if not any(shutil.which(mca) for mca in ("llvm-mca-19", "llvm-mca")):
+        try:
+            _apt_install(progress, "llvm-19")
+        except EmulatorUnavailable:
+            _apt_install(progress, "llvm")
+
+
+def _apt_install(progress, package):
+    progress(f"installing {package}")
+    argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
     try:
-        _run(argv, "installing qemu-user", root=True)
+        _run(argv, f"installing {package}", root=True)
     except EmulatorUnavailable:  # the package lists may be missing or out of date
         with contextlib.suppress(EmulatorUnavailable):
             _run(["apt-get", "update"], "apt-get update", root=True)
-        _run(argv, "installing qemu-user", root=True)
+        _run(argv, f"installing {package}", root=True)
 
 
 def _sources():
@@ -98,15 +107,12 @@ def _sources():
         found = _run(argv, "apt-get indextargets")
     lines = []
     for origin, source in sorted({tuple(line.split(" ", 1)) for line in found.splitlines()}):
-        if origin in ("Debian", "Ubuntu"):
-            keys = Path(f"/usr/share/keyrings/{origin.lower()}-archive-keyring.gpg")
+        if origin == "Debian":  # others serve Arm from hosts that the sources here do not name
+            keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
             option = f"[signed-by={keys}] " if keys.exists() else ""
-            if origin == "Ubuntu":  # has other servers for the architectures which aren't x86
-                ports = "//ports.ubuntu.com/ubuntu-ports"
-                source = re.sub(r"//\S*\.ubuntu\.com/ubuntu(?!-)", ports, source)
             lines.append(f"deb {option}{source}\n")
     if not lines:
-        raise EmulatorUnavailable("apt-get knows no package source of Debian or Ubuntu")
+        raise EmulatorUnavailable("apt-get knows no package source of Debian, whose Arm packages are needed")
     return "".join(lines)
 
 
@@ -216,7 +222,7 @@ def install(progress=print) -> None:
         return
     start, _ = time.monotonic(), _stamp()
     if not all(map(shutil.which, ("apt-get", "apt-config", "dpkg-deb"))):
-        raise EmulatorUnavailable("apt-get or dpkg-deb is missing; use Debian, Ubuntu or the like")
+        raise EmulatorUnavailable("apt-get or dpkg-deb is missing; use Debian or the like")
     if ROOT.exists() and not (ROOT / "stamp.json").exists():
         raise EmulatorUnavailable(f"{ROOT} holds something else; move it or set TSN_EMULATOR")
     try:
@@ -228,7 +234,7 @@ def install(progress=print) -> None:
         lock = os.open(ROOT.parent, os.O_RDONLY)
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _install_qemu(progress)
+        _install_tools(progress)
         if not installed():  # by another process, while this one waited
             _build(Path(work.name, "new"), Path(work.name), progress)
             if ROOT.exists():

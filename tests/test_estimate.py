@@ -334,3 +334,26 @@ def test_branches():
     words = {"14000002": 1, "97fffff0": 1, "54000041": 1, "b4000040": 1, "36000040": 1, "d65f03c0": 1, "d61f0200": 1,
              "d503201f": 0, "4e20cc20": 0, "f9400020": 0, "3dc00020": 0, "91000421": 0}  # fmt: skip
     assert {word: is_branch(bytes.fromhex(word)[::-1]) for word in words} == words
+
+
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+def test_compare_in_model_cycles(capsys, tmp_path):
+    """Table 8 without a board: the same figures as `estimate`, and speed-ups over AlexNet."""
+    import json
+
+    from tvm_shufflenet import compare
+
+    names = ["shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25"]
+    arguments = [*names, "--estimate", "--target", "cortex-a53", "--size", "64", "--json", str(tmp_path / "rows.json")]
+    assert compare.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "model, not a measurement" in shown and "cortex-a53" in shown
+    rows = json.loads((tmp_path / "rows.json").read_text())["networks"]
+    assert [row["network"].split("-cortex")[0] for row in rows] == names
+    for row in rows:
+        assert row["total_cycles"] > row["cycles"] > row["multiply_adds"] / 4
+        assert row["speedup"] is None and row["paper_ms"] is None
+    with pytest.raises(UserError, match="leave out --rpc"):
+        compare.main(["--estimate", "--rpc", "localhost:1"])
+    with pytest.raises(UserError, match="only AArch64 cores"):
+        compare.main(["--estimate", "--target", "armv7"])

@@ -15,6 +15,7 @@ from .errors import UserError
 
 PROGRAM = "python -m tvm_shufflenet.compare"
 WIDTH = 100  # characters, where no terminal says how many there are
+MODEL = "model, not a measurement"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -23,6 +24,7 @@ def arguments() -> argparse.ArgumentParser:
         description="Times networks side by side, on this machine or on a board over TVM RPC: one thread, batch 1, "
         "fp32, beside Table 8 of the ShuffleNet paper.",
         epilog="examples: python -m tvm_shufflenet.compare --size 480x640\n"
+        "          python -m tvm_shufflenet.compare --estimate --target cortex-a72\n"
         "          python -m tvm_shufflenet.compare --rpc 192.168.1.20:9090 --target cortex-a72",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -33,6 +35,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
     parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
+    parser.add_argument("--estimate", action="store_true", help="no timing: cycles of the Arm core that --target names "
+                        "(cortex-a72), by the model of `python -m tvm_shufflenet.estimate`")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=30, help="turns of each network (30)")
     parser.add_argument(
         "--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)"
@@ -55,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.key and not args.rpc:
         raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
 
-    from rich.console import Console
+    if args.estimate:
+        return _estimates(args, size, f"{PROGRAM} {shlex.join(argv)}")
 
     from .measure.comparison import MODELS, CompareOptions, compare
 
@@ -67,9 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(result, command))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = _console()
     console.print(title(result), markup=False, soft_wrap=True)
     console.print(table(result, console.width))
     for line in footer(result, command):
@@ -86,9 +89,6 @@ def title(result) -> str:
 
 def table(result, width: int = WIDTH):
     """The networks, for `rich`, in 80 characters.  A column is there if some network has a figure for it."""
-    from rich import box
-    from rich.table import Table
-
     rows = result.rows()
     columns = [
         ("mult-\nadds,\nM", "multiply_adds", lambda value: f"{value / 1e6:.1f}"),
@@ -102,17 +102,77 @@ def table(result, width: int = WIDTH):
     ]
     if result.rounds:
         columns += [("paper:\nms", "paper_ms", str), ("paper:\ntimes\nAlex-\nNet", "paper_speedup", _times)]
+    return _draw(rows, columns, width)
+
+
+def _draw(rows: list[dict], columns: list[tuple], width: int):
+    """A table of the columns (heading, key, format) for which some row has a figure."""
+    from rich import box
+    from rich.table import Table
+
     columns = [column for column in columns if any(row[column[1]] is not None for row in rows)]
     padding = (0, 1 if width >= 90 else 0, 0, 0)  # beside a space that parts columns anyway
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding)
     drawn.add_column("network", overflow="fold")  # the only one that gives way
     for heading, _, _ in columns:
         drawn.add_column(heading, justify="right", no_wrap=True)
-    sizes_differ = len({entry.size for entry in result.entries}) > 1
+    sizes_differ = len({tuple(row["size"]) for row in rows}) > 1
     for row in rows:
         name = row["network"] + (f" {_pixels(row['size'])}" if sizes_differ else "")
         drawn.add_row(name, *("" if row[key] is None else form(row[key]) for _, key, form in columns))
     return drawn
+
+
+def _estimates(args, size: tuple[int, int], command: str) -> int:
+    """The same comparison in cycles of a model."""
+    import tempfile
+
+    from .estimation import tools
+    from .estimation.comparison import estimate_networks
+    from .estimation.cores import core
+    from .estimation.pricing import model_note
+    from .measure import table8
+    from .measure.comparison import MODELS
+
+    if args.rpc:
+        raise UserError("--estimate needs no board: leave out --rpc, or --estimate to measure on it")
+    chosen = core(args.target or "cortex-a72")
+    tools.qemu(), tools.llvm()  # before anything slow
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-"))
+        folder = args.output or Path(temporary)
+        rows = estimate_networks(tuple(args.names) or MODELS, chosen, size, folder, _Terminal().step)
+    if args.json:
+        write_json(args.json, {"what": MODEL, "command": command, "core": chosen.name,
+                               "scheduling_model": model_note(chosen), "networks": rows})  # fmt: skip
+    millions = "{:.1f}".format
+    columns = [
+        ("mult-\nadds,\nM", "multiply_adds", lambda value: millions(value / 1e6)),
+        ("cycles,\nM", "cycles", lambda value: millions(value / 1e6)),
+        ("% of\nFMA\nbound", "share_of_fma_bound", lambda value: f"{100 * value:.0f}"),
+        ("with\nmisses,\nM", "total_cycles", lambda value: millions(value / 1e6)),
+        ("times\nAlex-\nNet", "speedup", _times),
+        ("same,\nin\ntheory", "theoretical_speedup", _times),
+        ("paper:\nms", "paper_ms", str),
+        ("paper:\ntimes\nAlex-\nNet", "paper_speedup", _times),
+    ]
+    console = _console()
+    console.print(f"{MODEL}: one inference on {chosen.name}, {_pixels(rows[0]['size'])}", markup=False, soft_wrap=True)
+    console.print(_draw(rows, columns, console.width))
+    lines = [f"scheduling: {model_note(chosen)}; speed-ups are of the cycles with misses in simulated caches"]
+    if any(row["paper_ms"] for row in rows):
+        lines.append(f"paper: Table 8 of the ShuffleNet paper, {table8.PROCESSOR}, one thread")
+    lines += dict.fromkeys(f"{row['network']}: {row['note']}" for row in rows if row["note"])
+    for line in (*lines, command):
+        console.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
+def _console():
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def footer(result, command: str) -> list[str]:
