@@ -23,10 +23,15 @@ Knobs = dict[str, int]
 
 @dataclass(frozen=True)
 class Machine:
-    """What a register tile depends on: fp32 lanes of a vector, and how many vector registers."""
+    """What a register tile depends on: fp32 lanes of a vector, and how many vector registers.
+
+    `by_element`: one instruction multiplies a vector by one lane of another and adds (NEON).  Where
+    there is none, AVX multiplies by a scalar straight from memory.
+    """
 
     lanes: int
     registers: int
+    by_element: bool = False
 
     @property
     def tile(self) -> int:
@@ -107,6 +112,16 @@ def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:
     shape = padded.shape
     tiled = padded.reshape(*shape[:axis], shape[axis] // tile, tile, *shape[axis + 1 :])
     return np.ascontiguousarray(np.moveaxis(tiled, axis + 1, -1), dtype=np.float32)
+
+
+def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:
+    """Loads what `block` reads of `buffer` within `loop` as a vector; the block takes its lanes.
+
+    For weights and `Machine.by_element`: a quarter of the loads, which an in-order core waits for.
+    """
+    loaded = sch.cache_read(block, buffer, "global")
+    sch.compute_at(loaded, loop, preserve_unit_loops=True)
+    sch.vectorize(sch.get_loops(loaded)[-1])
 
 
 def unroll_and_vectorize(sch: s_tir.Schedule, *loops) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, Plane, pack_rows, row_tile, unroll_and_vectorize
+from .common import Knobs, Machine, Plane, load_as_vectors, pack_rows, row_tile, unroll_and_vectorize
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class Conv2d:
     def knobs(self, machine: Machine) -> Knobs:
         """As for the pointwise kernel."""
         vectors = min(2, self.after.pitch // machine.lanes)
-        return {"rows": row_tile(self.outputs, machine.tile // vectors), "vectors": vectors}
+        rows = row_tile(self.outputs, machine.tile // vectors)
+        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -116,13 +117,15 @@ class Conv2d:
         sch.unroll(kx)
         unroll_and_vectorize(sch, o, v, i)
         unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
-        sch.decompose_reduction(acc, k)
         sch.transform_layout(
             acc,
             "weight",
             lambda a, o, k, ky, kx: (a, o // rows, k, ky, kx, o % rows),
             assume_injective_transform=True,
         )
+        if knobs["weight_vectors"]:
+            load_as_vectors(sch, acc, "weight", kx)
+        sch.decompose_reduction(acc, k)
 
     def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""

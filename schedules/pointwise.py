@@ -8,7 +8,7 @@ comes next finds each of its groups contiguous.
 
 Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers.  For
 each k the tile loads `vectors` vectors of pixels and multiplies each by `rows` scalars, which the
-packed weights hold side by side.  Pixels outside, channels inside: the input tile of a group is
+packed weights hold side by side (with `weight_vectors` they are loaded as vectors, too).  Pixels outside, channels inside: the input tile of a group is
 read from L1 by all of its row tiles.  The obvious alternative, channels as vectors, wastes lanes
 where a group has few channels (g = 8 at 0.5x has 6) and would make the shuffle a transposition.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, pack_rows, row_tile, unroll_and_vectorize
+from .common import Knobs, Machine, load_as_vectors, pack_rows, row_tile, unroll_and_vectorize
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ class Pointwise:
     def knobs(self, machine: Machine) -> Knobs:
         """Two vectors a tile: enough independent sums at any row count; the rows fill the rest."""
         vectors = min(2, self.vectors)
-        return {"rows": row_tile(self.outputs, machine.tile // vectors), "vectors": vectors}
+        rows = row_tile(self.outputs, machine.tile // vectors)
+        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -115,10 +116,12 @@ class Pointwise:
         sch.reorder(k, acc_o, acc_v, acc_i)
         unroll_and_vectorize(sch, o, v, i)
         unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
-        sch.decompose_reduction(acc, k)
         sch.transform_layout(
             acc, "weight", lambda a, o, k: (a, o // rows, k, o % rows), assume_injective_transform=True
         )
+        if knobs["weight_vectors"]:
+            load_as_vectors(sch, acc, "weight", k)
+        sch.decompose_reduction(acc, k)
 
     def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, 1, 1); `bias`: (groups * outputs,)."""

@@ -36,7 +36,7 @@ class TargetSpec:
     def machine(self) -> Machine:
         from schedules import Machine  # which imports TVM
 
-        return Machine(self.lanes, self.registers)
+        return Machine(self.lanes, self.registers, by_element=self.arch != "x86_64")
 
 
 NEON = ("+neon",)
