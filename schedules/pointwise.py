@@ -99,8 +99,11 @@ class Pointwise:
         return pointwise
 
     def knobs(self, machine: Machine) -> Knobs:
-        """Two vectors a tile: enough independent sums at any row count; the rows fill the rest."""
-        vectors = min(2, self.vectors)
+        """Two vectors a tile are enough independent sums at any row count; the rows fill the rest.
+
+        Eight rows by three vectors load least where weights come as vectors of four.
+        """
+        vectors = min(3 if machine.by_element and self.outputs % 8 == 0 else 2, self.vectors)
         rows = row_tile(self.outputs, machine.tile // vectors)
         return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
 
