@@ -1,0 +1,130 @@
+"""The command `python -m benchmarks.arm_rivals`: our networks against other engines on AArch64 cores, counted."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from tvm_shufflenet.commands import run, write_json
+from tvm_shufflenet.errors import UserError
+
+from .rivals import RIVALS, install
+
+PROGRAM = "python -m benchmarks.arm_rivals"
+WIDTH = 100
+MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
+          "mobilenet-v1-1.0", "alexnet")  # fmt: skip
+CORES = ("cortex-a72", "cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Counts what one inference executes on AArch64, ours and other engines', and prices it with a "
+        "model of each core: fp32, one thread, batch 1, start-up excluded.  Counts are kept, so an interrupted run goes on.",
+        epilog=f"example: {PROGRAM} shufflenet-v1-1x-g3 --core cortex-a72,cortex-a53 --rivals ncnn,mnn",
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "
+                        "g=8, MobileNet 1.0 and AlexNet)")  # fmt: skip
+    parser.add_argument("--core", type=_list, default=CORES, metavar="NAME[,NAME]", help=f"cores ({','.join(CORES)})")
+    parser.add_argument("--rivals", type=_list, default=tuple(RIVALS), metavar="NAME[,NAME]",
+                        help=f"engines ({','.join(RIVALS)})")  # fmt: skip
+    parser.add_argument("--caches", action="store_true", help="simulate the caches as well, and add what misses cost")
+    parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    args = arguments().parse_args(argv)
+    models = list(dict.fromkeys(args.models or MODELS))
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise UserError(f"--json {args.json}: there is no such folder")
+
+    from .yardstick import check_names, costs
+
+    check_names(models, args.rivals, args.core)
+    install.path("host")
+
+    from rich.console import Console
+
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder, Console(stderr=True).status("") as status:
+        found = list(costs(models, args.rivals, args.core, Path(folder), args.caches, status.update))
+    command = f"{PROGRAM} {shlex.join(argv)}".strip()
+    if args.json:
+        write_json(args.json, to_json(found, command))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    for name in args.core:
+        console.print(table([cost for cost in found if cost.core == name], name))
+    for line in footer(found, args.caches, command):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def table(costs: list, name: str):
+    """All engines on one core, for `rich`."""
+    from rich import box
+    from rich.table import Table
+
+    drawn = Table(
+        title=f"{name}: one inference, millions",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading, justify in (("network", "left"), ("engine", "left"), ("instruc-\ntions", "right"),
+                             ("vector\nfmla", "right"), ("model\ncycles", "right"), ("ours /\nrival", "right"),
+                             ("kernels\nchosen for", "left")):  # fmt: skip
+        drawn.add_column(heading, justify=justify, no_wrap=True)
+    models = list(dict.fromkeys(cost.model for cost in costs))
+    for model in models:
+        rows = [cost for cost in costs if cost.model == model]
+        for cost in rows:
+            engine, ratio = RIVALS.get(cost.engine, (cost.engine,))[0], ""
+            if cost is not rows[0]:
+                ratio = f"{rows[0].cycles / cost.cycles:.2f}"
+            figures = [f"{n / 1e6:.1f}" for n in (cost.figures.instructions, cost.figures.vector_fma, cost.cycles)]
+            figures[-1] += "*" if cost.bounded else ""
+            drawn.add_row(model if cost is rows[0] else "", engine, *figures, ratio, cost.kernels,
+                          end_section=cost is rows[-1])  # fmt: skip
+    return drawn
+
+
+def footer(costs: list, caches: bool, command: str) -> list[str]:
+    """What the figures depend on."""
+    from tvm_shufflenet.estimation.cores import core
+    from tvm_shufflenet.estimation.pricing import model_note
+
+    how = "misses of simulated caches included" if caches else "every load hits its cache"
+    lines = [f"model, not a measurement: {how}"]
+    if any(cost.bounded for cost in costs):
+        lines.append("*: what the core takes for the multiply-adds alone; LLVM's model starts more of them per cycle")
+    lines += [f"{name}: {model_note(core(name))}" for name in dict.fromkeys(cost.core for cost in costs)]
+    engines = [RIVALS[engine] for engine in RIVALS if any(cost.engine == engine for cost in costs)]
+    versions = ", ".join(f"{name} {install.PINNED[package]}" for name, package in engines)
+    lines.append(f"{versions}; ours / rival: below 1, ours is faster")
+    return [*lines, command]
+
+
+def to_json(costs: list, command: str) -> dict:
+    from tvm_shufflenet import __version__
+    from tvm_shufflenet.estimation.tools import llvm
+
+    return {
+        "command": command,
+        "versions": {"tvm_shufflenet": __version__, "llvm": llvm().version, **install.PINNED},
+        "costs": [cost.to_json() for cost in costs],
+    }
+
+
+def _list(text: str) -> list[str]:
+    return list(dict.fromkeys(filter(None, text.split(","))))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

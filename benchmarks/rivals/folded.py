@@ -1,0 +1,68 @@
+"""A network as every rival's own optimiser would leave it: batch norms in the weights, ReLUs in their producers.
+
+The list keeps the order of execution; a step names its inputs by their index in it.  What a rival
+does better itself (layouts, choice of algorithm, further fusions) is left to the rival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from tvm_shufflenet.architectures import BATCH_NORM_EPS, Network
+
+CONVOLUTIONS = ("conv", "dense")
+
+
+@dataclass
+class Step:
+    """One operator with its parameters; `relu` where a ReLU ends it."""
+
+    op: str
+    name: str
+    inputs: list[int]
+    shape: tuple[int, ...]
+    attrs: dict = field(default_factory=dict)
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    relu: bool = False
+
+
+def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, ...] = CONVOLUTIONS) -> list[Step]:
+    """The steps of `net`: no `batch_norm` nor `dropout` remains, and no `relu` behind what is to fuse it."""
+    readers = [0] * len(net.layers)
+    for layer in net.layers:
+        for source in layer.inputs:
+            readers[source] += 1
+    steps: list[Step] = []
+    place: dict[int, int] = {}  # from the index of a layer to that of the step which computes it
+    for index, layer in enumerate(net.layers):
+        inputs = [place[source] for source in layer.inputs]
+        alone = len(inputs) == 1 and readers[layer.inputs[0]] == 1
+        if layer.op == "dropout":
+            place[index] = inputs[0]
+        elif layer.op == "batch_norm":
+            if not (alone and steps[inputs[0]].op == "conv"):
+                raise ValueError(f"{layer.name}: its input is no convolution of its own")
+            _fold_batch_norm(steps[inputs[0]], layer.name, parameters)
+            place[index] = inputs[0]
+        elif layer.op == "relu" and alone and steps[inputs[0]].op in fuse_relu:
+            steps[inputs[0]].relu = True
+            place[index] = inputs[0]
+        else:
+            weight = parameters.get(f"{layer.name}.weight")
+            bias = parameters.get(f"{layer.name}.bias")
+            if weight is not None and bias is None:
+                bias = np.zeros(layer.shape[1], np.float32)
+            steps.append(Step(layer.op, layer.name, inputs, layer.shape, dict(layer.attrs), weight, bias))
+            place[index] = len(steps) - 1
+    return steps
+
+
+def _fold_batch_norm(conv: Step, name: str, parameters: dict[str, np.ndarray]) -> None:
+    gamma, beta, mean, variance = (
+        parameters[f"{name}.{key}"].astype(np.float64) for key in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(variance + BATCH_NORM_EPS)
+    conv.weight = (conv.weight * scale[:, None, None, None]).astype(np.float32)
+    conv.bias = ((conv.bias - mean) * scale + beta).astype(np.float32)

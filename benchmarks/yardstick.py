@@ -1,0 +1,131 @@
+"""What one inference costs on a core, ours and a rival's, by the same count and the same model.
+
+Engines look up the processor and choose their kernels by it.  LLVM's models of in-order cores make
+the kernels that some engines keep for these cores dearer than their ordinary ones, which published
+times do not confirm: so a rival is counted twice, as it runs on that core and as it runs on a
+Cortex-A72, and what the model finds cheaper stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_shufflenet.architectures import network
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.estimation.cores import Core, core
+from tvm_shufflenet.estimation.counting import WORD, Block
+from tvm_shufflenet.estimation.estimates import Figures, estimate, figures, miss_cycles
+from tvm_shufflenet.estimation.instructions import disassemble, words_of
+from tvm_shufflenet.estimation.pricing import Price, price
+from tvm_shufflenet.library.build_library import BuildOptions, build_library
+
+from .rivals import RIVALS
+from .rivals.board import identity
+from .rivals.counted import Exported, inference
+
+OURS = "ours"
+PRICED = 0.999  # of the instructions
+PLAIN = "cortex-a72"  # whose kernels are every engine's ordinary ones
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One inference of a network by an engine on a core; `kernels` names the core they were chosen for."""
+
+    model: str
+    engine: str
+    core: str
+    kernels: str
+    figures: Figures
+
+    @property
+    def bound(self) -> float:
+        """The cycles that the core takes for the multiply-adds alone."""
+        return self.figures.multiply_adds / core(self.core).lanes
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the model starts more multiply-adds per cycle than the core does, as that of Cortex-A55."""
+        return self.bound > self.figures.total_cycles
+
+    @property
+    def cycles(self) -> float:
+        """By the model, at least the bound; without misses, where no caches were simulated."""
+        return max(self.bound, self.figures.total_cycles)
+
+    def to_json(self) -> dict:
+        f = self.figures
+        return {
+            "model": self.model, "engine": self.engine, "core": self.core, "kernels_for": self.kernels,
+            "instructions": f.instructions, "vector_multiply_adds": f.vector_fma, "loads": f.loads,
+            "stores": f.stores, "cycles_without_misses": f.cycles, "miss_cycles": f.miss_cycles,
+            "cycles": self.cycles, "fma_bound_cycles": self.bound,
+            "missed_lines": f.misses, "instructions_the_model_lacks": f.refused,
+        }  # fmt: skip
+
+
+def ours(model: str, name: str, folder: Path, caches: bool = False) -> Cost:
+    """Builds the network for the core in the folder, and counts and prices it."""
+    built = build_library(BuildOptions(model, name, output=folder))
+    return Cost(model, OURS, name, name, estimate(built.path, core(name), caches).network)
+
+
+def rival(engine: str, exported: Exported, name: str, caches: bool = False) -> Cost:
+    """The engine's cheaper cost of the two, see above; caches are simulated for that one alone."""
+    cheaper = min(rival_both(engine, exported, name), key=lambda cost: cost.cycles)
+    return _rival(engine, exported, name, cheaper.kernels, caches) if caches else cheaper
+
+
+def rival_both(engine: str, exported: Exported, name: str) -> list[Cost]:
+    """With the kernels that the engine chooses for the core, and with its ordinary ones."""
+    return [_rival(engine, exported, name, shown, False) for shown in dict.fromkeys((name, PLAIN))]
+
+
+def _rival(engine: str, exported: Exported, name: str, shown: str, caches: bool) -> Cost:
+    target = core(name)
+    blocks = inference(engine, exported, core(shown), target.caches if caches else ())
+    return Cost(exported.net.name, engine, name, shown, _priced(blocks, target, caches))
+
+
+def _priced(blocks: list[Block], target: Core, caches: bool) -> Figures:
+    """Engines execute thousands of blocks a few times only: these are priced as the others are on average."""
+    disassemble({word for block in blocks for word in words_of(block.code)})  # all in one call
+    ordered = sorted(blocks, key=lambda block: -block.instructions)
+    total = sum(block.instructions for block in blocks)
+    hot, instructions = 0, 0
+    while hot < len(ordered) and instructions < PRICED * total:
+        instructions += ordered[hot].instructions
+        hot += 1
+    often, seldom = ordered[:hot], ordered[hot:]
+    result = figures("network", often, price(often, target))
+    mean = result.cycles / result.instructions
+    result.add(figures("", seldom, [Price(mean * len(block.code) / WORD, 0) for block in seldom]))
+    if caches:
+        result.miss_cycles = miss_cycles(result.misses, target)
+    return result
+
+
+def costs(models: list[str], engines: list[str], names: list[str], folder: Path, caches: bool, step) -> Iterator[Cost]:
+    """All of them, ours first for each network and core; `step(text)` is told what comes next."""
+    for model in models:
+        with Exported(network(model)) as exported:
+            for name in names:
+                step(f"{model} on {name}: ours")
+                yield ours(model, name, folder, caches)
+            for engine in engines:
+                for name in names:
+                    step(f"{model} on {name}: {RIVALS[engine][0]}")
+                    yield rival(engine, exported, name, caches)
+
+
+def check_names(models: list[str], engines: list[str], names: list[str]) -> None:
+    """`UserError` for what is unknown, before all the work."""
+    for model in models:
+        network(model)
+    for engine in engines:
+        if engine not in RIVALS:
+            raise UserError(f"unknown rival {engine!r}: expected {', '.join(RIVALS)}")
+    for name in names:
+        identity(core(name))
