@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.commands import run, write_json
+from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.files import write_json
 
 from .rivals import RIVALS, install
 
@@ -97,8 +98,8 @@ def table(costs: list, name: str):
 
 def footer(costs: list, caches: bool, command: str) -> list[str]:
     """What the figures depend on."""
-    from tvm_shufflenet.estimation.cores import core
     from tvm_shufflenet.estimation.pricing import model_note
+    from tvm_shufflenet.targets.cores import core
 
     how = "misses of simulated caches included" if caches else "every load hits its cache"
     lines = [f"model, not a measurement: {how}"]

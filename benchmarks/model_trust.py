@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.commands import run, write_json
+from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.files import write_json
 
 from .rivals import install
 

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from benchmarks.rivals import RIVALS, folded, install, ncnn
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
@@ -97,7 +98,7 @@ class TestInTheEmulator:
 
     def test_programs_see_the_board(self):
         from benchmarks.rivals.board import board
-        from tvm_shufflenet.estimation.cores import core
+        from tvm_shufflenet.targets.cores import core
 
         place = board(core("cortex-a53"))
         files = ["/proc/cpuinfo", "/sys/devices/system/cpu/cpu3/cache/index2/size"]
@@ -109,8 +110,8 @@ class TestInTheEmulator:
     def test_counts_are_the_same_each_time(self, tmp_path, monkeypatch):
         """And are kept: the second time nothing runs.  Most of it is convolutions."""
         from benchmarks.rivals import counted
-        from tvm_shufflenet.estimation.cores import core
         from tvm_shufflenet.estimation.estimates import figures
+        from tvm_shufflenet.targets.cores import core
 
         results = []
         with counted.Exported(small()) as exported:

@@ -11,11 +11,11 @@ from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimate import main
 from tvm_shufflenet.estimation import tools
-from tvm_shufflenet.estimation.cores import CORES, Level, core
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
 from tvm_shufflenet.estimation.estimates import estimate, figures, miss_cycles
 from tvm_shufflenet.estimation.pricing import model_note, price
 from tvm_shufflenet.targets import TARGETS
+from tvm_shufflenet.targets.cores import CORES, Level, core
 
 MODEL, SIZE = "shufflenet-v1-0.25x-g4", (64, 64)
 

@@ -101,7 +101,8 @@ def test_pointwise_with_any_rows(rows):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
     x, weight, bias = random(10, 4, 4), random(26, 5, 1, 1), random(26)
     workload = Pointwise(2, 5, 13, 4, 4)
-    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * 16, knobs={"rows": rows, "vectors": 3, "weight_vectors": int(rows == 5)})
+    knobs = {"rows": rows, "vectors": 3, "weight_vectors": int(rows == 5)}
+    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * 16, knobs=knobs)
     assert relative_error(found.reshape(26, 4, 4), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
 

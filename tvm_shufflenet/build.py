@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, model_names
-from .commands import parse_size, run, write_json
+from .commands import parse_size, run
 from .errors import UserError
+from .files import write_json
 
 
 def arguments() -> argparse.ArgumentParser:

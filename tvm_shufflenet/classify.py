@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .commands import run, write_json
+from .commands import run
+from .files import write_json
 
 
 def classify(library, path: str, count: int = 5) -> list[dict]:

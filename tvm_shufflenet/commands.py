@@ -1,13 +1,11 @@
-"""What all commands share: options and files of the user, and how a command ends."""
+"""What all commands share: options, and how a command ends."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from .errors import UserError
 
@@ -19,31 +17,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(size) < 1:
         raise UserError(f"--size {text}: expected pixels such as 224, or height x width such as 480x640")
     return size
-
-
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file all or nothing: whoever reads `path` finds the old bytes or the new ones.
-
-    Raises `UserError` where `path` is a directory or cannot be written.
-    """
-    target = Path(os.path.realpath(path))  # a link stays a link
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        if os.path.exists(path) and not target.is_file():
-            Path(path).write_bytes(data)  # a device or pipe has nothing to replace; a directory fails here
-            return
-        try:
-            part.write_bytes(data)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-
-
-def write_json(path: str | os.PathLike, data) -> None:
-    """Writes `data` as indented JSON, as `write_bytes` does."""
-    write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def run(main: Callable[[], int | None]) -> int:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .commands import parse_size, run, write_json
+from .commands import parse_size, run
 from .errors import UserError
+from .files import write_json
 
 PROGRAM = "python -m tvm_shufflenet.compare"
 WIDTH = 100  # characters, where no terminal says how many there are
@@ -129,10 +130,10 @@ def _estimates(args, size: tuple[int, int], command: str) -> int:
 
     from .estimation import tools
     from .estimation.comparison import estimate_networks
-    from .estimation.cores import core
     from .estimation.pricing import model_note
     from .measure import table8
     from .measure.comparison import MODELS
+    from .targets.cores import core
 
     if args.rpc:
         raise UserError("--estimate needs no board: leave out --rpc, or --estimate to measure on it")

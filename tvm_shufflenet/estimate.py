@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, model_names
-from .commands import parse_size, run, write_json
+from .commands import parse_size, run
 from .errors import UserError
-from .estimation.cores import CORES, Core, core
+from .files import write_json
 from .targets import TARGETS
+from .targets.cores import CORES, Core, core
 
 DEFAULT_CORE = "cortex-a72"
 HEADING = "model, not a measurement"

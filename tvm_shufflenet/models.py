@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from .architectures import model_names, network
-from .commands import parse_size, run, write_json
+from .commands import parse_size, run
 from .errors import UserError
+from .files import write_json
 
 
 def describe(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> dict:

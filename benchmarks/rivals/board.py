@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests import emulator
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.estimation.cores import Core
+from tvm_shufflenet.targets.cores import Core
 
 from . import install
 

@@ -23,14 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from tvm_shufflenet.architectures import Network
 from tvm_shufflenet.bridge import random_parameters
-from tvm_shufflenet.commands import write_bytes
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.estimation.cores import Core, Level
 from tvm_shufflenet.estimation.counting import Block, count, straighten, subtract
+from tvm_shufflenet.files import write_bytes
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
 from tvm_shufflenet.runtime.library import load
+from tvm_shufflenet.targets.cores import Core, Level
 
 from . import RIVALS, install
 from .board import board

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from tvm_shufflenet.architectures import BATCH_NORM_EPS, Network
 
 CONVOLUTIONS = ("conv", "dense")

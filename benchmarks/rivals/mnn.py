@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from tvm_shufflenet.errors import UserError
 
 from . import onnx_model

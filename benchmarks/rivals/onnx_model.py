@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from tvm_shufflenet.errors import UserError
 
 from .folded import Step, fold

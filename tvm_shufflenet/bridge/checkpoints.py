@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ..architectures import Network
-from ..commands import write_bytes
 from ..errors import UserError
+from ..files import write_bytes
 from .parameters import check_parameters
 
 SUFFIXES = (".safetensors", ".pth", ".pt")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..measure import table8
 from ..measure.entries import check_name, make_entry
 from ..targets import resolve
-from .cores import Core
+from ..targets.cores import Core
 from .estimates import estimate
 
 

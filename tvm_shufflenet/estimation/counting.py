@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .cores import Level
+from ..targets.cores import Level
 from .tools import plugin, qemu
 
 WORD = 4  # bytes of an instruction

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..library.elf import Elf, Symbol, read_elf
 from ..runtime.library import read_manifest
-from .cores import Core
+from ..targets.cores import Core
 from .counting import Block, count, straighten, subtract
 from .instructions import disassemble, kind, words_of
 from .pricing import Price, price
@@ -83,6 +83,7 @@ def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
     if elf.arch != "aarch64":
         raise UserError(f"{library} is for {elf.arch}: only AArch64 libraries can be counted")
     blocks = inference(library, elf, manifest, core, caches)
+    disassemble({word for block in blocks for word in words_of(block.code)})  # all in one call
     starts, functions = _functions(elf)
     kernels: dict[str, Figures] = {}
     for block, cost in zip(blocks, price(blocks, core)):

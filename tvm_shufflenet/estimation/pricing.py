@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..commands import write_bytes
 from ..errors import UserError
-from .cores import Core
+from ..files import write_bytes
+from ..targets.cores import Core
 from .counting import Block
 from .instructions import FEATURES, disassemble, words_of
 from .tools import Llvm, cache_folder, llvm

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..architectures import DEFAULT_MODEL, Network, network
 from ..bridge import class_names, load_parameters, random_parameters
-from ..commands import write_bytes, write_json
 from ..errors import UserError
+from ..files import write_bytes, write_json
 from ..targets import TargetSpec, resolve
 from .link import link
 

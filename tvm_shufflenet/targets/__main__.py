@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 
-from ..commands import run, write_json
+from ..commands import run
 from ..errors import UserError
+from ..files import write_json
 from . import TargetSpec, resolve, target_names
+from .cores import CORES
 
 
 def _describe(spec: TargetSpec) -> dict:
     return {
         "name": spec.name, "description": spec.description, "arch": spec.arch,
         "lanes": spec.lanes, "registers": spec.registers, "tvm": spec.tvm,
+        "core": dataclasses.asdict(CORES[spec.name]) if spec.name in CORES else None,
     }  # fmt: skip
 
 
@@ -27,6 +31,8 @@ def _table(specs: list[TargetSpec]):
     table.add_column("lanes x\nregs", justify="right")
     for spec in specs:
         llvm = f"{spec.tvm['mcpu']} {spec.tvm['mtriple']}\n{' '.join(spec.tvm['mattr'])}"
+        if spec.name in CORES:
+            llvm += f"\nmodel: {CORES[spec.name].model}"
         table.add_row(spec.name, spec.description, llvm, f"{spec.lanes} x {spec.registers}")
     return table
 
@@ -35,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tvm_shufflenet.targets",
         description="Lists the processors to compile for: LLVM's name and features of each, fp32 lanes and "
-        "number of vector registers.",
+        "number of vector registers, and the scheduling model that `estimate` prices it by.",
         epilog="example: python -m tvm_shufflenet.targets --json targets.json",
     )
     parser.add_argument("--json", metavar="FILE", help="also write the table to this file")

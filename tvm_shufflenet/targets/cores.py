@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UserError
-from ..targets import resolve
+from . import resolve
 
 LINE = 64  # bytes, on all of these cores
 
