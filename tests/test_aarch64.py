@@ -64,8 +64,11 @@ def test_aarch64_agrees_with_pytorch(board, build, name, target, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cortex-a55", "cortex-a57", "cortex-a73", "cortex-a78", "snapdragon-835",
-                                    "snapdragon-845", "snapdragon-855", "snapdragon-888", "snapdragon-8gen2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "target",
+    ["cortex-a55", "cortex-a57", "cortex-a73", "cortex-a78"]
+    + [f"snapdragon-{name}" for name in ("835", "845", "855", "888", "8gen2")],
+)
 def test_every_target_runs(board, build, target):
     net = network("shufflenet-v1-0.25x-g4", (96, 96))
     built = build(net.name, target=target, size=(96, 96))
