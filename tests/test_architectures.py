@@ -174,13 +174,13 @@ def test_run_turns_errors_into_a_line_and_a_status(tmp_path, capsys):
         fails(ZeroDivisionError())
     for path in (tmp_path, tmp_path / "missing" / "x.json"):
         with pytest.raises(UserError, match="cannot write"):
-            commands.write_json(path, {})
+            files.write_json(path, {})
 
 
 def test_a_link_stays_a_link_and_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     file, link = tmp_path / "a.json", tmp_path / "link.json"
     link.symlink_to(file)
-    commands.write_json(link, {"a": 1})
+    files.write_json(link, {"a": 1})
     assert link.is_symlink() and json.loads(file.read_text()) == {"a": 1}
 
     def full(*_):
@@ -188,5 +188,5 @@ def test_a_link_stays_a_link_and_a_failed_write_leaves_the_old_file(tmp_path, mo
 
     monkeypatch.setattr(commands.os, "replace", full)
     with pytest.raises(UserError, match="No space left"):
-        commands.write_json(file, {"a": 2})
+        files.write_json(file, {"a": 2})
     assert json.loads(file.read_text()) == {"a": 1} and len(list(tmp_path.iterdir())) == 2
