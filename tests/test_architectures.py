@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tvm_shufflenet import commands, models
+from tvm_shufflenet import commands, files, models
 from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.architectures.shufflenet_v1 import bottleneck_channels
 from tvm_shufflenet.errors import UserError
@@ -186,7 +186,7 @@ def test_a_link_stays_a_link_and_a_failed_write_leaves_the_old_file(tmp_path, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(commands.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(UserError, match="No space left"):
         files.write_json(file, {"a": 2})
     assert json.loads(file.read_text()) == {"a": 1} and len(list(tmp_path.iterdir())) == 2
