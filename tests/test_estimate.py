@@ -13,6 +13,7 @@ from tvm_shufflenet.estimate import main
 from tvm_shufflenet.estimation import tools
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
 from tvm_shufflenet.estimation.estimates import estimate, figures, miss_cycles
+from tvm_shufflenet.estimation.instructions import disassemble
 from tvm_shufflenet.estimation.pricing import model_note, price
 from tvm_shufflenet.targets import TARGETS
 from tvm_shufflenet.targets.cores import CORES, Level, core
@@ -357,3 +358,15 @@ def test_compare_in_model_cycles(capsys, tmp_path):
         compare.main(["--estimate", "--rpc", "localhost:1"])
     with pytest.raises(UserError, match="only AArch64 cores"):
         compare.main(["--estimate", "--target", "armv7"])
+
+
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+@pytest.mark.parametrize("name", [name for name, entry in CORES.items() if "assumed" not in entry.note])
+def test_lanes_are_the_rate_of_fmla_in_the_model(name):
+    """24 independent fmla of four lanes, over and over."""
+    if tools.llvm().major < CORES[name].since:
+        pytest.skip(f"LLVM {tools.llvm().version} has no model of {name}")
+    code = b"".join((0x4F9F13C0 + i).to_bytes(4, "little") for i in range(24))  # fmla v<i>.4s, v30.4s, v31.s[0]
+    assert disassemble([code[:4]])[code[:4]] == "fmla v0.4s, v30.4s, v31.s[0]"
+    (cost,) = price([Block(0, code, 1)], CORES[name])
+    assert 4 * 24 / cost.cycles == pytest.approx(CORES[name].lanes, rel=0.03)
