@@ -61,13 +61,22 @@ class Plane:
     def padded(height: int, width: int, lanes: int) -> Plane:
         """A whole number of vectors; rows are padded only where `row_vector` could not cut them."""
         pitch = width if row_vector(width, lanes) else round_up(width, lanes)
-        return Plane(height, width, pitch, round_up(height * pitch, lanes))
+        return Plane(height, width, pitch, _spread(round_up(height * pitch, lanes)))
 
     @staticmethod
     def padded_rows(height: int, width: int, lanes: int) -> Plane:
         """Every row a whole number of vectors."""
         pitch = round_up(width, lanes)
-        return Plane(height, width, pitch, height * pitch)
+        return Plane(height, width, pitch, _spread(height * pitch))
+
+
+def _spread(floats: int) -> int:
+    """Size of a plane: an odd number of cache lines, if it is large.
+
+    A kernel reads the same pixels of many channels.  Where planes are, say, a whole number of pages apart,
+    these lines all fall into one set of the L1 cache and drive each other out.
+    """
+    return 16 * (-(-floats // 16) | 1) if floats >= 1024 else floats
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -119,7 +128,7 @@ def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:
 
     For weights and `Machine.by_element`: a quarter of the loads, which an in-order core waits for.
     """
-    loaded = sch.cache_read(block, buffer, "global")
+    loaded = sch.cache_read(block, buffer, "global", consumer_blocks=[block])
     sch.compute_at(loaded, loop, preserve_unit_loops=True)
     sch.vectorize(sch.get_loops(loaded)[-1])
 

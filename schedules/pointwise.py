@@ -22,17 +22,26 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, load_as_vectors, pack_rows, row_tile, unroll_and_vectorize
+from .common import (
+    Knobs,
+    Machine,
+    Plane,
+    divisor_up_to,
+    load_as_vectors,
+    pack_rows,
+    row_tile,
+    unroll_and_vectorize,
+)
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """`inputs` and `outputs` are channels per group; a plane is `vectors` x `lanes` floats."""
+    """`inputs` and `outputs` are channels per group; input, residual and output lie in the same planes."""
 
     groups: int
     inputs: int
     outputs: int
-    vectors: int
+    plane: Plane
     lanes: int
     relu: bool = False
     residual: bool = False
@@ -42,60 +51,91 @@ class Pointwise:
     scratch = 0
 
     @property
+    def _pixels(self) -> tuple[int, int]:
+        """Vectors of pixels, and single pixels behind them.
+
+        More than half a vector is a whole one: a plane's size is a whole number of vectors.
+        """
+        pixels = (self.plane.height - 1) * self.plane.pitch + self.plane.width
+        vectors, rest = divmod(pixels, self.lanes)
+        return (vectors, rest) if vectors and rest <= self.lanes // 2 else (-(-pixels // self.lanes), 0)
+
+    @property
     def multiply_adds(self) -> int:
-        return self.groups * self.inputs * self.outputs * self.vectors * self.lanes
+        return self.groups * self.inputs * self.outputs * self.plane.height * self.plane.width
 
     def definition(self) -> tirx.PrimFunc:
-        G, K, N, V, L = self.groups, self.inputs, self.outputs, self.vectors, self.lanes
+        G, K, N, L, P = self.groups, self.inputs, self.outputs, self.lanes, self.plane.size
+        V, R = self._pixels
         relu, residual, shuffle = self.relu, self.residual, self.shuffle
 
-        def finish(value):
+        def finish(value, other, channel, pixel):
+            value = value + other[channel, pixel] if residual else value
             return T.max(value, T.float32(0)) if relu else value
 
-        def plane(a, o):
+        def channel(a, o):
             return o * G + a if shuffle else a * N + o
 
         @T.macro
-        def accumulate(data, weight, bias, acc):
+        def vectors(data, weight, bias, other, out):
+            acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
             for a, o, v, i, k in T.grid(G, N, V, L, K):
                 with T.sblock("acc"):
                     va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
                     with T.init():
                         acc[va, vo, vv, vi] = bias[va, vo]
-                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv, vi]
+                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv * L + vi]
+            for a, o, v, i in T.grid(G, N, V, L):
+                with T.sblock("out"):
+                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
+                    out[channel(va, vo), vv * L + vi] = finish(
+                        acc[va, vo, vv, vi], other, channel(va, vo), vv * L + vi
+                    )
+
+        @T.macro
+        def rest(data, weight, bias, other, out):
+            acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
+            for a, i, o, k in T.grid(G, R, N, K):
+                with T.sblock("acc_rest"):
+                    va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
+                    with T.init():
+                        acc_rest[va, vi, vo] = bias[va, vo]
+                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + weight[va, vo, vk] * data[va, vk, V * L + vi]
+            for a, i, o in T.grid(G, R, N):
+                with T.sblock("out_rest"):
+                    va, vi, vo = T.axis.remap("SSS", [a, i, o])
+                    out[channel(va, vo), V * L + vi] = finish(
+                        acc_rest[va, vi, vo], other, channel(va, vo), V * L + vi
+                    )
+
+        @T.macro
+        def everything(data, weight, bias, other, out):
+            vectors(data, weight, bias, other, out)
+            if R > 0:
+                rest(data, weight, bias, other, out)
 
         if residual:
 
             @T.prim_func(private=True, s_tir=True)
             def pointwise(
-                data: T.Buffer((G, K, V, L), "float32"),
+                data: T.Buffer((G, K, P), "float32"),
                 weight: T.Buffer((G, N, K), "float32"),
                 bias: T.Buffer((G, N), "float32"),
-                other: T.Buffer((G * N, V, L), "float32"),
-                out: T.Buffer((G * N, V, L), "float32"),
+                other: T.Buffer((G * N, P), "float32"),
+                out: T.Buffer((G * N, P), "float32"),
             ):
-                acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-                accumulate(data, weight, bias, acc)
-                for a, o, v, i in T.grid(G, N, V, L):
-                    with T.sblock("out"):
-                        va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                        out[plane(va, vo), vv, vi] = finish(acc[va, vo, vv, vi] + other[plane(va, vo), vv, vi])
+                everything(data, weight, bias, other, out)
 
         else:
 
             @T.prim_func(private=True, s_tir=True)
             def pointwise(
-                data: T.Buffer((G, K, V, L), "float32"),
+                data: T.Buffer((G, K, P), "float32"),
                 weight: T.Buffer((G, N, K), "float32"),
                 bias: T.Buffer((G, N), "float32"),
-                out: T.Buffer((G * N, V, L), "float32"),
+                out: T.Buffer((G * N, P), "float32"),
             ):
-                acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-                accumulate(data, weight, bias, acc)
-                for a, o, v, i in T.grid(G, N, V, L):
-                    with T.sblock("out"):
-                        va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                        out[plane(va, vo), vv, vi] = finish(acc[va, vo, vv, vi])
+                everything(data, weight, bias, None, out)
 
         return pointwise
 
@@ -104,9 +144,12 @@ class Pointwise:
 
         Eight rows by three vectors load least where weights come as vectors of four.
         """
-        vectors = min(3 if machine.by_element and self.outputs % 8 == 0 else 2, self.vectors)
+        vectors, rest = self._pixels
+        vectors = min(3 if machine.by_element and self.outputs % 8 == 0 else 2, vectors)
         rows = row_tile(self.outputs, machine.tile // vectors)
-        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
+        registers = max(1, rest) * -(-rows // machine.lanes)
+        tiles = divisor_up_to(-(-self.outputs // rows), max(1, machine.tile // registers))
+        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "rest_tiles": tiles}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -125,6 +168,23 @@ class Pointwise:
         )
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", k)
+        sch.decompose_reduction(acc, k)
+        if self._pixels[1]:
+            self._schedule_rest(sch, rows, knobs["rest_tiles"])
+
+    def _schedule_rest(self, sch: s_tir.Schedule, rows: int, tiles: int) -> None:
+        """The pixels behind the last vector, a few at most: output channels as lanes, `tiles` row tiles at once."""
+        acc, out = sch.get_sblock("acc_rest"), sch.get_sblock("out_rest")
+        a, i, o = sch.get_loops(out)
+        o_block, o_tile, o = sch.split(o, [None, tiles, rows])
+        sch.reorder(a, o_block, i, o_tile, o)
+        sch.compute_at(acc, o_block, preserve_unit_loops=True)
+        *_, acc_i, acc_o, k = sch.get_loops(acc)
+        acc_tile, acc_o = sch.split(acc_o, [None, rows])
+        sch.reorder(k, acc_tile, acc_i, acc_o)
+        for loop in (i, o_tile, o):
+            sch.unroll(loop)
+        unroll_and_vectorize(sch, acc_tile, acc_i, acc_o)
         sch.decompose_reduction(acc, k)
 
     def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:

@@ -82,7 +82,7 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     x, other = random(groups * inputs, height, width), random(groups * outputs, height, width)
     weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
     workload = Pointwise(
-        groups, inputs, outputs, plane.size // machine.lanes, machine.lanes, bool(relu), bool(residual), bool(shuffle)
+        groups, inputs, outputs, plane, machine.lanes, bool(relu), bool(residual), bool(shuffle)
     )
     found = run(
         workload, machine, into_plane(x, plane), weight, bias,
@@ -100,7 +100,7 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
 def test_pointwise_with_any_rows(rows):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
     x, weight, bias = random(10, 4, 4), random(26, 5, 1, 1), random(26)
-    workload = Pointwise(2, 5, 13, 4, 4)
+    workload = Pointwise(2, 5, 13, Plane.dense(4, 4), 4)
     knobs = {"rows": rows, "vectors": 3, "weight_vectors": int(rows == 5)}
     found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * 16, knobs=knobs)
     assert relative_error(found.reshape(26, 4, 4), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
@@ -202,5 +202,5 @@ def test_lrn(machine):
 
 def test_workloads_are_values():
     """Equal layers are one kernel: a workload is hashable and equal by its fields."""
-    a = Pointwise(3, 20, 80, 49, 16, relu=True)
+    a = Pointwise(3, 20, 80, Plane.dense(28, 28), 16, relu=True)
     assert len({a, dataclasses.replace(a), dataclasses.replace(a, relu=False)}) == 2

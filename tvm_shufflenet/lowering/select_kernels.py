@@ -105,7 +105,7 @@ class _Selector:
         if kernel == 1 and stride == 1 and pad == 0:
             plane = data.plane
             workload = Pointwise(
-                groups, weight.shape[1], outputs // groups, plane.size // lanes, lanes, relu, bool(residual), shuffle
+                groups, weight.shape[1], outputs // groups, plane, lanes, relu, bool(residual), shuffle
             )
         elif residual or shuffle:
             raise UnsupportedGraph("residual add or channel shuffle behind a convolution that is not pointwise")
