@@ -13,6 +13,7 @@ import contextlib
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,17 +155,16 @@ def profile(options: ProfileOptions, progress: Silent = Silent()) -> Profile:
         with progress.step(f"building {options.name} for {target.name}"):
             entry = make_entry(options.name, target_name, options.size or SIZE, scratch)
         with progress.step(f"building the profiled twin of {entry.label}"):
-            twin = _Twin(entry, target, scratch)
+            twin = Twin(entry, target, scratch)
         with progress.step(f"loading {entry.label} and its twin on {place.name}"):
-            arguments = entry.picture(), entry.output_shape, entry.workspace_shape
-            library = place.load(entry.path, "main", *arguments)
-            turn = twin.load(place, *arguments)
+            library = place.load(entry.path, "main", entry.picture(), entry.output_shape, entry.workspace_shape)
+            turn = twin.load(place)
         timed = time_beside_peak(place, target, lambda: [calibrate(library.timer), turn], options.rounds, progress)
         whole, turns = timed.turns
-        calls, totals, ticks = twin.timings(turns)
+        seconds, totals, ticks = seconds_of(turns, twin.calls)
         return Profile(
             entry.label, entry.manifest, target, place.name, place.processor, timed.core, options.rounds,
-            twin.differences, calls, timed.peak_seconds, whole, totals, ticks,
+            twin.differences, twin.timings(seconds), timed.peak_seconds, whole, list(totals), list(ticks),
         )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _target_of(manifest: dict) -> TargetSpec:
     return resolve(json.dumps({"kind": "llvm", **described}))
 
 
-class _Twin:
+class Twin:
     """The profiled twin of a library, compiled and linked into the folder `scratch`."""
 
     def __init__(self, entry: Entry, target: TargetSpec, scratch: Path):
@@ -219,29 +219,41 @@ class _Twin:
         )  # fmt: skip
         expected = describe_library(self.compiled, parameters, "", None)
         self.differences = _differences(entry, expected) or _code_differences(entry.path, self.path, self.compiled)
+        self.arguments = entry.picture(), entry.output_shape, (self.compiled.plan.floats,)
 
-    def load(self, place: Place, picture, output_shape, _workspace_shape):
-        """A turn on the place: its ticks, (1 + RUNS, columns) as profile.c describes them."""
-        ticks = np.zeros((1 + RUNS, len(self.compiled.program.calls) + 1 + PAIRS), np.int64)
-        workspace = (self.compiled.plan.floats,)
-        function = place.load(self.path, "profile", picture, output_shape, workspace, ticks)
+    @property
+    def calls(self) -> int:
+        return len(self.compiled.program.calls)
+
+    def load(self, place: Place) -> Callable[[], np.ndarray]:
+        """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them."""
+        ticks = np.zeros((1 + RUNS, self.calls + 1 + PAIRS), np.int64)
+        function = place.load(self.path, "profile", *self.arguments, ticks)
         return lambda: function.run(result=3)
 
-    def timings(self, turns: list[np.ndarray]) -> tuple[list[Timing], list[float], list[float]]:
-        """Calls, seconds from first to last tick, seconds of a tick; the latter two for each round."""
-        nanoseconds, ticks = turns[-1][0, 3:5] - turns[0][0, 1:3]
-        second = 1e9 * ticks / nanoseconds
-        count = len(self.compiled.program.calls)
-        means = np.array([np.diff(turn[1 : 1 + turn[0, 0]], axis=1).mean(axis=0) for turn in turns]) / second
-        cost = means[:, count + 1 :].mean(axis=1)  # the step before comes from inside `main`
-        seconds = np.maximum(means[:, :count] - cost[:, None], 1e-9)  # a clock of 50 ns may find nothing
+    def timings(self, seconds: np.ndarray) -> list[Timing]:
+        """The calls, of which `seconds` are as `seconds_of` gives them."""
         by_workload = {kernel.workload: kernel for kernel in self.compiled.kernels}
-        calls = []
+        timings = []
         for call, column in zip(self.compiled.program.calls, seconds.T):
             kernel = by_workload[call.workload]
-            calls.append(Timing(kernel.name, what(call), call.output.name, kernel.knobs, kernel.tuned,
-                                call_multiply_adds(call), call_bytes(call), column))  # fmt: skip
-        return calls, list(means[:, :count].sum(axis=1)), list(cost)
+            timings.append(Timing(kernel.name, what(call), call.output.name, kernel.knobs, kernel.tuned,
+                                  call_multiply_adds(call), call_bytes(call), column))  # fmt: skip
+        return timings
+
+
+def seconds_of(turns: list[np.ndarray], calls: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the ticks of one turn a round come to, each the mean of the turn.
+
+    Seconds of each call, (rounds, calls), without the clock's own part; from the first tick to the
+    last; and of one tick, (rounds,).
+    """
+    nanoseconds, ticks = turns[-1][0, 3:5] - turns[0][0, 1:3]  # over all rounds: the longer, the truer
+    steps = np.array([np.diff(turn[1 : 1 + turn[0, 0]], axis=1).mean(axis=0) for turn in turns])
+    steps *= 1e-9 * nanoseconds / ticks
+    tick = steps[:, calls + 1 :].mean(axis=1)  # step number `calls` is the way out of `main`
+    inside = steps[:, :calls]
+    return np.maximum(inside - tick[:, None], 1e-9), inside.sum(axis=1), tick  # slow clocks may not move at all
 
 
 def _differences(entry: Entry, expected: dict) -> list[str]:
@@ -256,13 +268,23 @@ def _differences(entry: Entry, expected: dict) -> list[str]:
 
 
 def _code_differences(library: Path, twin: Path, compiled: Compiled) -> list[str]:
-    """Kernels whose code has another length in the twin: schedules or knobs have changed."""
-    before, now = ({f.name: f.size for f in read_elf(path).functions} for path in (library, twin))
+    """Kernels of which the twin has other code: schedules or knobs have changed."""
+    before, now = (_code(path) for path in (library, twin))
     names = [kernel.name for kernel in compiled.kernels]
-    changed = [name for name in names if before.get(name) != now[name]]
+    changed = [name for name in names if not _alike(before.get(name, b""), now[name])]
     if not changed:
         return []
     return ["the present compiler makes other code of " + ("all" if changed == names else ", ".join(changed))]
+
+
+def _code(library: Path) -> dict[str, bytes]:
+    elf = read_elf(library)
+    return {function.name: elf.contents(function) for function in elf.functions}
+
+
+def _alike(one: bytes, other: bytes) -> bool:
+    """The same but for addresses of constants and other functions, which are less than 1 % of a kernel."""
+    return len(one) == len(other) and sum(a != b for a, b in zip(one, other)) <= len(one) / 50
 
 
 def what(call: Call) -> str:
