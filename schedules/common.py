@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tvm import s_tir
+from tvm.script import tirx as T
 
 Knobs = dict[str, int]
 
@@ -27,11 +28,15 @@ class Machine:
 
     `by_element`: one instruction multiplies a vector by one lane of another and adds (NEON).  Where
     there is none, AVX multiplies by a scalar straight from memory.
+    `in_order`: what stands late in the code starts late.  `loads_apart`, of such a core: a load behind
+    a multiply-add waits for it, so loads had better come many at a time.
     """
 
     lanes: int
     registers: int
     by_element: bool = False
+    in_order: bool = False
+    loads_apart: bool = False
 
     @property
     def tile(self) -> int:
@@ -121,6 +126,20 @@ def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:
     shape = padded.shape
     tiled = padded.reshape(*shape[:axis], shape[axis] // tile, tile, *shape[axis + 1 :])
     return np.ascontiguousarray(np.moveaxis(tiled, axis + 1, -1), dtype=np.float32)
+
+
+def relu(value):
+    """max(value, 0), of the float's bits: a negative one is a negative integer.
+
+    NEON takes half the time for a maximum of integers; where both are fast it makes no difference.
+    """
+    return T.reinterpret("float32", T.max(T.reinterpret("int32", value), T.int32(0)))
+
+
+def cut_tails(sch: s_tir.Schedule, *tiles) -> None:
+    """The last tile, cut off at the end, gets code of its own; the others have no test for it inside."""
+    for loop in tiles:
+        sch.annotate(loop, "pragma_loop_partition_hint", True)
 
 
 def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:

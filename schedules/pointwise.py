@@ -23,15 +23,10 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs,
-    Machine,
-    Plane,
-    divisor_up_to,
-    load_as_vectors,
-    pack_rows,
-    row_tile,
-    unroll_and_vectorize,
-)
+    Knobs, Machine, Plane, cut_tails, divisor_up_to, load_as_vectors, pack_rows, relu, row_tile, unroll_and_vectorize,
+)  # fmt: skip
+
+WHOLE = 768  # multiply-adds, of vectors, that a tile may have for its reduction to be unrolled whole: 3 KiB of code
 
 
 @dataclass(frozen=True)
@@ -67,14 +62,14 @@ class Pointwise:
     def definition(self) -> tirx.PrimFunc:
         G, K, N, L, P = self.groups, self.inputs, self.outputs, self.lanes, self.plane.size
         V, R = self._pixels
-        relu, residual, shuffle = self.relu, self.residual, self.shuffle
-
-        def finish(value, other, channel, pixel):
-            value = value + other[channel, pixel] if residual else value
-            return T.max(value, T.float32(0)) if relu else value
+        residual, shuffle = self.residual, self.shuffle
+        finish = relu if self.relu else lambda value: value
 
         def channel(a, o):
             return o * G + a if shuffle else a * N + o
+
+        def start(bias, other, a, o, pixel):
+            return bias[a, o] + other[channel(a, o), pixel] if residual else bias[a, o]
 
         @T.macro
         def vectors(data, weight, bias, other, out):
@@ -83,14 +78,12 @@ class Pointwise:
                 with T.sblock("acc"):
                     va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
                     with T.init():
-                        acc[va, vo, vv, vi] = bias[va, vo]
+                        acc[va, vo, vv, vi] = start(bias, other, va, vo, vv * L + vi)
                     acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv * L + vi]
             for a, o, v, i in T.grid(G, N, V, L):
                 with T.sblock("out"):
                     va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                    out[channel(va, vo), vv * L + vi] = finish(
-                        acc[va, vo, vv, vi], other, channel(va, vo), vv * L + vi
-                    )
+                    out[channel(va, vo), vv * L + vi] = finish(acc[va, vo, vv, vi])
 
         @T.macro
         def rest(data, weight, bias, other, out):
@@ -104,12 +97,12 @@ class Pointwise:
             for a, i, o in T.grid(G, R, N):
                 with T.sblock("out_rest"):
                     va, vi, vo = T.axis.remap("SSS", [a, i, o])
-                    out[channel(va, vo), V * L + vi] = finish(
-                        acc_rest[va, vi, vo], other, channel(va, vo), V * L + vi
-                    )
+                    c = T.meta_var(channel(va, vo))
+                    value = T.meta_var(acc_rest[va, vi, vo])
+                    out[c, V * L + vi] = finish(value + other[c, V * L + vi] if residual else value)
 
         @T.macro
-        def everything(data, weight, bias, other, out):
+        def compute(data, weight, bias, other, out):
             vectors(data, weight, bias, other, out)
             if R > 0:
                 rest(data, weight, bias, other, out)
@@ -124,7 +117,7 @@ class Pointwise:
                 other: T.Buffer((G * N, P), "float32"),
                 out: T.Buffer((G * N, P), "float32"),
             ):
-                everything(data, weight, bias, other, out)
+                compute(data, weight, bias, other, out)
 
         else:
 
@@ -135,21 +128,37 @@ class Pointwise:
                 bias: T.Buffer((G, N), "float32"),
                 out: T.Buffer((G * N, P), "float32"),
             ):
-                everything(data, weight, bias, None, out)
+                compute(data, weight, bias, None, out)
 
         return pointwise
 
     def knobs(self, machine: Machine) -> Knobs:
-        """Two vectors a tile are enough independent sums at any row count; the rows fill the rest.
+        """`rows` x `vectors` accumulators; the loop over k takes `unroll` of its steps at a time.
 
-        Eight rows by three vectors load least where weights come as vectors of four.
+        Two vectors a tile are enough independent sums at any row count; the rows fill the registers.
+        By element, weights come four rows at a time, and the operands of four steps share the registers
+        with the sums, so that their loads can be under way together.  A short reduction is unrolled
+        whole: the next tile then starts while this one is stored.  A core that interleaves loads and
+        multiply-adds in order wants few loads instead, and LLVM to place them: larger tiles, no unrolling.
         """
-        vectors, rest = self._pixels
-        vectors = min(3 if machine.by_element and self.outputs % 8 == 0 else 2, vectors)
-        rows = row_tile(self.outputs, machine.tile // vectors)
-        registers = max(1, rest) * -(-rows // machine.lanes)
-        tiles = divisor_up_to(-(-self.outputs // rows), max(1, machine.tile // registers))
-        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "rest_tiles": tiles}
+        whole, rest = self._pixels
+
+        def rest_tiles(rows):
+            sums = max(1, rest) * -(-rows // machine.lanes)
+            return divisor_up_to(-(-self.outputs // rows), max(1, machine.tile // sums))
+
+        if not machine.by_element:
+            vectors = min(2, whole)
+            rows = row_tile(self.outputs, machine.tile // vectors)
+            return {"rows": rows, "vectors": vectors, "unroll": 1, "weight_vectors": 0, "rest_tiles": rest_tiles(rows)}
+        interleaves = machine.in_order and not machine.loads_apart
+        vectors = min(3 if interleaves else 2, whole)
+        rows = (machine.tile if interleaves else machine.registers // 2) // vectors // 4 * 4
+        rows = min(rows, 8, self.outputs)
+        unroll = 1 if interleaves else divisor_up_to(self.inputs, 4)
+        if not machine.in_order and self.inputs * rows * vectors <= WHOLE:
+            unroll = self.inputs
+        return {"rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": 1, "rest_tiles": rest_tiles(rows)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -160,15 +169,19 @@ class Pointwise:
         sch.reorder(a, v_tile, o_tile, o, v, i)
         sch.compute_at(acc, o_tile, preserve_unit_loops=True)
         *_, acc_o, acc_v, acc_i, k = sch.get_loops(acc)
-        sch.reorder(k, acc_o, acc_v, acc_i)
+        k, step = sch.split(k, [None, knobs["unroll"]])
+        sch.reorder(k, step, acc_o, acc_v, acc_i)
         unroll_and_vectorize(sch, o, v, i)
-        unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
+        unroll_and_vectorize(sch, step, acc_o, acc_v, acc_i)
         sch.transform_layout(
             acc, "weight", lambda a, o, k: (a, o // rows, k, o % rows), assume_injective_transform=True
         )
         if knobs["weight_vectors"]:
-            load_as_vectors(sch, acc, "weight", k)
+            load_as_vectors(sch, acc, "weight", step)
         sch.decompose_reduction(acc, k)
+        if knobs["unroll"] == self.inputs:
+            sch.unroll(k)
+        cut_tails(sch, v_tile, o_tile)
         if self._pixels[1]:
             self._schedule_rest(sch, rows, knobs["rest_tiles"])
 

@@ -16,7 +16,14 @@ from tvm_shufflenet.targets import resolve
 
 from .conftest import relative_error
 
-MACHINES = [Machine(4, 32, by_element=True), Machine(8, 16), Machine(4, 16), Machine(16, 32)]
+MACHINES = [
+    Machine(4, 32, by_element=True),
+    Machine(4, 32, by_element=True, in_order=True),
+    Machine(4, 32, by_element=True, in_order=True, loads_apart=True),
+    Machine(8, 16),
+    Machine(4, 16),
+    Machine(16, 32),
+]
 rng = np.random.default_rng(0)
 
 
@@ -96,14 +103,16 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     assert relative_error(from_plane(found, groups * outputs, plane), expected) < 1e-5
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5, 13])
-def test_pointwise_with_any_rows(rows):
+@pytest.mark.parametrize("rows,unroll", [(1, 1), (4, 2), (5, 6), (8, 3), (13, 1)])
+@pytest.mark.parametrize("size", [(4, 4), (3, 6)], ids=["whole", "rest"])
+def test_pointwise_with_any_tile(size, rows, unroll):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
-    x, weight, bias = random(10, 4, 4), random(26, 5, 1, 1), random(26)
-    workload = Pointwise(2, 5, 13, Plane.dense(4, 4), 4)
-    knobs = {"rows": rows, "vectors": 3, "weight_vectors": int(rows == 5)}
-    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * 16, knobs=knobs)
-    assert relative_error(found.reshape(26, 4, 4), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
+    plane = Plane.dense(*size)
+    x, weight, bias = random(12, *size), random(26, 6, 1, 1), random(26)
+    workload = Pointwise(2, 6, 13, plane, 4)
+    knobs = {"rows": rows, "vectors": 3, "unroll": unroll, "weight_vectors": int(rows in (5, 8)), "rest_tiles": 2}
+    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
+    assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
 
 WINDOWS = [

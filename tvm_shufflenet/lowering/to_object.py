@@ -6,6 +6,8 @@ import tvm
 from tvm import tirx
 from tvm.tirx import compilation_pipeline
 
+from ..targets import IN_ORDER, LOADS_APART
+
 PIPELINE = "tvm_shufflenet"
 
 
@@ -15,8 +17,24 @@ def compile_module(module: tvm.IRModule, target: dict) -> tvm.runtime.Module:
     Each kernel stays a function of its own name, which profilers and `estimate` go by: LLVM would copy
     some into their callers, up to seven times, and it drops the names of private functions.
     """
-    options = [*target.get("cl-opt", ()), "-inline-instr-cost:int=100000"]
-    return tirx.build(module, tvm.target.Target({**target, "cl-opt": options}), pipeline=PIPELINE)
+    options, features = _ordering(target)
+    options = [*target.get("cl-opt", ()), "-inline-instr-cost:int=100000", *options]
+    features = [*target.get("mattr", ()), *features]
+    target = {**target, "cl-opt": options, **({"mattr": features} if features else {})}
+    return tirx.build(module, tvm.target.Target(target), pipeline=PIPELINE)
+
+
+def _ordering(target: dict) -> tuple[list[str], list[str]]:
+    """Options and features that keep LLVM from putting a kernel's instructions into a worse order.
+
+    Register tiles fit the registers as they are written.  Out of order that order is good; LLVM's care
+    for registers in use would take long unrolled tiles apart, and spill.  Where loads are to come
+    together it must not spread them to hide their latency either, before or after it assigns registers.
+    """
+    core = target.get("mcpu", "generic")
+    if core in LOADS_APART:
+        return ["-misched-regpressure:bool=false", "-schedmodel:bool=false"], ["-use-postra-scheduler"]
+    return ([] if core in IN_ORDER else ["-misched-regpressure:bool=false"]), []
 
 
 @tvm.transform.module_pass(opt_level=0, name="NameKernels")
