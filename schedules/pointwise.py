@@ -148,7 +148,7 @@ class Pointwise:
             return divisor_up_to(-(-self.outputs // rows), max(1, machine.tile // sums))
 
         if not machine.by_element:
-            vectors = min(2, whole)
+            vectors = min(3 if whole % 3 == 0 and whole % 2 else 2, whole)
             rows = row_tile(self.outputs, machine.tile // vectors)
             return {"rows": rows, "vectors": vectors, "unroll": 1, "weight_vectors": 0, "rest_tiles": rest_tiles(rows)}
         interleaves = machine.in_order and not machine.loads_apart
