@@ -31,11 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")
-    install.path("host")
-
-    from rich.console import Console
 
     from . import trust
+
+    install.require((trust.ENGINE,))
+
+    from rich.console import Console
 
     times, paper = [], []
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder, Console(stderr=True).status("") as status:
