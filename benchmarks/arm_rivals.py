@@ -11,11 +11,11 @@ from pathlib import Path
 from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
+from tvm_shufflenet.terminal import open_console
 
 from .rivals import COUNTED, RIVALS, install
 
 PROGRAM = "python -m benchmarks.arm_rivals"
-WIDTH = 100
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
           "mobilenet-v1-1.0", "alexnet")  # fmt: skip
 CORES = ("cortex-a72", "cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")
@@ -57,9 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(found, command))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     for name in args.core:
         console.print(table([cost for cost in found if cost.core == name], name))
     for line in footer(found, args.caches, command):

@@ -11,16 +11,16 @@ import hashlib
 import json
 import shutil
 import statistics
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvm_shufflenet.architectures import Network
 from tvm_shufflenet.files import write_json
-from tvm_shufflenet.measure.peak import build_peak, load_peak, multiply_adds
+from tvm_shufflenet.measure.beside_peak import Silent, time_beside_peak
+from tvm_shufflenet.measure.peak import multiply_adds
 from tvm_shufflenet.measure.place import Place
-from tvm_shufflenet.measure.rounds import calibrate, interleave, one_core
+from tvm_shufflenet.measure.rounds import Timer, calibrate
 from tvm_shufflenet.targets import resolve
 
 from .rivals import OURS, PROJECT, RIVALS
@@ -34,6 +34,14 @@ RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge",
                  *(f"benchmarks/rivals/{name}.py" for name in ("folded", "onnx_model", "torch_twin")))  # fmt: skip
 
 
+def title(engine: str) -> str:
+    return RIVALS[engine].title if engine in RIVALS else engine
+
+
+def variants(engine: str) -> tuple[str, ...]:
+    return RIVALS[engine].variants if engine in RIVALS else ("",)
+
+
 @dataclass
 class Contestant:
     """An engine in one of its variants, and the seconds of one inference in each round."""
@@ -45,7 +53,7 @@ class Contestant:
 
     @property
     def title(self) -> str:
-        return RIVALS[self.engine].title if self.engine in RIVALS else self.engine
+        return f"{title(self.engine)} {self.variant}".strip()
 
     @property
     def minimum(self) -> float:
@@ -64,6 +72,7 @@ class Contest:
     contestants: list[Contestant] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     core: int | None = None
+    rounds: int = 0
     peak: float = 0.0  # multiply-adds per second: the best of all rounds
 
     @property
@@ -77,6 +86,12 @@ class Contest:
         for each in sorted(self.contestants[1:], key=lambda each: each.minimum):
             best.setdefault(each.engine, each)
         return [self.ours, *best.values()]
+
+    def leave_out(self, engine: str, why: Failed) -> None:
+        """Goes on without a rival; without ours there is no contest."""
+        if engine == OURS:
+            raise why
+        self.absent[engine] = str(why)
 
     def share_of_peak(self, each: Contestant) -> float:
         return self.net.multiply_adds() / each.minimum / self.peak
@@ -125,52 +140,45 @@ def _key(engine: str, net: Network) -> str:
     return digest.hexdigest()
 
 
-def prepare(net: Network, rivals: Iterable[str], files: Files, step: Callable[[str], object]) -> Contest:
+def prepare(net: Network, rivals: Iterable[str], files: Files, progress: Silent = Silent()) -> Contest:
     """Builds ours and exports for the rivals; `absent` holds those which cannot have the network."""
     contest = Contest(net)
     for engine in (OURS, *rivals):
-        step(f"{net.name}: {'building ours' if engine == OURS else f'exporting for {RIVALS[engine].title}'}")
-        try:
-            files.of(engine, net)
-        except Failed as error:
-            if engine == OURS:
-                raise
-            contest.absent[engine] = str(error)
+        with progress.step(f"{net.name}: {'building ours' if engine == OURS else f'exporting for {title(engine)}'}"):
+            try:
+                files.of(engine, net)
+            except Failed as error:
+                contest.leave_out(engine, error)
     return contest
 
 
-def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, step: Callable[[str], object]) -> None:
-    """Loads what `prepare` made, checks all logits against ours and times.
+def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, progress: Silent = Silent()) -> None:
+    """Loads what `prepare` made, checks all logits against ours and times; Ctrl-C ends it with the rounds so far.
 
     `UserError` where an engine computes something else.
     """
     target = resolve("native")
-    place = Place(target.arch)
-    name = contest.net.name
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-")))
-        build_peak(target, scratch / "peak.so")
-        peak = load_peak(place, target, scratch / "peak.so")
-        contest.core = stack.enter_context(one_core(peak.timer(1)))  # before the workers, which inherit it
-        prepares, expected = [peak.timer], None
-        for engine in (OURS, *(rival for rival in rivals if rival not in contest.absent)):
-            for variant in RIVALS[engine].variants if engine in RIVALS else ("",):
-                step(f"{name}: loading {engine} {variant}")
-                try:
-                    worker = Worker(engine, files.of(engine, contest.net), variant)
-                except Failed as error:
-                    if engine == OURS:
-                        raise
-                    contest.absent[engine] = str(error)
-                    continue
-                stack.callback(worker.close)
-                expected = worker.logits if expected is None else expected
-                differs = check(worker.logits, expected, f"{name}, {engine} {variant}".strip())
-                contest.contestants.append(Contestant(engine, variant, differs))
-                prepares.append(worker.timer)
-        step(f"{name}: timing")
-        timers = [calibrate(one) for one in prepares]
-        peaks, *seconds = map(list, zip(*interleave(timers, rounds)))
-    contest.peak = multiply_adds(target.machine) / min(peaks)
-    for each, times in zip(contest.contestants, seconds):
-        each.seconds = times
+
+        def load() -> list[Timer]:
+            """Called on the core which was chosen: the workers inherit it."""
+            timers, expected = [], None
+            for engine in (OURS, *(rival for rival in rivals if rival not in contest.absent)):
+                for variant in variants(engine):
+                    try:
+                        worker = Worker(engine, files.of(engine, contest.net), variant)
+                    except Failed as error:
+                        contest.leave_out(engine, error)
+                        continue
+                    stack.callback(worker.close)
+                    expected = worker.logits if expected is None else expected
+                    what = f"{contest.net.name}, {title(engine)} {variant}".strip()
+                    contest.contestants.append(Contestant(engine, variant, check(worker.logits, expected, what)))
+                    timers.append(calibrate(worker.timer))
+            return timers
+
+        timed = time_beside_peak(Place(target.arch), target, load, rounds, progress)
+    contest.core, contest.rounds = timed.core, len(timed.peak_seconds)
+    contest.peak = multiply_adds(target.machine) / min(timed.peak_seconds)
+    for each, seconds in zip(contest.contestants, timed.turns):
+        each.seconds = seconds

@@ -21,8 +21,9 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
 from tvm_shufflenet.runtime.library import read_manifest
 from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.terminal import Terminal, open_console
 
-from .latency import MODELS, WIDTH
+from .latency import MODELS
 from .rivals import PROJECT
 from .rivals.folded import fold
 
@@ -151,20 +152,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")
 
-    from rich.console import Console
-
     imported = import_seconds()
     found = []
-    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder, Console(stderr=True).status("") as status:
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         for net in nets:
-            status.update(f"building {net.name} for {args.target}")
-            found.append(footprint(net, args.target, Path(folder)))
+            with Terminal().step(f"building {net.name} for {args.target}"):
+                found.append(footprint(net, args.target, Path(folder)))
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(found, imported, args.target, size, command))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     console.print(table(found))
     late = " *" if imported > IMPORT else ""
     console.print(f"import tvm_shufflenet: {imported:.3f} s, median of {IMPORTS}{late}", markup=False)

@@ -11,11 +11,11 @@ from pathlib import Path
 from tvm_shufflenet.commands import parse_size, run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
+from tvm_shufflenet.terminal import Terminal, open_console
 
 from .rivals import INSTALL, RIVALS
 
 PROGRAM = "python -m benchmarks.latency"
-WIDTH = 100
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
           "mobilenet-v1-1.0", "mobilenet-v1-0.25", "alexnet")  # fmt: skip
 
@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
     size = parse_size(args.size)
@@ -60,31 +60,31 @@ def main(argv: list[str] | None = None) -> None:
     nets = [network(model, size) for model in dict.fromkeys(args.models or MODELS)]
     rivals, missing = choose(args.rivals)
 
-    from rich.console import Console
-
     from .contest import Files, measure, prepare
 
-    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch, Console(stderr=True).status("") as status:
+    progress, measured = Terminal(), []
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         files = Files(args.keep or Path(scratch))
-        contests = [prepare(net, rivals, files, status.update) for net in nets]
-        if not args.prepare:
-            for contest in contests:
-                measure(contest, rivals, args.rounds, files, status.update)
+        contests = [prepare(net, rivals, files, progress) for net in nets]
+        for contest in () if args.prepare else contests:
+            measure(contest, rivals, args.rounds, files, progress)
+            measured.append(contest)
+            if contest.rounds < args.rounds:  # Ctrl-C
+                break
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     lines = not_run(contests, missing)
-    if not args.prepare:
+    if measured:
         if args.json:
-            write_json(args.json, to_json(contests, missing, args.rounds, command))
-        for line in markdown(contests) if args.markdown else ():
+            write_json(args.json, to_json(measured, missing, command))
+        for line in markdown(measured) if args.markdown else ():
             console.print(line, markup=False, soft_wrap=True)
         if not args.markdown:
-            console.print(table(contests))
-        lines = footer(contests, args.rounds) + lines
+            console.print(table(measured))
+        lines = footer(measured) + lines
     for line in (*lines, command):
         console.print(line, markup=False, soft_wrap=True)
+    return 130 if measured and measured[-1].rounds < args.rounds else 0
 
 
 def choose(wanted: list[str] | None) -> tuple[list[str], list[str]]:
@@ -118,7 +118,7 @@ def table(contests: list):
         for each in standing:
             ours = each is contest.ours
             drawn.add_row(
-                contest.net.name if ours else "", f"{each.title} {each.variant}".strip(),
+                contest.net.name if ours else "", each.title,
                 milliseconds(each.minimum), milliseconds(each.median), f"{100 * contest.share_of_peak(each):.0f}",
                 "" if ours else f"{contest.ratio(each):.2f}", "" if ours else f"{each.difference:.0e}",
                 f"{contest.peak / 1e9:.1f}" if ours else "", end_section=each is standing[-1],
@@ -146,10 +146,11 @@ def markdown(contests: list) -> list[str]:
     return lines
 
 
-def footer(contests: list, rounds: int) -> list[str]:
+def footer(contests: list) -> list[str]:
     """What the figures depend on."""
     from tvm_shufflenet.runtime.processor import describe_processor
 
+    rounds = min(contest.rounds for contest in contests)
     cores = ", ".join(str(core) for core in sorted({c.core for c in contests if c.core is not None}))
     lines = [
         f"{describe_processor().name}, core {cores}; {rounds} interleaved rounds; ratios and shares of the minimum"
@@ -173,7 +174,7 @@ def versions(contests: list) -> dict[str, str]:
     return {RIVALS[name].title: RIVALS[name].version for name in engines}
 
 
-def to_json(contests: list, missing: list[str], rounds: int, command: str) -> dict:
+def to_json(contests: list, missing: list[str], command: str) -> dict:
     """All that was measured; seconds are of one inference, one figure for each round."""
     from tvm_shufflenet import __version__
     from tvm_shufflenet.runtime.processor import describe_processor
@@ -183,13 +184,13 @@ def to_json(contests: list, missing: list[str], rounds: int, command: str) -> di
         "processor": vars(describe_processor()),
         "threads": 1,
         "batch": 1,
-        "rounds": rounds,
         "versions": {"tvm_shufflenet": __version__, **versions(contests)},
         "not_installed": missing,
         "networks": [
             {
                 "network": contest.net.name, "size": contest.net.size, "multiply_adds": contest.net.multiply_adds(),
-                "core": contest.core, "peak_multiply_adds_per_second": contest.peak, "not_run": contest.absent,
+                "core": contest.core, "rounds": contest.rounds, "not_run": contest.absent,
+                "peak_multiply_adds_per_second": contest.peak,
                 "best_rival_over_ours": min(map(contest.ratio, contest.standing[1:]), default=None),
                 "engines": [
                     {

@@ -52,7 +52,7 @@ RIVALS = {
     "litert": Rival("LiteRT", "ai-edge-litert"),
     "ncnn": Rival("ncnn", "ncnn"),
     "mnn": Rival("MNN", "MNN"),
-    "torch_compile": Rival("torch.compile", "torch", ("NCHW", "NHWC")),
+    "torch_compile": Rival("torch.compile", "torch", ("NCHW", "NHWC", "AOT")),
 }
 # Those whose AArch64 wheels run in the emulator as well.
 COUNTED = ("ncnn", "mnn", "onnxruntime", "litert")
