@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import s_tir
+from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 Knobs = dict[str, int]
@@ -140,6 +140,46 @@ def cut_tails(sch: s_tir.Schedule, *tiles) -> None:
     """The last tile, cut off at the end, gets code of its own; the others have no test for it inside."""
     for loop in tiles:
         sch.annotate(loop, "pragma_loop_partition_hint", True)
+
+
+def row_filler(plane: Plane, pad: int, step: int, columns: int):
+    """A macro `fill(data, padded, c, row, y)` for kernels that slide windows over zero-padded planes.
+
+    padded[c, row, phase, x], x < `columns`, becomes column x * step + phase of row y of channel c, with
+    `pad` zeros in front of the rows and columns and as many as it takes behind them.  Nothing around
+    `data` is read, and it is aligned as floats are: this is how the caller's picture is read.
+    """
+    H, W, pitch = plane.height, plane.width, plane.pitch
+    # Columns left to right - 1 lie inside in every phase, and only column `right` may do so behind them.
+    left = -(-pad // step)
+    right = max(left, min(columns, (W + pad) // step))
+    behind = min(columns, right + 1)
+
+    @T.macro
+    def border(data, padded, c, row, y, start, stop):
+        for x in T.unroll(start, stop):
+            for phase in T.unroll(step):
+                padded[c, row, phase, x] = T.if_then_else(
+                    tirx.all(x * step + phase >= pad, x * step + phase < W + pad),
+                    data[c, (y - pad) * pitch + x * step + phase - pad],
+                    T.float32(0),
+                )
+
+    @T.macro
+    def fill(data, padded, c, row, y):
+        if tirx.all(y >= pad, y < H + pad):
+            border(data, padded, c, row, y, 0, left)
+            for x in range(right - left):  # LLVM makes de-interleaving loads of it
+                for phase in T.unroll(step):
+                    padded[c, row, phase, left + x] = data[c, (y - pad) * pitch + (left + x) * step + phase - pad]
+            border(data, padded, c, row, y, right, behind)
+            for phase, x in T.grid(step, columns - behind):
+                padded[c, row, phase, behind + x] = T.float32(0)
+        else:
+            for phase, x in T.grid(step, columns):
+                padded[c, row, phase, x] = T.float32(0)
+
+    return fill
 
 
 def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:
