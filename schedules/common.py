@@ -64,9 +64,8 @@ class Plane:
 
     @staticmethod
     def padded(height: int, width: int, lanes: int) -> Plane:
-        """A whole number of vectors; rows are padded only where `row_vector` could not cut them."""
-        pitch = width if row_vector(width, lanes) else round_up(width, lanes)
-        return Plane(height, width, pitch, _spread(round_up(height * pitch, lanes)))
+        """A whole number of vectors, the padding behind the last row."""
+        return Plane(height, width, width, _spread(round_up(height * width, lanes)))
 
     @staticmethod
     def padded_rows(height: int, width: int, lanes: int) -> Plane:
@@ -86,17 +85,6 @@ def _spread(floats: int) -> int:
 
 def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def row_vector(width: int, lanes: int) -> int:
-    """Length of the equal vectors that a row of `width` pixels is cut into; 0 if there is none.
-
-    A short row is one vector of odd length, which LLVM splits into registers and a narrow rest
-    without any scalar predicate.
-    """
-    if width % lanes == 0:
-        return lanes
-    return width if width <= 4 * lanes else 0
 
 
 def divisor_up_to(value: int, limit: int) -> int:

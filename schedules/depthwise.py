@@ -5,15 +5,15 @@
 Depthwise convolution adds products to a bias; average pooling (zeros of the padding count) is the
 sum divided by the window; maximum pooling pads with the lowest float.
 
-Strategy: rows of a channel are first copied into a small zero-padded scratch on the stack, columns
-de-interleaved by the stride, so that every tap of every output vector is one contiguous load:
-column x*s + kx lies in phase kx % s at x + kx // s.  Then `rows` output rows are accumulated in
-registers over the whole window, unrolled.  Padding whole tensors instead would send them through
-memory once more; testing borders at each tap would leave no vector loop.
+Strategy: a tile of `rows` x `vectors` output vectors is accumulated in registers over the whole
+window, unrolled, from input rows that are read where they lie; a vector that is loaded serves every
+output row that needs it.  Taps outside the plane are decided at compile time: the loops over tiles
+are partitioned into border and interior tiles, so that only border tiles have masks, and those are
+constants.  Padded copies would be written and read once more.
 
-At stride 2 the rows are read as 64-bit pairs of floats, whose low and high halves are the two
-phases: truncating and shifting integer vectors are single instructions (uzp1 and shrn of NEON,
-vpmovqd of AVX-512), where TVM turns a vector load of stride 2 into one scalar load per lane.
+A row is cut into vectors of `lanes` pixels, the last of which ends with the row and overlaps the one
+before.  A row shorter than a vector is computed as a whole one, if what is behind it may be
+overwritten: by the next row, or in the padding of the plane.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, Plane, divisor_up_to, row_vector, unroll_and_vectorize
+from .common import Knobs, Machine, Plane, divisor_up_to, load_as_vectors, row_tile, unroll_and_vectorize
+from .strided import strided
 
-SCRATCH_BYTES = 16 * 1024  # half of the smallest L1 in use; taller planes are padded band by band
+L1_BYTES = 32 * 1024  # the smallest in use
 
 
 @dataclass(frozen=True)
@@ -55,73 +56,90 @@ class Depthwise:
         return self.channels * self.after.height * self.after.width * window
 
     @property
-    def _pairs(self) -> bool:
-        """Are rows read as pairs of floats?  They must start at even floats."""
-        return self.stride == 2 and self.before.pitch % 2 == 0
+    def _vector(self) -> int:
+        """Lanes of the vectors that a row of the output is cut into."""
+        after = self.after
+        spills = (after.height - 1) * after.pitch + self.lanes > after.size
+        return after.width if after.width < self.lanes and spills else self.lanes
+
+    @property
+    def _vectors(self) -> int:
+        return -(-self.after.width // self._vector)
+
+    def _column(self, vector: int) -> int:
+        """Where a vector of the output starts."""
+        return min(vector * self._vector, max(0, self.after.width - self._vector))
+
+    @property
+    def _interior(self) -> tuple[int, int]:
+        """The first and the last vector whose taps all lie inside the rows; none if the first comes later."""
+        V, reach = self._vectors, (self._vector - 1) * self.stride + self.kernel
+        starts = [self._column(v) * self.stride - self.pad for v in range(V)]
+        inside = [v for v, start in enumerate(starts) if 0 <= start <= self.before.width - reach]
+        return (inside[0], inside[-1]) if inside else (V, 0)
 
     def definition(self) -> tirx.PrimFunc:
         C, K, S, pad = self.channels, self.kernel, self.stride, self.pad
         before, after, relu, kind = self.before, self.after, self.relu, self.kind
-        H, W, pitch_in, pitch = before.height, before.width, before.pitch, after.pitch
-        # Whole vectors of columns: their tail is as cheap to fill as to leave out.
-        L, rows, columns = self.lanes, (after.height - 1) * S + K, -(-(pitch + (K - 1) // S) // self.lanes)
-        data_type, row_length = ("int64", pitch_in // 2) if self._pairs else ("float32", pitch_in)
-        data_shape = (C, before.size // 2 if self._pairs else before.size)
-        border = T.float32(-3.4028234663852886e38 if kind == "max" else 0.0)
+        H, W, pitch = before.height, before.width, before.pitch
+        V, L, interior = self._vectors, self._vector, self._interior
+        border = T.float32(float("-inf") if kind == "max" else 0)
         share = 1.0 / K**2
 
-        def padded(data, c, y, phase, x):
-            column = x * S + phase - pad
-            inside = T.Select(tirx.all(column >= 0, column < W), pixel(data, c, y - pad, phase, x), border)
-            return T.if_then_else(tirx.all(y >= pad, y < H + pad), inside, border)
+        def column(v, i):
+            return T.min(v * L, self._column(V - 1)) + i
 
-        def pixel(data, c, y, phase, x):
-            if not self._pairs:
-                return data[c, y * row_length + x * S + phase - pad]
-            pair = data[c, y * row_length + x + T.floordiv(phase - pad, 2)]
-            half = T.shift_right(pair, T.Cast("int64", T.floormod(phase - pad, 2) * 32))
-            return T.reinterpret("float32", T.Cast("int32", half))
+        def tap(data, c, y, ky, v, i, kx):
+            x = column(v, i) * S + kx - pad
+            value = strided(data[c, (y * S + ky - pad) * pitch + x])
+            masked = where(tirx.all(x >= 0, x < W), value, border)
+            return T.if_then_else(
+                T.likely(v >= interior[0]), T.if_then_else(T.likely(v <= interior[1]), value, masked), masked
+            )
 
-        def tap(band, c, y, x, ky, kx):
-            column = x + kx // S
-            return band[c, y * S + ky, kx % S, column // L, column % L]
+        def where(condition, value, other):
+            """As bits: LLVM makes scalar loads of a selection from every second float."""
+            mask = T.Select(condition, T.int32(-1), T.int32(0))
+            bits = T.bitwise_and(T.reinterpret("int32", value), mask)
+            if kind == "max":
+                bits = T.bitwise_or(bits, T.bitwise_and(T.reinterpret("int32", other), T.bitwise_not(mask)))
+            return T.reinterpret("float32", bits)
+
+        def if_row(y, ky, then, otherwise):
+            row = y * S + ky - pad
+            return T.if_then_else(T.likely(row >= 0), T.if_then_else(T.likely(row < H), then, otherwise), otherwise)
 
         def finish(value):
             value = value * T.float32(share) if kind == "avg" else value
             return T.max(value, T.float32(0)) if relu else value
 
         @T.macro
-        def fill(data, band):
-            for c, y, phase, v, i in T.grid(C, rows, S, columns, L):
-                with T.sblock("pad"):
-                    vc, vy, vp, vv, vi = T.axis.remap("SSSSS", [c, y, phase, v, i])
-                    band[vc, vy, vp, vv, vi] = padded(data, vc, vy, vp, vv * L + vi)
-
-        @T.macro
         def store(acc, out):
-            for c, y, x in T.grid(C, after.height, pitch):
+            for c, y, v, i in T.grid(C, after.height, V, L):
                 with T.sblock("out"):
-                    vc, vy, vx = T.axis.remap("SSS", [c, y, x])
-                    out[vc, vy * pitch + vx] = finish(acc[vc, vy, vx])
+                    vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
+                    out[vc, vy * after.pitch + column(vv, vi)] = finish(acc[vc, vy, vv, vi])
 
         if kind == "conv":
 
             @T.prim_func(private=True, s_tir=True)
             def depthwise(
-                data: T.Buffer(data_shape, data_type),
-                weight: T.Buffer((C, K, K), "float32"),
-                bias: T.Buffer((C,), "float32"),
+                data: T.Buffer((C, before.size), "float32"),
+                weight: T.Buffer((C, K * K + 1), "float32"),
                 out: T.Buffer((C, after.size), "float32"),
             ):
-                band = T.sblock_alloc_buffer((C, rows, S, columns, L), "float32")
-                acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
-                fill(data, band)
-                for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
+                acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
+                for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
                     with T.sblock("acc"):
-                        vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
+                        vc, vy, vv, vi, vkx, vky = T.axis.remap("SSSSRR", [c, y, v, i, kx, ky])
                         with T.init():
-                            acc[vc, vy, vx] = bias[vc]
-                        acc[vc, vy, vx] = acc[vc, vy, vx] + weight[vc, vky, vkx] * tap(band, vc, vy, vx, vky, vkx)
+                            acc[vc, vy, vv, vi] = weight[vc, K * K]
+                        acc[vc, vy, vv, vi] = if_row(
+                            vy,
+                            vky,
+                            acc[vc, vy, vv, vi] + weight[vc, vkx * K + vky] * tap(data, vc, vy, vky, vv, vi, vkx),
+                            acc[vc, vy, vv, vi],
+                        )
                 store(acc, out)
 
         else:
@@ -131,51 +149,67 @@ class Depthwise:
 
             @T.prim_func(private=True, s_tir=True)
             def depthwise(
-                data: T.Buffer(data_shape, data_type),
+                data: T.Buffer((C, before.size), "float32"),
                 out: T.Buffer((C, after.size), "float32"),
             ):
-                band = T.sblock_alloc_buffer((C, rows, S, columns, L), "float32")
-                acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
-                fill(data, band)
-                for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
+                acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
+                for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
                     with T.sblock("acc"):
-                        vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
+                        vc, vy, vv, vi, vkx, vky = T.axis.remap("SSSSRR", [c, y, v, i, kx, ky])
                         with T.init():
-                            acc[vc, vy, vx] = border
-                        acc[vc, vy, vx] = combine(acc[vc, vy, vx], tap(band, vc, vy, vx, vky, vkx))
+                            acc[vc, vy, vv, vi] = border
+                        acc[vc, vy, vv, vi] = if_row(
+                            vy,
+                            vky,
+                            combine(acc[vc, vy, vv, vi], tap(data, vc, vy, vky, vv, vi, vkx)),
+                            acc[vc, vy, vv, vi],
+                        )
                 store(acc, out)
 
         return depthwise
 
     def knobs(self, machine: Machine) -> Knobs:
-        """`rows` x `vector` accumulators; `tiles` such tiles, one above the other, are padded at once."""
-        vector = row_vector(self.after.pitch, machine.lanes)
-        registers = -(-vector // machine.lanes)
-        rows = divisor_up_to(self.after.height, max(1, min(8, machine.tile // registers)))
-        line = 4 * self.stride * (self.after.pitch + (self.kernel - 1) // self.stride)
-        fit = (SCRATCH_BYTES // line - self.kernel) // self.stride + 1
-        return {"rows": rows, "vector": vector, "tiles": 2 if 2 * rows <= fit else 1}
+        """`rows` x `vectors` accumulators; `channels` go through a tile before its neighbour is next.
+
+        Rows share the input's rows that both need, so a tile is tall.  At stride 2 they share fewer, and
+        each takes registers for two phases.  Several channels make a tile a loop of its own, whose
+        registers LLVM allots apart from its neighbours'; the rows they need stay in the L1 cache.
+        """
+        accumulators = machine.registers * 7 // (16 * self.stride)
+        rows = row_tile(self.after.height, accumulators)
+        band = ((rows - 1) * self.stride + self.kernel) * self.before.pitch + rows * self.after.pitch
+        return {
+            "rows": rows,
+            "vectors": min(self._vectors, max(1, accumulators // rows)),
+            "channels": divisor_up_to(self.channels, max(1, min(8, L1_BYTES // (4 * band)))),
+        }
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
-        rows, vector, tiles = knobs["rows"], knobs["vector"], knobs["tiles"]
-        pad, acc, out = (sch.get_sblock(name) for name in ("pad", "acc", "out"))
-        c, y, x = sch.get_loops(out)
-        band, y_tile, y = sch.split(y, [None, tiles, rows])
-        x_tile, x = sch.split(x, [None, vector])
-        sch.reorder(c, band, y_tile, x_tile, y, x)
-        sch.compute_at(acc, x_tile, preserve_unit_loops=True)
-        sch.compute_at(pad, band, preserve_unit_loops=True)
-        *_, acc_y, acc_x, ky, kx = sch.get_loops(acc)
-        sch.reorder(ky, kx, acc_y, acc_x)
-        unroll_and_vectorize(sch, y, x)
-        unroll_and_vectorize(sch, ky, kx, acc_y, acc_x)
-        *_, phase, column, lane = sch.get_loops(pad)
-        unroll_and_vectorize(sch, phase, column, lane)
-        sch.decompose_reduction(acc, ky)
+        rows, vectors, channels = knobs["rows"], knobs["vectors"], knobs["channels"]
+        acc, out = sch.get_sblock("acc"), sch.get_sblock("out")
+        c, y, v, i = sch.get_loops(out)
+        y_tile, y = sch.split(y, [None, rows])
+        v_tile, v = sch.split(v, [None, vectors])
+        c_tile, channel = sch.split(c, [None, channels])
+        sch.reorder(c_tile, y_tile, v_tile, channel, y, v, i)
+        sch.compute_at(acc, channel, preserve_unit_loops=True)
+        *_, acc_y, acc_v, acc_i, kx, ky = sch.get_loops(acc)
+        sch.reorder(kx, ky, acc_y, acc_v, acc_i)
+        unroll_and_vectorize(sch, y, v, i)
+        unroll_and_vectorize(sch, kx, ky, acc_y, acc_v, acc_i)
+        for tiles in (y_tile, v_tile):
+            sch.annotate(tiles, "pragma_loop_partition_hint", 1)
+        if self.kind == "conv":
+            load_as_vectors(sch, acc, "weight", channel)
+        sch.decompose_reduction(acc, kx)
 
     def pack(self, knobs: Knobs, *parameters: np.ndarray) -> list[np.ndarray]:
-        """Weight (channels, 1, kernel, kernel) and bias (channels,) of a convolution; none to pool."""
+        """Weight (channels, 1, kernel, kernel) and bias (channels,) of a convolution; none to pool.
+
+        A channel's weights, column by column, and its bias lie side by side.
+        """
         if not parameters:
             return []
         weight, bias = parameters
-        return [np.ascontiguousarray(weight.reshape(self.channels, self.kernel, self.kernel)), bias]
+        filters = weight.reshape(self.channels, self.kernel, self.kernel).swapaxes(1, 2)
+        return [np.column_stack([filters.reshape(self.channels, -1), bias]).astype(np.float32)]

@@ -146,6 +146,19 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
     assert relative_error(from_plane(found, 5, after), expected) < 1e-5
 
 
+@pytest.mark.parametrize("rows,vectors,channels", [(1, 1, 1), (3, 2, 5), (5, 4, 1), (13, 1, 5)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_with_any_tile(rows, vectors, channels, stride):
+    """Tiles that divide neither the rows nor the vectors of a row."""
+    machine = MACHINES[0]
+    before, after = window_planes(machine, 26, 27, 3, stride, 1)
+    x, weight, bias = random(5, 26, 27), random(5, 1, 3, 3), random(5)
+    knobs = {"rows": rows, "vectors": vectors, "channels": channels}
+    workload = Depthwise("conv", 5, before, after, 3, stride, 1, machine.lanes)
+    found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=5 * after.size, knobs=knobs)
+    assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize(
     "groups,inputs,outputs,height,width,kernel,stride,pad",
