@@ -9,8 +9,8 @@ comes next finds each of its groups contiguous.
 Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers.  For
 each k the tile loads `vectors` vectors of pixels and multiplies each by `rows` scalars, which the
 packed weights hold side by side (with `weight_vectors` they are loaded as vectors, too).  Pixels
-outside, channels inside: the input tile of a group is read from L1 by all of its row tiles.  The
-obvious alternative, channels as vectors, wastes lanes where a group has few channels (g = 8 at 0.5x
+outside, channels inside: the input tile of a group is read from L1 by all of its row tiles, or by a
+block of them whose weights fit into L2.  The sums start from bias and residual.  The obvious alternative, channels as vectors, wastes lanes where a group has few channels (g = 8 at 0.5x
 has 6) and would make the shuffle a transposition.
 """
 
@@ -26,7 +26,9 @@ from .common import (
     Knobs, Machine, Plane, cut_tails, divisor_up_to, load_as_vectors, pack_rows, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
 
-WHOLE = 768  # multiply-adds, of vectors, that a tile may have for its reduction to be unrolled whole: 3 KiB of code
+WHOLE = 768  # vector multiply-adds of a tile whose reduction may be unrolled: 3 KiB of code
+WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
+SMALL_L1, LINE = 32 * 1024, 64
 
 
 @dataclass(frozen=True)
@@ -140,33 +142,38 @@ class Pointwise:
         with the sums, so that their loads can be under way together.  A short reduction is unrolled
         whole: the next tile then starts while this one is stored.  A core that interleaves loads and
         multiply-adds in order wants few loads instead, and LLVM to place them: larger tiles, no unrolling.
+
+        `block` row tiles, whose weights stay in L2, go over all pixels before the next ones do.  `panel`
+        copies the pixels of a tile side by side first: where the lines that they are strewn over would
+        fill half of a small L1, and many row tiles read them.
         """
-        whole, rest = self._pixels
-
-        def rest_tiles(rows):
-            sums = max(1, rest) * -(-rows // machine.lanes)
-            return divisor_up_to(-(-self.outputs // rows), max(1, machine.tile // sums))
-
-        if not machine.by_element:
-            vectors = min(3 if whole % 3 == 0 and whole % 2 else 2, whole)
-            rows = row_tile(self.outputs, machine.tile // vectors)
-            return {"rows": rows, "vectors": vectors, "unroll": 1, "weight_vectors": 0, "rest_tiles": rest_tiles(rows)}
+        pixels, rest = self._pixels
         interleaves = machine.in_order and not machine.loads_apart
-        vectors = min(3 if interleaves else 2, whole)
-        rows = (machine.tile if interleaves else machine.registers // 2) // vectors // 4 * 4
-        rows = min(rows, 8, self.outputs)
-        unroll = 1 if interleaves else divisor_up_to(self.inputs, 4)
-        if not machine.in_order and self.inputs * rows * vectors <= WHOLE:
-            unroll = self.inputs
-        return {"rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": 1, "rest_tiles": rest_tiles(rows)}
+        if machine.by_element:
+            vectors = min(3 if interleaves else 2, pixels)
+            sums = machine.tile if interleaves else machine.registers // 2
+            rows = min(sums // vectors // 4 * 4, 8, self.outputs)
+            whole = not machine.in_order and self.inputs * rows * vectors <= WHOLE
+            unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
+        else:
+            vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
+            rows = row_tile(self.outputs, machine.tile // vectors)
+        tiles = -(-self.outputs // rows)
+        rest_registers = max(1, rest) * -(-rows // machine.lanes)
+        return {
+            "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
+            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
+            "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
+            "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
+        }  # fmt: skip
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
         acc, out = sch.get_sblock("acc"), sch.get_sblock("out")
         a, o, v, i = sch.get_loops(out)
-        o_tile, o = sch.split(o, [None, rows])
+        o_block, o_tile, o = sch.split(o, [None, knobs["block"], rows])
         v_tile, v = sch.split(v, [None, vectors])
-        sch.reorder(a, v_tile, o_tile, o, v, i)
+        sch.reorder(a, o_block, v_tile, o_tile, o, v, i)
         sch.compute_at(acc, o_tile, preserve_unit_loops=True)
         *_, acc_o, acc_v, acc_i, k = sch.get_loops(acc)
         k, step = sch.split(k, [None, knobs["unroll"]])
@@ -178,10 +185,14 @@ class Pointwise:
         )
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", step)
+        if knobs["panel"]:
+            panel = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
+            sch.compute_at(panel, v_tile, preserve_unit_loops=True)
+            sch.vectorize(sch.get_loops(panel)[-1])
         sch.decompose_reduction(acc, k)
         if knobs["unroll"] == self.inputs:
             sch.unroll(k)
-        cut_tails(sch, v_tile, o_tile)
+        cut_tails(sch, v_tile, o_tile, o_block)
         if self._pixels[1]:
             self._schedule_rest(sch, rows, knobs["rest_tiles"])
 

@@ -32,12 +32,15 @@ def _ordering(target: dict) -> tuple[list[str], list[str]]:
 
     Register tiles fit the registers as they are written.  Out of order that order is good; LLVM's care
     for registers in use would take long unrolled tiles apart, and spill.  Where loads are to come
-    together it must not spread them to hide their latency either, before or after it assigns registers.
+    together it must not spread them to hide their latency either, before or after it assigns registers,
+    nor unroll the loops that the schedules left.
     """
-    core = target.get("mcpu", "generic")
+    core, arm = target.get("mcpu", "generic"), target.get("mtriple", "").startswith(("aarch64", "arm"))
+    as_written = ["-misched-regpressure:bool=false"]
     if core in LOADS_APART:
-        return ["-misched-regpressure:bool=false", "-schedmodel:bool=false"], ["-use-postra-scheduler"]
-    return ([] if core in IN_ORDER else ["-misched-regpressure:bool=false"]), []
+        options = [*as_written, "-schedmodel:bool=false", "-unroll-threshold-aggressive:uint=150"]
+        return options, ["-use-postra-scheduler"]
+    return as_written if arm and core not in IN_ORDER else [], []
 
 
 @tvm.transform.module_pass(opt_level=0, name="NameKernels")
