@@ -98,7 +98,7 @@ class Conv2d:
                         vb, vc, vy = T.axis.remap("SSS", [b, c, y])
                         T.reads(data[vc, 0 : before.size])
                         T.writes(padded[vc, vy, 0:S, 0:columns])
-                        fill_row(data, padded, vc, vy, first(vb) * S + vy)
+                        fill_row(data, vc, first(vb) * S + vy, padded, vc, vy)
                 for a, o, y, x, k, ky, kx in T.grid(G, J, band, pitch, N, K, K):
                     with T.sblock("acc"):
                         vb, va, vo, vy, vx, vk, vky, vkx = T.axis.remap("SSSSSRRR", [b, a, o, y, x, k, ky, kx])

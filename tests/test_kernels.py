@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tvm
 
-from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
+from schedules import (
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Winograd,
+)  # fmt: skip
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
 from tvm_shufflenet.lowering.to_object import compile_module
@@ -170,6 +172,9 @@ def test_depthwise_with_any_tile(rows, vectors, channels, stride):
         (1, 3, 12, 33, 47, 3, 2, 1),
         (2, 4, 10, 13, 13, 3, 1, 1),
         (1, 3, 7, 63, 64, 11, 4, 2),
+        (1, 3, 5, 134, 256, 3, 2, 1),  # bands, the last of which starts early
+        (1, 2, 3, 5, 1, 3, 2, 1),  # no column that is inside in every phase
+        (1, 2, 3, 1, 6, 5, 2, 2),
     ],
 )
 def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride, pad):
@@ -184,6 +189,29 @@ def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride,
     found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
     expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad), 0)
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize(
+    "groups,inputs,outputs,height,width,kernel,pad",
+    [
+        (2, 4, 10, 13, 13, 3, 1),
+        (1, 3, 15, 27, 27, 5, 2),  # outputs that no tile divides
+        (2, 4, 8, 9, 50, 3, 1),
+        (1, 5, 3, 6, 5, 3, 0),
+        (1, 2, 9, 1, 2, 5, 2),
+        (1, 250, 250, 75, 41, 3, 1),  # bands, the last of which starts early
+    ],
+)
+def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
+    before = Plane.padded(height, width, machine.lanes)
+    after = Winograd.plane(height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1, kernel, machine.lanes)
+    x, bias = random(groups * inputs, height, width), random(groups * outputs)
+    weight = random(groups * outputs, inputs, kernel, kernel) / np.float32(inputs**0.5 * kernel)
+    workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, relu=True)
+    found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=groups * outputs * after.size)
+    expected = np.maximum(conv_reference(x, weight, bias, groups, 1, pad), 0)
+    assert relative_error(from_plane(found, groups * outputs, after), expected) < 5e-6
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
+from schedules import (
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Winograd,
+)  # fmt: skip
 
 from .program import Call, Program, Tensor
 
@@ -114,10 +116,13 @@ class _Selector:
             workload = Depthwise("conv", outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
         else:
             _, _, height, width = _shape(var)
-            plane = Plane.padded_rows(height, width, lanes)
-            workload = Conv2d(
-                groups, weight.shape[1], outputs // groups, data.plane, plane, kernel, stride, pad, lanes, relu
-            )
+            channels = groups, weight.shape[1], outputs // groups
+            if Winograd.fits(kernel, stride):
+                plane = Winograd.plane(height, width, kernel, lanes)
+                workload = Winograd(*channels, data.plane, plane, kernel, pad, lanes, relu)
+            else:
+                plane = Plane.padded_rows(height, width, lanes)
+                workload = Conv2d(*channels, data.plane, plane, kernel, stride, pad, lanes, relu)
         self._call(var, workload, [data, *residual], outputs, plane, [weight, bias])
 
     def _pool(self, kind: str, var, composite) -> None:
