@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
 import statistics
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvm_shufflenet.architectures import Network
-from tvm_shufflenet.files import write_json
+from tvm_shufflenet.files import write_bytes
 from tvm_shufflenet.measure.beside_peak import Silent, time_beside_peak
 from tvm_shufflenet.measure.peak import multiply_adds
 from tvm_shufflenet.measure.place import Place
@@ -27,7 +26,7 @@ from .rivals import OURS, PROJECT, RIVALS
 from .rivals.agreement import check
 from .rivals.worker import Failed, Worker, export
 
-KEY = "key.json"
+KEY = "made-from"
 # On what an engine's files depend, beside its version: ours on the whole compiler.
 OUR_SOURCES = ("tvm_shufflenet", "schedules", "tuning_logs")
 RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge",
@@ -110,22 +109,11 @@ class Files:
     def of(self, engine: str, net: Network) -> Path:
         """The folder with the engine's files of the network; `Failed` where it cannot have any."""
         folder = self.root / f"{net.name}-{net.size[0]}x{net.size[1]}-{net.classes}" / engine
-        key = _key(engine, net)
-        try:
-            known = json.loads((folder / KEY).read_text())
-        except (OSError, ValueError):
-            known = {}
-        if known.get("key") != key:
+        key, current = _key(engine, net), folder / KEY
+        if not current.is_file() or current.read_text() != key:
             shutil.rmtree(folder, ignore_errors=True)
-            known = {"key": key}
-            try:
-                export(engine, net, folder)
-            except Failed as error:
-                known["failed"] = str(error)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / KEY, known)
-        if "failed" in known:
-            raise Failed(known["failed"])
+            export(engine, net, folder)
+            write_bytes(current, key.encode())
         return folder
 
 

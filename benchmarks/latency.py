@@ -60,6 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     nets = [network(model, size) for model in dict.fromkeys(args.models or MODELS)]
     rivals, missing = choose(args.rivals)
 
+    if args.keep:
+        try:
+            args.keep.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--keep {args.keep}: the folder cannot be made: {error.strerror}") from None
+
     from .contest import Files, measure, prepare
 
     progress, measured = Terminal(), []
