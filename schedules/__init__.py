@@ -7,8 +7,9 @@ from .depthwise import Depthwise
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
+from .window_pooling import WindowPool
 
 __all__ = [
     "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
-    "Plane", "Pointwise", "round_up",
+    "Plane", "Pointwise", "WindowPool", "round_up",
 ]  # fmt: skip
