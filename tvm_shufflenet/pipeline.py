@@ -52,11 +52,16 @@ class Compiled:
 
 
 def compile_network(
-    network: Network, parameters: dict[str, np.ndarray], target: TargetSpec, debug_dump: Path | None = None
+    network: Network,
+    parameters: dict[str, np.ndarray],
+    target: TargetSpec,
+    debug_dump: Path | None = None,
+    ticking: bool = False,
 ) -> Compiled:
     """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
 
-    `parameters` are fp32 arrays under the names of `network.parameters()`.
+    `parameters` are fp32 arrays under the names of `network.parameters()`.  `ticking` is for
+    `measure/profiling.py`: the code reads a clock around each kernel.
     """
     dump = _Dump(debug_dump)
     module = dump(relax_module(network), "relax")
@@ -72,7 +77,7 @@ def compile_network(
     plan = plan_memory(program)
     dump(plan.describe(program), "plan_memory")
     kernels = choose_knobs(program, target.machine)
-    emitted = emit_module(program, plan, kernels, network.classes)
+    emitted = emit_module(program, plan, kernels, network.classes, ticking)
     dump(emitted.module, "emit_module")
     code = dump(compile_module(emitted.module, target.tvm), "to_object")
     return Compiled(network, target, program, plan, kernels, emitted.module, code, emitted.weights)
