@@ -153,7 +153,7 @@ class Pointwise:
             vectors = min(3 if interleaves else 2, pixels)
             sums = machine.tile if interleaves else machine.registers // 2
             rows = min(sums // vectors // 4 * 4, 8, self.outputs)
-            whole = not machine.in_order and self.inputs * rows * vectors <= WHOLE
+            whole = not machine.in_order and self.inputs * rows * vectors < WHOLE
             unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
         else:
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1

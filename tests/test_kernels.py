@@ -9,7 +9,7 @@ import pytest
 import tvm
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Winograd,
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, WindowPool, Winograd,
 )  # fmt: skip
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
@@ -140,7 +140,8 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
 
     before, after = window_planes(machine, height, width, kernel, stride, pad)
     x, weight, bias = random(5, height, width), random(5, 1, kernel, kernel), random(5)
-    workload = Depthwise(kind, 5, before, after, kernel, stride, pad, machine.lanes)
+    shape = (5, before, after, kernel, stride, pad, machine.lanes)
+    workload = Depthwise(*shape) if kind == "conv" else WindowPool(*shape, kind=kind)
     parameters = (weight, bias) if kind == "conv" else ()
     found = run(workload, machine, into_plane(x, before), *parameters, out_floats=5 * after.size)
     if kind == "conv":
@@ -159,7 +160,7 @@ def test_depthwise_with_any_tile(rows, vectors, channels, stride):
     before, after = window_planes(machine, 26, 27, 3, stride, 1)
     x, weight, bias = random(5, 26, 27), random(5, 1, 3, 3), random(5)
     knobs = {"rows": rows, "vectors": vectors, "channels": channels}
-    workload = Depthwise("conv", 5, before, after, 3, stride, 1, machine.lanes)
+    workload = Depthwise(5, before, after, 3, stride, 1, machine.lanes)
     found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=5 * after.size, knobs=knobs)
     assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
 

@@ -11,7 +11,7 @@ import tvm
 from tvm import relax
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Winograd,
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, WindowPool, Winograd,
 )  # fmt: skip
 
 from .program import Call, Program, Tensor
@@ -113,7 +113,7 @@ class _Selector:
             raise UnsupportedGraph("residual add or channel shuffle behind a convolution that is not pointwise")
         elif groups == outputs == data.channels:
             plane = self._plane(var)
-            workload = Depthwise("conv", outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
+            workload = Depthwise(outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
         else:
             _, _, height, width = _shape(var)
             channels = groups, weight.shape[1], outputs // groups
@@ -130,7 +130,7 @@ class _Selector:
         data, plane = self.tensors[composite.argument(pool.args[0])], self._plane(var)
         kernel, stride, pad = (_single(pool, a) for a in ("pool_size", "strides", "padding"))
         relu = composite.has("relax.nn.relu")
-        workload = Depthwise(kind, data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu)
+        workload = WindowPool(data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu, kind)
         self._call(var, workload, [data], data.channels, plane)
 
     def _max_pool(self, var, composite) -> None:
