@@ -1,9 +1,9 @@
-"""Direct convolution with a window: the stems, and AlexNet's grouped 3x3, 5x5 and 11x11 layers.
+"""Direct convolution with a window: the stems (`winograd` has what follows them in AlexNet).
 
     out[a, o, y, x] = act(bias[a, o] + sum over k, ky, kx of
                           weight[a, o, k, ky, kx] * in[a, k, y*s + ky - p, x*s + kx - p])
 
-Strategy: the input is copied once into a zero-padded scratch of the workspace, columns
+Strategy: the input is copied, band by band, into a zero-padded scratch of the workspace, columns
 de-interleaved by the stride (column x*s + kx lies in phase kx % s at x + kx // s), so that each tap
 is a contiguous load whatever the stride.  Then `rows` output channels x `vectors` vectors of one
 row of pixels are accumulated in registers, as in the pointwise kernel with K = channels x window.

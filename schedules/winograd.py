@@ -16,7 +16,7 @@ The points are 0, 3/4, -3/4, 3/2, -3/2 and infinity: their small powers keep the
 
 Strategy: tiles are the vectors, `rows` output channels x `vectors` vectors of them are accumulated in
 registers as in the pointwise kernel, one product of matrices for each point.  A band of rows of tiles
-goes through all three steps before the next one, so that `space` stays in the L2 cache.
+goes through all three steps before the next one.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SIDE = 6  # inputs of a tile in each direction, and points
 POINTS = SIDE * SIDE
 A, B = 0.75, 1.5
 
+# The weights, 4 times as many as the layer has at 3x3, are read once for each band: bands that fit into a
+# small L2 cache would cost more than they save.
 SPACE_BYTES = 2560 * 1024
 
 
@@ -84,6 +86,7 @@ class Winograd:
     relu: bool = False
 
     name = "winograd"
+    stride = 1
 
     @staticmethod
     def fits(kernel: int, stride: int) -> bool:
