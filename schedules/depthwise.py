@@ -62,8 +62,13 @@ class Depthwise(Window):
         return depthwise
 
     def knobs(self, machine: Machine) -> Knobs:
-        """Tall tiles: their rows share rows of the input, at stride 2 fewer, which take registers for two phases."""
-        accumulators = machine.registers * 7 // 16 if self.stride == 1 else machine.registers * 5 // 32
+        """Tall tiles: their rows share rows of the input.
+
+        At stride 2 they share fewer, which take registers for two phases.  Weights that are not elements
+        of vectors take a register each.
+        """
+        one, two = (14, 5) if machine.by_element else (8, 4)  # of 32 registers, at strides 1 and 2
+        accumulators = (one if self.stride == 1 else two) * machine.registers // 32
         return self.tile_knobs(accumulators, max(1, accumulators // self.after.height))
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:

@@ -84,12 +84,12 @@ class Window:
         """Even tiles of up to `rows` x `vectors`; `channels` go through one before its neighbour is next.
 
         Several channels make a tile a loop of its own, whose registers LLVM allots apart from its
-        neighbours'.  The rows that they need stay in the L1 cache.
+        neighbours'.  Their planes stay in the L1 cache: large planes are read one after the other.
         """
         height = self.after.height
         rows, vectors = -(-height // -(-height // rows)), min(vectors, self.vectors)
-        band = ((rows - 1) * self.stride + self.kernel) * self.before.pitch + rows * self.after.pitch
-        channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // (4 * band))))
+        planes = 4 * (self.before.size + self.after.size)
+        channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // planes)))
         return {"rows": rows, "vectors": vectors, "channels": channels}
 
     def tile(self, sch: s_tir.Schedule, out, knobs: Knobs):
