@@ -26,7 +26,7 @@ from .common import (
     Knobs, Machine, cut_tails, divisor_up_to, load_as_vectors, pack_rows, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
 
-WHOLE = 768  # vector multiply-adds of a tile whose reduction may be unrolled: 3 KiB of code
+WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
 SMALL_L1, LINE = 32 * 1024, 64
 
@@ -104,11 +104,12 @@ class Pointwise:
     def knobs(self, machine: Machine) -> Knobs:
         """`rows` x `vectors` accumulators; the loop over k takes `unroll` of its steps at a time.
 
-        Two vectors a tile are enough independent sums at any row count; the rows fill the registers.
-        By element, weights come four rows at a time, and the operands of four steps share the registers
-        with the sums, so that their loads can be under way together.  A short reduction is unrolled
-        whole: the next tile then starts while this one is stored.  A core that interleaves loads and
-        multiply-adds in order wants few loads instead, and LLVM to place them: larger tiles, no unrolling.
+        Two vectors by eight rows are enough independent sums and loads; more sums would only make the
+        time longer in which a tile is begun or stored.  By element, weights come four rows at a time,
+        and the operands of four steps share the registers with the sums, so that their loads can be
+        under way together.  Out of order a short reduction is unrolled whole: the next tile then starts
+        while this one is stored.  A core that interleaves loads and multiply-adds in order wants few
+        loads instead, and LLVM to place them: larger tiles, no unrolling.
 
         `block` row tiles, whose weights stay in L2, go over all pixels before the next ones do.  `panel`
         copies the pixels of a tile side by side first: where the lines that they are strewn over would
@@ -123,7 +124,7 @@ class Pointwise:
             unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
         else:
             vectors, unroll = min(2, self.vectors), 1
-            rows = row_tile(self.outputs, machine.tile // vectors)
+            rows = row_tile(self.outputs, min(8, machine.tile // vectors), near=0.75)
         tiles = -(-self.outputs // rows)
         return {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
