@@ -6,12 +6,13 @@ for group a, its output channel o and pixel p.  With `shuffle` the plane of chan
 at o * groups + a: the channel shuffle (paper, section 3.1) is an address in the epilogue, and what
 comes next finds each of its groups contiguous.
 
-Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers.  For
-each k the tile loads `vectors` vectors of pixels and multiplies each by `rows` scalars, which the
-packed weights hold side by side (with `weight_vectors` they are loaded as vectors, too).  Pixels
-outside, channels inside: the input tile of a group is read from L1 by all of its row tiles, or by a
-block of them whose weights fit into L2.  The sums start from bias and residual.  The obvious alternative, channels as vectors, wastes lanes where a group has few channels (g = 8 at 0.5x
-has 6) and would make the shuffle a transposition.
+Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers, from bias
+and residual on.  For each k the tile loads `vectors` vectors of pixels and multiplies each by `rows`
+scalars, which the packed weights hold side by side (with `weight_vectors` they are loaded as vectors,
+too).  Pixels outside, channels inside: the input tile of a group is read from L1 by all of its row
+tiles, or by a block of them whose weights fit into L2.  The obvious alternative, channels as vectors,
+wastes lanes where a group has few channels (g = 8 at 0.5x has 6) and would make the shuffle a
+transposition.
 """
 
 from __future__ import annotations
