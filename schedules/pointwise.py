@@ -24,22 +24,22 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs, Machine, cut_tails, divisor_up_to, load_as_vectors, pack_rows, relu, row_tile, unroll_and_vectorize,
+    Knobs, Machine, Plane, cut_tails, divisor_up_to, load_as_vectors, pack_rows, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
 
-WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
+WHOLE = 768  # vector multiply-adds of a tile whose reduction may be unrolled: 3 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
 SMALL_L1, LINE = 32 * 1024, 64
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """`inputs` and `outputs` are channels per group; a plane is `vectors` x `lanes` floats."""
+    """`inputs` and `outputs` are channels per group; input, residual and output lie in the same planes."""
 
     groups: int
     inputs: int
     outputs: int
-    vectors: int
+    plane: Plane
     lanes: int
     relu: bool = False
     residual: bool = False
@@ -49,43 +49,76 @@ class Pointwise:
     scratch = 0
 
     @property
+    def _pixels(self) -> tuple[int, int]:
+        """Vectors of pixels, and single pixels behind them.
+
+        More than half a vector is a whole one: a plane's size is a whole number of vectors.
+        """
+        pixels = (self.plane.height - 1) * self.plane.pitch + self.plane.width
+        vectors, rest = divmod(pixels, self.lanes)
+        return (vectors, rest) if vectors and rest <= self.lanes // 2 else (-(-pixels // self.lanes), 0)
+
+    @property
     def multiply_adds(self) -> int:
-        return self.groups * self.inputs * self.outputs * self.vectors * self.lanes
+        return self.groups * self.inputs * self.outputs * self.plane.height * self.plane.width
 
     def definition(self) -> tirx.PrimFunc:
-        G, K, N, V, L = self.groups, self.inputs, self.outputs, self.vectors, self.lanes
+        G, K, N, L, P = self.groups, self.inputs, self.outputs, self.lanes, self.plane.size
+        V, R = self._pixels
         residual, shuffle = self.residual, self.shuffle
         finish = relu if self.relu else lambda value: value
 
-        def plane(a, o):
+        def channel(a, o):
             return o * G + a if shuffle else a * N + o
 
-        def start(bias, other, a, o, v, i):
-            return bias[a, o] + other[plane(a, o), v, i] if residual else bias[a, o]
+        def start(bias, other, a, o, pixel):
+            return bias[a, o] + other[channel(a, o), pixel] if residual else bias[a, o]
 
         @T.macro
-        def compute(data, weight, bias, other, out):
+        def vectors(data, weight, bias, other, out):
             acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
             for a, o, v, i, k in T.grid(G, N, V, L, K):
                 with T.sblock("acc"):
                     va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
                     with T.init():
-                        acc[va, vo, vv, vi] = start(bias, other, va, vo, vv, vi)
-                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv, vi]
+                        acc[va, vo, vv, vi] = start(bias, other, va, vo, vv * L + vi)
+                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv * L + vi]
             for a, o, v, i in T.grid(G, N, V, L):
                 with T.sblock("out"):
                     va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                    out[plane(va, vo), vv, vi] = finish(acc[va, vo, vv, vi])
+                    out[channel(va, vo), vv * L + vi] = finish(acc[va, vo, vv, vi])
+
+        @T.macro
+        def rest(data, weight, bias, other, out):
+            acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
+            for a, i, o, k in T.grid(G, R, N, K):
+                with T.sblock("acc_rest"):
+                    va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
+                    with T.init():
+                        acc_rest[va, vi, vo] = bias[va, vo]
+                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + weight[va, vo, vk] * data[va, vk, V * L + vi]
+            for a, i, o in T.grid(G, R, N):
+                with T.sblock("out_rest"):
+                    va, vi, vo = T.axis.remap("SSS", [a, i, o])
+                    c = T.meta_var(channel(va, vo))
+                    value = T.meta_var(acc_rest[va, vi, vo])
+                    out[c, V * L + vi] = finish(value + other[c, V * L + vi] if residual else value)
+
+        @T.macro
+        def compute(data, weight, bias, other, out):
+            vectors(data, weight, bias, other, out)
+            if R > 0:
+                rest(data, weight, bias, other, out)
 
         if residual:
 
             @T.prim_func(private=True, s_tir=True)
             def pointwise(
-                data: T.Buffer((G, K, V, L), "float32"),
+                data: T.Buffer((G, K, P), "float32"),
                 weight: T.Buffer((G, N, K), "float32"),
                 bias: T.Buffer((G, N), "float32"),
-                other: T.Buffer((G * N, V, L), "float32"),
-                out: T.Buffer((G * N, V, L), "float32"),
+                other: T.Buffer((G * N, P), "float32"),
+                out: T.Buffer((G * N, P), "float32"),
             ):
                 compute(data, weight, bias, other, out)
 
@@ -93,10 +126,10 @@ class Pointwise:
 
             @T.prim_func(private=True, s_tir=True)
             def pointwise(
-                data: T.Buffer((G, K, V, L), "float32"),
+                data: T.Buffer((G, K, P), "float32"),
                 weight: T.Buffer((G, N, K), "float32"),
                 bias: T.Buffer((G, N), "float32"),
-                out: T.Buffer((G * N, V, L), "float32"),
+                out: T.Buffer((G * N, P), "float32"),
             ):
                 compute(data, weight, bias, None, out)
 
@@ -116,21 +149,24 @@ class Pointwise:
         copies the pixels of a tile side by side first: where the lines that they are strewn over would
         fill half of a small L1, and many row tiles read them.
         """
+        pixels, rest = self._pixels
         interleaves = machine.in_order and not machine.loads_apart
         if machine.by_element:
-            vectors = min(3 if interleaves else 2, self.vectors)
+            vectors = min(3 if interleaves else 2, pixels)
             sums = machine.tile if interleaves else machine.registers // 2
             rows = min(sums // vectors // 4 * 4, 8, self.outputs)
-            whole = not machine.in_order and self.inputs * rows * vectors <= WHOLE
+            whole = not machine.in_order and self.inputs * rows * vectors < WHOLE
             unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
         else:
-            vectors, unroll = min(2, self.vectors), 1
+            vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
             rows = row_tile(self.outputs, min(8, machine.tile // vectors), near=0.75)
         tiles = -(-self.outputs // rows)
+        rest_registers = max(1, rest) * -(-rows // machine.lanes)
         return {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
             "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
             "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
+            "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
         }  # fmt: skip
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
@@ -152,13 +188,30 @@ class Pointwise:
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", step)
         if knobs["panel"]:
-            panel = sch.cache_read(acc, "data", "global")
+            panel = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
             sch.compute_at(panel, v_tile, preserve_unit_loops=True)
-            unroll_and_vectorize(sch, *sch.get_loops(panel)[-2:])
+            sch.vectorize(sch.get_loops(panel)[-1])
         sch.decompose_reduction(acc, k)
         if knobs["unroll"] == self.inputs:
             sch.unroll(k)
         cut_tails(sch, v_tile, o_tile, o_block)
+        if self._pixels[1]:
+            self._schedule_rest(sch, rows, knobs["rest_tiles"])
+
+    def _schedule_rest(self, sch: s_tir.Schedule, rows: int, tiles: int) -> None:
+        """The pixels behind the last vector, a few at most: output channels as lanes, `tiles` row tiles at once."""
+        acc, out = sch.get_sblock("acc_rest"), sch.get_sblock("out_rest")
+        a, i, o = sch.get_loops(out)
+        o_block, o_tile, o = sch.split(o, [None, tiles, rows])
+        sch.reorder(a, o_block, i, o_tile, o)
+        sch.compute_at(acc, o_block, preserve_unit_loops=True)
+        *_, acc_i, acc_o, k = sch.get_loops(acc)
+        acc_tile, acc_o = sch.split(acc_o, [None, rows])
+        sch.reorder(k, acc_tile, acc_i, acc_o)
+        for loop in (i, o_tile, o):
+            sch.unroll(loop)
+        unroll_and_vectorize(sch, acc_tile, acc_i, acc_o)
+        sch.decompose_reduction(acc, k)
 
     def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, 1, 1); `bias`: (groups * outputs,)."""
