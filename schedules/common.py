@@ -40,8 +40,8 @@ class Machine:
 
     @property
     def tile(self) -> int:
-        """Accumulators of a register tile: the rest holds operands on their way."""
-        return self.registers * 3 // 4
+        """Accumulators of a register tile: the rest holds operands on their way, many where loads come together."""
+        return self.registers // 2 if self.loads_apart else self.registers * 3 // 4
 
 
 @dataclass(frozen=True)

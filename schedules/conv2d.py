@@ -116,10 +116,14 @@ class Conv2d:
         return conv2d
 
     def knobs(self, machine: Machine) -> Knobs:
-        """As for the pointwise kernel."""
+        """As for the pointwise kernel; a row of the window is unrolled, if its operands fit beside the sums."""
         vectors = min(2, self.after.pitch // machine.lanes)
         rows = row_tile(self.outputs, machine.tile // vectors)
-        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
+        operands = self.kernel * (vectors + -(-rows // machine.lanes))
+        unroll = not machine.loads_apart or operands <= machine.registers - rows * vectors
+        return {
+            "rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "unroll": int(unroll)
+        }  # fmt: skip
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -132,7 +136,8 @@ class Conv2d:
         *_, acc_o, _, acc_x, k, ky, kx = sch.get_loops(acc)
         acc_v, acc_i = sch.split(acc_x, [None, self.lanes])
         sch.reorder(k, ky, kx, acc_o, acc_v, acc_i)
-        sch.unroll(kx)
+        if knobs["unroll"]:
+            sch.unroll(kx)
         unroll_and_vectorize(sch, o, v, i)
         unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
         sch.transform_layout(

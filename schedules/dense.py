@@ -72,7 +72,7 @@ class Dense:
         tiles = -(-self.outputs // self.lanes)
         if not machine.by_element:
             return {"vectors": divisor_up_to(tiles, 8), "unroll": 1}
-        return {"vectors": divisor_up_to(tiles, machine.tile // 2), "unroll": divisor_up_to(self.inputs, 2)}
+        return {"vectors": divisor_up_to(tiles, machine.registers * 3 // 8), "unroll": divisor_up_to(self.inputs, 2)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         vectors = knobs["vectors"]
