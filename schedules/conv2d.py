@@ -18,7 +18,9 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, Plane, load_as_vectors, pack_rows, row_tile, unroll_and_vectorize
+from .common import (
+    Knobs, Machine, Plane, combinations, load_as_vectors, pack_rows, row_tile, row_tiles, unroll_and_vectorize,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,3 +133,11 @@ class Conv2d:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""
         grouped = weight.reshape(self.groups, self.outputs, self.inputs, self.kernel, self.kernel)
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        """Register tiles of any shape, as large as all registers together."""
+        vectors = range(1, min(8, self.after.pitch // self.lanes) + 1)
+        weight_vectors = {0, int(machine.by_element)}
+        rows = row_tiles(self.outputs, machine.registers)
+        tiles = combinations(rows=rows, vectors=vectors, weight_vectors=weight_vectors)
+        return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]

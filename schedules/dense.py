@@ -14,7 +14,7 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, divisor_up_to, pack_rows, round_up, unroll_and_vectorize
+from .common import Knobs, Machine, combinations, divisor_up_to, divisors, pack_rows, round_up, unroll_and_vectorize
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,6 @@ class Dense:
         padded = np.zeros(round_up(self.outputs, self.lanes), np.float32)
         padded[: self.outputs] = bias
         return [pack_rows(weight, 0, tile), padded]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        return combinations(vectors=divisors(-(-self.outputs // self.lanes), machine.registers))

@@ -24,7 +24,9 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, Plane, divisor_up_to, row_vector, unroll_and_vectorize
+from .common import (
+    Knobs, Machine, Plane, combinations, divisor_up_to, divisors, row_vector, unroll_and_vectorize,
+)  # fmt: skip
 
 SCRATCH_BYTES = 16 * 1024  # half of the smallest L1 in use; taller planes are padded band by band
 
@@ -179,3 +181,19 @@ class Depthwise:
             return []
         weight, bias = parameters
         return [np.ascontiguousarray(weight.reshape(self.channels, self.kernel, self.kernel)), bias]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        """Tiles of whole rows and whole vectors, in bands whose scratch stays within the largest L1."""
+        lanes, width, height = machine.lanes, self.after.pitch, self.after.height
+        line = 4 * self.stride * (width + (self.kernel - 1) // self.stride)
+        tiles = combinations(
+            rows=divisors(height, 16), vector=[n for n in divisors(width, 4 * lanes) if n >= min(lanes, width)],
+            tiles=(1, 2, 3, 4, 8),
+        )  # fmt: skip
+
+        def fits(rows, vector, tiles):
+            scratch = ((rows * tiles - 1) * self.stride + self.kernel) * line
+            few = rows * -(-vector // lanes) <= machine.registers
+            return few and scratch <= 4 * SCRATCH_BYTES and (tiles == 1 or rows * tiles <= height)
+
+        return [knobs for knobs in tiles if fits(**knobs)]

@@ -74,3 +74,6 @@ class LRN:
 
     def pack(self, knobs: Knobs) -> list:
         return []
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        return []

@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..runtime.processor import Processor
 from ..runtime.rpc import connect
 from ..targets import TargetSpec, resolve
+from ..tuning.records import FOLDER
 from . import table8
 from .entries import Entry, check_name, expected_output, make_entry
 from .peak import build_peak, load_peak, multiply_adds
@@ -36,6 +37,7 @@ class CompareOptions:
     rounds: int = 30
     timeout: float = 10.0
     output: Path | None = None
+    records: Path | None = FOLDER  # of tuning; None: default schedules
 
 
 @dataclass
@@ -124,7 +126,8 @@ def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
         entries = []
         for name in options.names:
             with progress.step(f"building {name} for {target.name}"):
-                entries.append(make_entry(name, target_name, options.size, options.output or scratch))
+                entries.append(make_entry(name, target_name, options.size, options.output or scratch,
+                                          options.records))  # fmt: skip
         _tell_apart(entries)
         result = Comparison(place.name, place.processor, target, entries, bool(options.rpc), options.rounds)
         functions = []
