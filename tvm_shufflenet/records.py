@@ -10,8 +10,22 @@ from .commands import run
 from .errors import UserError
 from .files import write_json
 from .tuning.records import (
-    FILE, FOLDER, UNITS, Record, Records, append, append_lines, fastest, read_file, rewrite, settle, tvm_version, version,
-)  # fmt: skip
+    FILE,
+    FOLDER,
+    UNITS,
+    Record,
+    Records,
+    append,
+    append_lines,
+    fastest,
+    read_file,
+    rewrite,
+    settle,
+    tvm_version,
+    version,
+)
+
+WIDTH = 120  # characters, where no terminal says how many there are
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -46,6 +60,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show(args) -> None:
+    from .tuning.tasks import label_of
+
     rows = [row for name, records in _files(args.records, args.target) for row in rows_of(name, records)]
     if args.json:
         write_json(args.json, rows)
@@ -55,6 +71,8 @@ def show(args) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
     for group in dict.fromkeys((row["target"], row["processor"], row["kind"]) for row in rows):
         console.print(f"\n{group[0]}, {group[2]}: {group[1]}", markup=False, soft_wrap=True)
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -68,7 +86,7 @@ def show(args) -> None:
                                f"{row['gain']:.3f}x"]  # fmt: skip
                 knobs = " ".join(f"{name}={value}" for name, value in (row["knobs"] or {}).items())
                 stale = "" if row["applies"] else " (another version: not used)"
-                table.add_row(row["kernel"] + stale, *figures, str(row["tried"]), str(row["failed"]), knobs)
+                table.add_row(label_of(row["kernel"]) + stale, *figures, str(row["tried"]), str(row["failed"]), knobs)
         console.print(table)
     print(f"{len(rows)} kernels")
 

@@ -17,6 +17,7 @@ from .targets.cores import core
 from .tuning.records import FOLDER, Records
 
 NETWORK_ROUNDS = 20
+WIDTH = 120  # characters, where no terminal says how many there are
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -69,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     from .tuning.tuner import Tuner
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
     records = Records.read(args.records, target)
     for notice in records.notices:
         console.print(f"note: {notice}", markup=False, soft_wrap=True)

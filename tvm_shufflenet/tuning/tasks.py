@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
 
+import schedules
 from schedules import Knobs, Plane, tuning_space
 
 from ..architectures import Network
@@ -61,6 +63,20 @@ def label(workload: WorkloadType) -> str:
         elif part.name not in ("lanes", "kind"):
             words.append(f"{part.name[0]}{value:g}")
     return f"{workload.name} {' '.join(words)}"
+
+
+def label_of(task: str) -> str:
+    """The label of a task that a record names; the text itself if no kernel has such fields any more."""
+
+    def build(node: ast.expr):
+        if isinstance(node, ast.Call):
+            return getattr(schedules, node.func.id)(**{k.arg: build(k.value) for k in node.keywords})
+        return ast.literal_eval(node)
+
+    try:
+        return label(build(ast.parse(task, mode="eval").body))
+    except (AttributeError, SyntaxError, TypeError, ValueError):
+        return task
 
 
 def tasks_of(networks: list[Network], target: TargetSpec, op: str = "all") -> list[Task]:

@@ -43,8 +43,10 @@ class Worker:
                 raise TimedOut(f"no end within {timeout:g} s")
             good, result = self._pipe.recv()
         except (EOFError, OSError):
-            self._process.join(5)
-            code = self._process.exitcode
+            if (process := self._process) is None:
+                raise Crashed("it was closed") from None
+            process.join(5)
+            code = process.exitcode
             self.close()
             how = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
             raise Crashed(f"its process ended: {how}") from None
