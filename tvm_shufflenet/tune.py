@@ -88,6 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         interrupted = stop.is_set()
     seconds = time.monotonic() - start
     summary(console, results, place.kind, seconds)
+    if args.rpc:
+        each = ", ".join(str(board.trials) for board in place.boards)
+        console.print(f"turns of {len(place.boards)} boards: {each}" + "".join(f"; {why}" for why in place.lost))
     whole = [] if interrupted or args.no_network else _whole(args, models, size, target, place, console)
     if args.json:
         write_json(args.json, _to_json(results, place, target, seconds, whole))

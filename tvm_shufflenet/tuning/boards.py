@@ -31,8 +31,7 @@ def links_to(address: str, key: str | None, target: TargetSpec, timeout: float) 
 
 
 def _link(address: str, key: str | None, target: TargetSpec, timeout: float) -> Link:
-    # A candidate that hangs holds its board until the session ends.
-    return Link(address, key or target.name, timeout, lifetime=max(60.0, 6 * timeout))
+    return Link(address, key or target.name, timeout)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
@@ -19,7 +20,7 @@ from ..errors import UserError
 from ..targets import TargetSpec
 from . import trials
 from .tasks import Task
-from .trials import Link, SessionLost, WrongResult
+from .trials import Link, SessionLost, TookTooLong, WrongResult
 from .workers import Crashed, TimedOut, Worker
 
 BUILD_SECONDS = 120  # for the largest tiles, on a slow machine
@@ -247,6 +248,7 @@ class _Board:
     def __init__(self, link: Link | None, place: Timed):
         self.link, self.place = link, place
         self.worker = Worker()
+        self.trials = 0
 
     @property
     def limit(self) -> float:
@@ -273,12 +275,19 @@ class _Board:
         failure = ""
         for _ in range(2):
             try:
-                arguments = self.link, task, self.place.target, default, path, knobs, rounds
-                value, beside = self.worker.call(trials.measure, *arguments, timeout=self.limit + self.transfer(task))
+                limit = self.limit + self.transfer(task)
+                arguments = self.link, task, self.place.target, default, path, knobs, rounds, limit
+                self.trials += 1
+                late = 0 if self.link is None else 10
+                value, beside = self.worker.call(trials.measure, *arguments, timeout=limit + late)
                 return Outcome(knobs, value, beside)
             except WrongResult as error:
                 return Outcome(knobs, failure=f"wrong result: {error}")
-            except TimedOut as error:
+            except (TimedOut, TookTooLong) as error:
+                if isinstance(error, TookTooLong):
+                    with contextlib.suppress(Crashed, TimedOut):
+                        self.worker.call(trials.wait_for_end, timeout=self.link.session_seconds(limit) + 10)
+                    self.worker.close()
                 self._recover()
                 return Outcome(knobs, failure=f"timed out: {error}")
             except Crashed as error:

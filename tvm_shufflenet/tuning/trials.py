@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from schedules import Knobs
 from ..lowering.plan_memory import GUARD
 from ..measure.place import Function, Place
 from ..measure.rounds import calibrate, interleave, one_core
+from ..runtime.crashes import survive_crashes
 from ..runtime.rpc import connect
 from ..targets import TargetSpec
 from . import candidates
@@ -28,18 +30,29 @@ class WrongResult(Exception):
     """A candidate computes something else than the default schedule."""
 
 
+class TookTooLong(Exception):
+    """A candidate did not end in time on a board.  The session is still held: see `wait_for_end`."""
+
+
 class SessionLost(Exception):
     """A board no longer answers, or its server ended the session: the candidate may have crashed it."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """How to reach a board: an RPC server, or a tracker and a key.  A session lasts `lifetime` seconds at most."""
+    """How to reach a board: an RPC server, or a tracker and a key.
+
+    The board ends a session after `lifetime` seconds, and with it a candidate that hangs.
+    """
 
     address: str
     key: str | None
     timeout: float
-    lifetime: float
+    lifetime: float = 60.0
+
+    def session_seconds(self, trial: float) -> float:
+        """The lifetime of a session for trials of up to `trial` seconds; used up to its half."""
+        return max(self.lifetime, 2 * trial)
 
 
 def build(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> None:
@@ -80,12 +93,50 @@ def describe(link: Link | None, arch: str) -> tuple[str, bool, bool]:
 
 
 def measure(
-    link: Link | None, task: Task, target: TargetSpec, default: Path, path: Path, knobs: Knobs, rounds: int
-) -> tuple[float, float]:
+    link: Link | None, task: Task, target: TargetSpec, default: Path, path: Path, knobs: Knobs, rounds: int,
+    seconds: float = 0,
+) -> tuple[float, float]:  # fmt: skip
     """Seconds of a call of the candidate at `path`, and of the default at `default`, in turns.
 
-    Each is the best of its turns.  Raises `WrongResult`, or `SessionLost`.
+    Each is the best of its turns.  Raises `WrongResult`, and on a board `SessionLost`, or `TookTooLong`
+    after `seconds`; here a candidate that hangs keeps this process, which can be killed.
     """
+    work = functools.partial(_measure, link, task, target, default, path, knobs, rounds)
+    if link is None:
+        return work()
+    with _session_errors(link):
+        _place(link, target.arch, seconds)
+    _Open.thread = _Thread(work)
+    _Open.thread.join(seconds)
+    if _Open.thread.is_alive():
+        raise TookTooLong(f"no end within {seconds:g} s")
+    if _Open.thread.error:
+        raise _Open.thread.error
+    return _Open.thread.result
+
+
+def wait_for_end() -> None:
+    """Returns once the board has ended a session in which a candidate hangs.
+
+    Closing it from this side would end TVM's RPC server as well.
+    """
+    _Open.thread.join()
+
+
+class _Thread(threading.Thread):
+    def __init__(self, work):
+        super().__init__(daemon=True)
+        self.work, self.result, self.error = work, None, None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.work()
+        except Exception as error:
+            self.error = error
+
+
+def _measure(link, task, target, default, path, knobs, rounds) -> tuple[float, float]:
     with _session_errors(link):
         bench = open_bench(link, task, target, default)
         if knobs == task.default:
@@ -169,33 +220,36 @@ class _Open:
     """What the process keeps between calls."""
 
     place: Place | None = None
-    since = 0.0
+    ends = 0.0  # of the session
     bench: Bench | None = None
     default: Path | None = None
     core = contextlib.ExitStack()
+    thread: _Thread | None = None
 
 
 def _forget() -> None:
     _Open.place = _Open.bench = None
 
 
-def _place(link: Link | None, arch: str) -> Place:
-    """The place, with a session that is not about to end."""
+def _place(link: Link | None, arch: str, trial: float = 0) -> Place:
+    """The place, with a session that does not end within a `trial` of so many seconds."""
     if link is None:
         _Open.place = _Open.place or Place(arch)
-    elif _Open.place is None or time.monotonic() - _Open.since > link.lifetime / 2:
+    elif _Open.place is None or _Open.ends - time.monotonic() < max(trial, link.lifetime / 2):
         if _Open.place:
             with contextlib.suppress(Exception):
                 _Open.place.session.close()
         _forget()
-        session = connect(link.address, link.key, link.timeout, link.lifetime)
-        _Open.place, _Open.since = Place(arch, session, link.address), time.monotonic()
+        lifetime = link.session_seconds(trial)
+        session = connect(link.address, link.key, link.timeout, lifetime)
+        _Open.place, _Open.ends = Place(arch, session, link.address), time.monotonic() + lifetime
+        survive_crashes(session, arch)
     return _Open.place
 
 
 def open_bench(link: Link | None, task: Task, target: TargetSpec, default: Path) -> Bench:
     """The task with its default at `default`, on the place; the one of the call before if it is the same."""
-    place = _place(link, target.arch)
+    place = _Open.place or _place(link, target.arch)
     if _Open.bench is None or _Open.default != default:
         _Open.bench = None  # its tensors are freed before others are made
         bench = Bench(place, task, default)
