@@ -22,9 +22,10 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
 from tvm_shufflenet.runtime.library import load
 from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.targets.cores import core
 from tvm_shufflenet.tuning import records as store
 from tvm_shufflenet.tuning import trials
-from tvm_shufflenet.tuning.places import Timed
+from tvm_shufflenet.tuning.places import Estimated, Timed
 from tvm_shufflenet.tuning.records import Record, Records, knob_key
 from tvm_shufflenet.tuning.search import Search, cost_model
 from tvm_shufflenet.tuning.tasks import Task, label, label_of, tasks_of
@@ -32,6 +33,7 @@ from tvm_shufflenet.tuning.tuner import FINAL_ROUNDS, ROUNDS, Tuner
 from tvm_shufflenet.tuning.workers import Crashed, TimedOut, Worker
 
 from .conftest import ROOT, picture, relative_error
+from .test_estimate import _missing
 
 NATIVE = resolve("native")
 MODEL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
@@ -445,3 +447,58 @@ def test_interrupt_keeps_all(tmp_path):
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and "run it again to go on" in told and "Traceback" not in told
     assert not store.read_file(path).notices
+
+
+# -------------------------------------------------------------------------- tuning without a board
+
+
+@pytest.fixture
+def a72(tmp_path):
+    """A place that prices candidates for Cortex-A72, records for it, and a task."""
+    target = resolve("cortex-a72")
+    workload = Pointwise(2, 12, 24, 8, target.lanes, relu=True)
+    task = Task(workload, [(48, 12, 1, 1), (48,)], tuning_space(workload, target.machine)[:6])
+    with Estimated(target) as place:
+        yield place, Records.read(tmp_path, target), task
+
+
+@pytest.mark.emulator
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+def test_estimates_of_a_candidate_are_always_the_same(a72):
+    place, _, task = a72
+    first, again = ({knob_key(o.knobs): o for o in place.run(task, task.space, 1)} for _ in range(2))
+    assert first == again and len(first) == len(task.space)
+    assert not any(outcome.failure for outcome in first.values())
+    assert len({outcome.value for outcome in first.values()}) > 3  # and not all the same
+    # No fewer cycles than the multiply-adds take, no more than if each were alone.
+    bound = task.multiply_adds / core("cortex-a72").lanes
+    assert all(bound < outcome.value < 20 * bound for outcome in first.values())
+
+
+@pytest.mark.emulator
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+def test_tuning_by_the_model_of_a_core(a72, capsys):
+    place, records, task = a72
+    task.space = task.space[:6]
+    (result,) = Tuner(place, records, 6).run([task])
+    assert result.trials == 6 and result.best.kind == "estimated" and result.gain >= 1
+    assert records.best(task.workload, task.space) == result.best
+    (again,) = Tuner(place, records, 6).run([task])
+    assert again.new == 0 and again.best == result.best
+
+
+@pytest.mark.slow
+@pytest.mark.emulator
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+def test_estimated_records_are_used_and_named(tmp_path, capsys):
+    logs, file = tmp_path / "logs", tmp_path / "f.json"
+    arguments = [MODEL, "--size", "64", "--target", "cortex-a72", "--estimate", "--op", "depthwise", "--trials", "4",
+                 "--records", str(logs), "--json", str(file)]  # fmt: skip
+    assert tune.main(arguments) == 0
+    found = json.loads(file.read_text())
+    (whole,) = found["networks"]
+    count = len(found["tasks"])
+    assert whole["unit"] == "M cycles" and whole["after"] <= whole["before"]
+    assert whole["kernels"]["tuned_by"] == {"estimated": count}
+    assert f"{count} of {whole['kernels']['total']} kernels tuned" in capsys.readouterr().out
+    assert all(task["gain"] >= 1 for task in found["tasks"])  # the default is among the candidates
