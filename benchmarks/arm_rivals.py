@@ -11,11 +11,11 @@ from pathlib import Path
 from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
+from tvm_shufflenet.terminal import open_console
 
-from .rivals import RIVALS, install
+from .rivals import COUNTED, RIVALS, install
 
 PROGRAM = "python -m benchmarks.arm_rivals"
-WIDTH = 100
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
           "mobilenet-v1-1.0", "alexnet")  # fmt: skip
 CORES = ("cortex-a72", "cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")
@@ -31,8 +31,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "
                         "g=8, MobileNet 1.0 and AlexNet)")  # fmt: skip
     parser.add_argument("--core", type=_list, default=CORES, metavar="NAME[,NAME]", help=f"cores ({','.join(CORES)})")
-    parser.add_argument("--rivals", type=_list, default=tuple(RIVALS), metavar="NAME[,NAME]",
-                        help=f"engines ({','.join(RIVALS)})")  # fmt: skip
+    parser.add_argument("--rivals", type=_list, default=COUNTED, metavar="NAME[,NAME]",
+                        help=f"engines ({','.join(COUNTED)})")  # fmt: skip
     parser.add_argument("--caches", action="store_true", help="simulate the caches as well, and add what misses cost")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     return parser
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     from .yardstick import check_names, costs
 
     check_names(models, args.rivals, args.core)
-    install.path("host")
+    install.require(args.rivals)
 
     from rich.console import Console
 
@@ -57,9 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(found, command))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     for name in args.core:
         console.print(table([cost for cost in found if cost.core == name], name))
     for line in footer(found, args.caches, command):
@@ -86,7 +84,7 @@ def table(costs: list, name: str):
     for model in models:
         rows = [cost for cost in costs if cost.model == model]
         for cost in rows:
-            engine, ratio = RIVALS.get(cost.engine, (cost.engine,))[0], ""
+            engine, ratio = (RIVALS[cost.engine].title if cost.engine in RIVALS else cost.engine), ""
             if cost is not rows[0]:
                 ratio = f"{rows[0].cycles / cost.cycles:.2f}"
             figures = [f"{n / 1e6:.1f}" for n in (cost.figures.instructions, cost.figures.vector_fma, cost.cycles)]
@@ -106,8 +104,8 @@ def footer(costs: list, caches: bool, command: str) -> list[str]:
     if any(cost.bounded for cost in costs):
         lines.append("*: what the core takes for the multiply-adds alone; LLVM's model starts more of them per cycle")
     lines += [f"{name}: {model_note(core(name))}" for name in dict.fromkeys(cost.core for cost in costs)]
-    engines = [RIVALS[engine] for engine in RIVALS if any(cost.engine == engine for cost in costs)]
-    versions = ", ".join(f"{name} {install.PINNED[package]}" for name, package in engines)
+    engines = [RIVALS[engine] for engine in COUNTED if any(cost.engine == engine for cost in costs)]
+    versions = ", ".join(f"{engine.title} {install.PINNED[engine.package]}" for engine in engines)
     lines.append(f"{versions}; ours / rival: below 1, ours is faster")
     return [*lines, command]
 

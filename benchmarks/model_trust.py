@@ -11,11 +11,11 @@ from pathlib import Path
 from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
+from tvm_shufflenet.terminal import open_console
 
 from .rivals import install
 
 PROGRAM = "python -m benchmarks.model_trust"
-WIDTH = 100
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,11 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")
-    install.path("host")
-
-    from rich.console import Console
 
     from . import trust
+
+    install.require((trust.ENGINE,))
+
+    from rich.console import Console
 
     times, paper = [], []
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder, Console(stderr=True).status("") as status:
@@ -47,9 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(times, ratios, paper, command))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     for title, found in (("ncnn, milliseconds", standing), ("ncnn, ratios", ratios), ("our builds, ratios", paper)):
         console.print(table(title, found), "")
     for line in summary(standing, ratios, paper) + in_order(times, standing):

@@ -21,11 +21,10 @@ from tvm_shufflenet.estimation.pricing import Price, price
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
 from tvm_shufflenet.targets.cores import Core, core
 
-from .rivals import RIVALS
+from .rivals import COUNTED, OURS, RIVALS
 from .rivals.board import identity
 from .rivals.counted import Exported, inference
 
-OURS = "ours"
 PRICED = 0.999  # of the instructions
 PLAIN = "cortex-a72"  # whose kernels are every engine's ordinary ones
 
@@ -116,7 +115,7 @@ def costs(models: list[str], engines: list[str], names: list[str], folder: Path,
                 yield ours(model, name, folder, caches)
             for engine in engines:
                 for name in names:
-                    step(f"{model} on {name}: {RIVALS[engine][0]}")
+                    step(f"{model} on {name}: {RIVALS[engine].title}")
                     yield rival(engine, exported, name, caches)
 
 
@@ -125,7 +124,7 @@ def check_names(models: list[str], engines: list[str], names: list[str]) -> None
     for model in models:
         network(model)
     for engine in engines:
-        if engine not in RIVALS:
-            raise UserError(f"unknown rival {engine!r}: expected {', '.join(RIVALS)}")
+        if engine not in COUNTED:
+            raise UserError(f"unknown rival {engine!r}: expected {', '.join(COUNTED)}")
     for name in names:
         identity(core(name))

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
-from benchmarks.rivals import RIVALS, folded, install, ncnn
+from benchmarks import contest, footprint, latency
+from benchmarks.contest import Contest, Contestant, Files
+from benchmarks.rivals import INSTALL, OURS, RIVALS, agreement, folded, install, ncnn, worker
+from benchmarks.rivals.worker import Failed, Worker
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.errors import UserError
 
 from . import emulator
 from .conftest import ROOT, relative_error, twin_logits
 
-needs_rivals = pytest.mark.skipif(
-    not (install.installed("host") and install.installed("aarch64")),
-    reason="no rivals: python -m benchmarks.rivals.install",
-)
+
+def needs(*names: str):
+    missing = [RIVALS[name].title for name in names if not RIVALS[name].version]
+    return pytest.mark.skipif(bool(missing), reason=f"no {', '.join(missing)}: {INSTALL}")
+
+
+SLOW = ("executorch", "torch_compile")  # to export for
 needs_emulator = [
     pytest.mark.emulator,
+    needs("ncnn"),
+    pytest.mark.skipif(not install.installed(), reason=f"no rivals for AArch64: {install.HOW}"),
     pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install"),
 ]
 NAMES = ("shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25", "alexnet")
@@ -33,7 +47,7 @@ def small(name: str = "shufflenet-v1-0.25x-g3"):
 
 def call(command: str, *arguments) -> subprocess.CompletedProcess:
     argv = [sys.executable, "-m", f"benchmarks.{command}", *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,31 +82,169 @@ def test_ncnn_files_are_consistent(tmp_path, name):
     assert (tmp_path / "network.bin").stat().st_size == 4 * floats
 
 
-@needs_rivals
-def test_rivals_agree_with_pytorch():
-    from benchmarks.rivals.counted import Exported
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the engines read of the small network."""
+    return Files(tmp_path_factory.mktemp("files"))
 
+
+@pytest.mark.parametrize(
+    "rival", [pytest.param(name, marks=[needs(name), *([pytest.mark.slow] if name in SLOW else [])]) for name in RIVALS]
+)
+def test_rivals_agree_with_pytorch_and_sleep_while_others_work(files, rival):
     net = small()
-    with Exported(net) as exported:
-        for rival in RIVALS:
-            found = exported.run_here(rival, exported.of(rival))
-            image = np.fromfile(exported.folder / "input.raw", np.float32).reshape(net.layers[0].shape)
-            expected = twin_logits(net, random_parameters(net), image).ravel()
-            assert relative_error(found, expected) < 1e-4, rival
+    folder = files.of(rival, net)
+    expected = twin_logits(net, random_parameters(net), worker.picture(net.layers[0].shape)).ravel()
+    for variant in RIVALS[rival].variants:
+        engine = Worker(rival, folder, variant)
+        try:
+            assert relative_error(engine.logits, expected) < 1e-4
+            assert 1e-5 < engine.timer(5)() < 1
+            process = psutil.Process(engine.pid)
+            before = sum(process.cpu_times()[:2])
+            time.sleep(0.5)
+            assert sum(process.cpu_times()[:2]) - before < 0.1
+        finally:
+            engine.close()
 
 
-@needs_rivals
-def test_a_rival_with_other_logits_is_refused():
-    from benchmarks.rivals.counted import Exported
-    from tvm_shufflenet.errors import UserError
+def test_other_logits_are_refused():
+    expected = np.arange(1, 11, dtype=np.float32)
+    assert agreement.check(expected * (1 + 1e-5), expected, "an engine") < 1e-4
+    with pytest.raises(UserError, match="^MNN here: the logits differ from ours by 1.0e-03 of the largest"):
+        agreement.check(expected * 1.001, expected, "MNN here")
+    for wrong in (expected[:9], expected * np.nan):
+        with pytest.raises(UserError, match="differ from ours by (inf|nan)"):
+            agreement.check(wrong, expected, "MNN here")
 
-    with Exported(small()) as exported:
-        wrong = exported.expected.ravel() * 1.001
-        with pytest.raises(UserError, match="ncnn here, .*differ from ours by 1.0e-03"):
-            exported.check("ncnn", "here", wrong)
+
+class TestWorker:
+    def test_a_crash_is_told(self, files):
+        engine = Worker(OURS, files.of(OURS, small()))
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(Failed, match="it crashed, SIGKILL"):
+            engine.timer(1)()
+        engine.close()
+
+    def test_what_an_engine_cannot_is_told(self, tmp_path):
+        with pytest.raises(Failed, match="no local response normalisation"):
+            Files(tmp_path).of("executorch", network("alexnet", (224, 224), 10))
+
+    def test_an_exception_is_told(self, tmp_path):
+        with pytest.raises(Failed, match="FileNotFoundError"):
+            Worker(OURS, tmp_path)
 
 
-@needs_rivals
+class TestFiles:
+    def test_are_made_once_while_they_are_current(self, tmp_path, monkeypatch):
+        made = []
+
+        def export(engine, net, folder):
+            made.append((engine, net.name))
+            folder.mkdir(parents=True)
+
+        monkeypatch.setattr(contest, "export", export)
+        files = Files(tmp_path)
+        for net in (small(), small(), small("mobilenet-v1-0.25")):
+            files.of("ncnn", net)
+        assert made == [("ncnn", "shufflenet-v1-0.25x-g3"), ("ncnn", "mobilenet-v1-0.25")]
+        monkeypatch.setitem(RIVALS, "ncnn", dataclasses.replace(RIVALS["ncnn"], package="numpy"))  # another version
+        files.of("ncnn", small())
+        assert len(made) == 3
+
+
+def finished(name="shufflenet-v1-0.25x-g3", **seconds) -> Contest:
+    """A contest with these seconds for `engine` or `engine_variant`."""
+    result = Contest(small(name), absent={"executorch": "it cannot"}, core=0, peak=1e11, rounds=3)
+    for key, value in {"ours": 2e-3, **seconds}.items():
+        engine, _, variant = key.partition("__")
+        result.contestants.append(Contestant(engine, variant, 1e-6, [value, 2 * value, 1.5 * value]))
+    return result
+
+
+class TestLatency:
+    def test_each_rival_stands_with_its_better_variant(self):
+        result = finished(mnn=6e-3, torch_compile__NCHW=5e-3, torch_compile__NHWC=4e-3)
+        assert [(each.engine, each.variant) for each in result.standing] == [
+            ("ours", ""), ("torch_compile", "NHWC"), ("mnn", ""),
+        ]  # fmt: skip
+        assert [result.ratio(each) for each in result.standing] == pytest.approx([1, 2, 3])
+        assert result.ours.median == pytest.approx(3e-3)
+        assert result.share_of_peak(result.ours) == pytest.approx(small().multiply_adds() / 2e-3 / 1e11)
+
+    def test_markdown_has_a_row_for_each_network_and_a_column_for_each_engine(self):
+        contests = [finished(mnn=6e-3, ncnn=1e-2), finished("alexnet", mnn=1e-3)]
+        heading, rule, first, second = latency.markdown(contests)
+        assert heading == "| ms | ours | % of peak | ncnn | MNN | best rival / ours |"
+        assert heading.count("|") == rule.count("|") == first.count("|") == second.count("|")
+        assert first.split(" | ")[3:] == ["10.00", "6.000", "3.00 |"]
+        assert second.split(" | ")[3:] == ["-", "1.000", "0.50 |"]
+
+    def test_says_what_did_not_run_and_why(self):
+        lines = latency.not_run([finished(), finished("alexnet")], ["openvino"])
+        assert lines == [
+            f"OpenVINO: not run, it is not installed ({INSTALL})",
+            "ExecuTorch: no shufflenet-v1-0.25x-g3, alexnet: it cannot",
+        ]
+
+    def test_runs_what_is_installed(self, monkeypatch):
+        for name in RIVALS:
+            package = "numpy" if name in ("ncnn", "mnn") else "no-such-package"
+            monkeypatch.setitem(RIVALS, name, dataclasses.replace(RIVALS[name], package=package))
+        chosen, missing = latency.choose(None)
+        assert chosen == ["ncnn", "mnn"] and set(missing) == set(RIVALS) - set(chosen)
+        assert latency.choose(["mnn"]) == (["mnn"], [])
+        with pytest.raises(UserError, match="OpenVINO is not installed; run: pip install"):
+            latency.choose(["mnn", "openvino"])
+        for name in chosen:
+            monkeypatch.setitem(RIVALS, name, dataclasses.replace(RIVALS[name], package="no-such-package"))
+        with pytest.raises(UserError, match="no rival is installed; run: pip install"):
+            latency.choose(None)
+
+    @needs("ncnn", "mnn")
+    def test_the_command(self, tmp_path):
+        arguments = ["shufflenet-v1-0.25x-g3", "--size", "64x96", "--rivals", "ncnn,mnn", "--rounds", "2"]
+        done = call("latency", *arguments, "--json", str(tmp_path / "found.json"))
+        assert done.returncode == 0, done
+        for text in ("ours", "ncnn", "MNN", "64x96 pixels", f"ncnn {RIVALS['ncnn'].version}", "2 interleaved rounds"):
+            assert text in done.stdout
+        (found,) = json.loads((tmp_path / "found.json").read_text())["networks"]
+        assert [each["engine"] for each in found["engines"]] == ["ours", "ncnn", "mnn"]
+        assert all(each["output_difference"] < 1e-4 for each in found["engines"])
+        assert all(len(each["seconds_of_rounds"]) == 2 for each in found["engines"])
+        assert found["best_rival_over_ours"] == min(each["over_ours"] for each in found["engines"][1:])
+
+
+class TestFootprint:
+    @pytest.mark.parametrize(
+        "name,floats",
+        [
+            ("shufflenet-v1-1x-g3", 24 * 112 * 112 + 24 * 56 * 56),  # the stem and its maximum
+            ("mobilenet-v1-1.0", 32 * 112 * 112 + 64 * 112 * 112),  # the first pointwise convolution
+            ("alexnet", 2 * 96 * 55 * 55),  # the first normalisation
+        ],
+    )
+    def test_alive_at_once(self, name, floats):
+        assert footprint.alive_bytes(network(name)) == 4 * floats
+
+    def test_names_the_bounds_that_are_missed(self):
+        good = footprint.Footprint("a network", 1200, 1000, 2_000_000, 1_000_000, 60.0, 0)
+        assert good.missed() == []
+        bad = dataclasses.replace(good, workspace=1201, library=2_000_001, build_seconds=60.1)
+        assert bad.missed() == ["over_alive", "excess", "build_seconds"]
+
+    def test_the_command(self, tmp_path):
+        done = call("footprint", "shufflenet-v1-0.25x-g3", "--size", "64", "--json", str(tmp_path / "found.json"))
+        assert done.returncode == 0 and "import tvm_shufflenet" in done.stdout, done
+        everything = json.loads((tmp_path / "found.json").read_text())
+        (found,) = everything["networks"]
+        net = network("shufflenet-v1-0.25x-g3", (64, 64))
+        steps = folded.fold(net, random_parameters(net))
+        assert found["weights"] == sum(s.weight.nbytes + s.bias.nbytes for s in steps if s.weight is not None)
+        assert found["library"] > found["weights"] and found["build_seconds"] > everything["import_seconds"] > 0
+        assert found["build_memory"] > 1e8  # TVM alone
+
+
 class TestInTheEmulator:
     pytestmark = needs_emulator
 
@@ -139,6 +291,16 @@ class _Free:
         ("arm_rivals", ["--core", "cortex-z99"], "cortex-z99"),
         ("arm_rivals", ["--core", "armv7"], "only AArch64 cores"),
         ("arm_rivals", ["--json", "missing/folder/file.json"], "there is no such folder"),
+        ("latency", ["shufflenet-v1-3x-g3"], "unknown model 'shufflenet-v1-3x-g3'"),
+        ("latency", ["--rivals", "ncnn,tengine"], "unknown rival 'tengine'"),
+        ("latency", ["--size", "tiny"], "--size tiny"),
+        ("latency", ["--rounds", "0"], "--rounds 0: expected 1 or more"),
+        ("latency", ["--prepare"], "say where with --keep"),
+        ("latency", ["--keep", "/proc/rivals"], "--keep /proc/rivals: "),
+        ("latency", ["--json", "missing/folder/file.json"], "there is no such folder"),
+        ("footprint", ["shufflenet-v1-3x-g3"], "unknown model 'shufflenet-v1-3x-g3'"),
+        ("footprint", ["--target", "z80"], "z80"),
+        ("footprint", ["--json", "missing/folder/file.json"], "there is no such folder"),
         ("model_trust", ["--json", "missing/folder/file.json"], "there is no such folder"),
     ],
 )
@@ -149,7 +311,7 @@ def test_refused_in_one_line(command, arguments, said):
     assert line.startswith("error: ") and said in line
 
 
-@pytest.mark.parametrize("command", ["arm_rivals", "model_trust", "rivals.install"])
+@pytest.mark.parametrize("command", ["arm_rivals", "model_trust", "latency", "footprint", "rivals.install"])
 def test_help_has_an_example(command):
     done = call(command, "--help")
     assert done.returncode == 0 and f"benchmarks.{command}" in done.stdout.partition("example")[2]

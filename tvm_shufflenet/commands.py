@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -21,6 +22,29 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(size) < 1:
         raise UserError(f"--size {text}: expected pixels such as 224, or height x width such as 480x640")
     return size
+
+
+def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
+    """Options of the commands that time: on which board, how often, and where the figures go."""
+    parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
+    parser.add_argument("--key", help="of the board at its tracker (the target's name)")
+    parser.add_argument("--rounds", type=int, default=30, help=f"turns of {turns} (30)")
+    parser.add_argument(
+        "--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
+
+
+def check_timing_options(args: argparse.Namespace) -> None:
+    """`UserError` for what `add_timing_options` brings, before all the work."""
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: expected 1 or more")
+    if not 0 < args.timeout < float("inf"):
+        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise UserError(f"--json {args.json}: there is no such folder")
+    if args.key and not args.rpc:
+        raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
 
 
 def add_records_options(parser) -> None:

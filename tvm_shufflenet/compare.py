@@ -11,12 +11,20 @@ from collections import Counter
 from pathlib import Path
 
 from . import __version__
-from .commands import add_records_options, parse_size, records_folder, run, tuned_kernels
+from .commands import (
+    add_records_options,
+    add_timing_options,
+    check_timing_options,
+    parse_size,
+    records_folder,
+    run,
+    tuned_kernels,
+)
 from .errors import UserError
 from .files import write_json
+from .terminal import WIDTH, Terminal, open_console
 
 PROGRAM = "python -m tvm_shufflenet.compare"
-WIDTH = 100  # characters, where no terminal says how many there are
 MODEL = "model, not a measurement"
 
 
@@ -35,17 +43,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--target", help="a name from `python -m tvm_shufflenet.targets`, or a TVM target as JSON "
                         "(native; with --rpc arm)")  # fmt: skip
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
-    parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
-    parser.add_argument("--key", help="of the board at its tracker (the target's name)")
     parser.add_argument("--estimate", action="store_true", help="no timing: cycles of the Arm core that --target names "
                         "(cortex-a72), by the model of `python -m tvm_shufflenet.estimate`")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=30, help="turns of each network (30)")
-    parser.add_argument(
-        "--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)"
-    )
     add_records_options(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
-    parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
+    add_timing_options(parser, "each network")
     return parser
 
 
@@ -53,15 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
     size = parse_size(args.size)
-    if args.rounds < 1:
-        raise UserError(f"--rounds {args.rounds}: expected 1 or more")
-    if not 0 < args.timeout < float("inf"):
-        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
-    if args.json and not Path(args.json).absolute().parent.is_dir():  # before all the work, not behind it
-        raise UserError(f"--json {args.json}: there is no such folder")
-    if args.key and not args.rpc:
-        raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
-
+    check_timing_options(args)
     if args.estimate:
         return _estimates(args, size, f"{PROGRAM} {shlex.join(argv)}")
 
@@ -70,12 +64,12 @@ def main(argv: list[str] | None = None) -> int:
     result = compare(
         CompareOptions(tuple(args.names) or MODELS, args.target, size, args.rpc, args.key, args.rounds,
                        args.timeout, args.output, records_folder(args)),
-        _Terminal(),
+        Terminal(),
     )  # fmt: skip
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(result, command))
-    console = _console()
+    console = open_console()
     console.print(title(result), markup=False, soft_wrap=True)
     console.print(table(result, console.width))
     for line in footer(result, command):
@@ -144,7 +138,7 @@ def _estimates(args, size: tuple[int, int], command: str) -> int:
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-"))
         folder = args.output or Path(temporary)
-        rows = estimate_networks(tuple(args.names) or MODELS, chosen, size, folder, _Terminal().step,
+        rows = estimate_networks(tuple(args.names) or MODELS, chosen, size, folder, Terminal().step,
                                  records=records_folder(args))  # fmt: skip
     if args.json:
         write_json(args.json, {"what": MODEL, "command": command, "core": chosen.name,
@@ -160,7 +154,7 @@ def _estimates(args, size: tuple[int, int], command: str) -> int:
         ("paper:\nms", "paper_ms", str),
         ("paper:\ntimes\nAlex-\nNet", "paper_speedup", _times),
     ]
-    console = _console()
+    console = open_console()
     console.print(f"{MODEL}: one inference on {chosen.name}, {_pixels(rows[0]['size'])}", markup=False, soft_wrap=True)
     console.print(_draw(rows, columns, console.width))
     lines = [f"scheduling: {model_note(chosen)}; speed-ups are of the cycles with misses in simulated caches"]
@@ -170,13 +164,6 @@ def _estimates(args, size: tuple[int, int], command: str) -> int:
     for line in (*lines, command):
         console.print(line, markup=False, soft_wrap=True)
     return 0
-
-
-def _console():
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def footer(result, command: str) -> list[str]:
@@ -270,35 +257,6 @@ def _times(value: float) -> str:
 
 def _pixels(size) -> str:
     return "x".join(map(str, size))
-
-
-class _Terminal:
-    """Shows on stderr what is done, so that stdout holds the table alone; see `comparison.Silent`."""
-
-    def __init__(self):
-        from rich.console import Console
-
-        self.console = Console(stderr=True)
-
-    def step(self, text: str):
-        return self.console.status(text)
-
-    @contextlib.contextmanager
-    def rounds(self, total: int):
-        from rich.progress import Progress
-
-        # No refresh but after each round: a thread that draws would disturb what is timed.
-        with Progress(
-            console=self.console, auto_refresh=False, transient=True, disable=not self.console.is_terminal
-        ) as bar:
-            task = bar.add_task("timing, round by round", total=total)
-            bar.refresh()
-
-            def advance():
-                bar.advance(task)
-                bar.refresh()
-
-            yield advance
 
 
 if __name__ == "__main__":

@@ -57,20 +57,24 @@ class Compiled:
 
 
 def compile_network(
-    network: Network, parameters: dict[str, np.ndarray], target: TargetSpec, debug_dump: Path | None = None,
+    network: Network,
+    parameters: dict[str, np.ndarray],
+    target: TargetSpec,
+    debug_dump: Path | None = None,
+    ticking: bool = False,
     records: Records | None = None,
-) -> Compiled:  # fmt: skip
+) -> Compiled:
     """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
 
-    `parameters` are fp32 arrays under the names of `network.parameters()`.  Without `records` every
-    kernel has its default knobs.
+    `parameters` are fp32 arrays under the names of `network.parameters()`.  `ticking` is for
+    `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has its default knobs.
     """
     dump = _Dump(debug_dump)
     program = lower_graph(network, parameters, target, dump)
     plan = plan_memory(program)
     dump(plan.describe(program), "plan_memory")
     kernels = choose_knobs(program, target.machine, records)
-    emitted = emit_module(program, plan, kernels, network.classes)
+    emitted = emit_module(program, plan, kernels, network.classes, ticking)
     dump(emitted.module, "emit_module")
     code = dump(compile_module(emitted.module, target.tvm), "to_object")
     ignored = records.ignored(program.workloads()) if records else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from .commands import run
 from .errors import UserError
 from .files import write_json
+from .terminal import open_console
 from .tuning.records import (
     FILE,
     FOLDER,
@@ -24,8 +25,6 @@ from .tuning.records import (
     tvm_version,
     version,
 )
-
-WIDTH = 120  # characters, where no terminal says how many there are
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -67,12 +66,9 @@ def show(args) -> None:
         write_json(args.json, rows)
 
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     for group in dict.fromkeys((row["target"], row["processor"], row["kind"]) for row in rows):
         console.print(f"\n{group[0]}, {group[2]}: {group[1]}", markup=False, soft_wrap=True)
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)

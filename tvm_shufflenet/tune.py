@@ -14,10 +14,10 @@ from .errors import UserError
 from .files import write_json
 from .targets import resolve
 from .targets.cores import core
+from .terminal import open_console
 from .tuning.records import FOLDER, Records
 
 NETWORK_ROUNDS = 20
-WIDTH = 120  # characters, where no terminal says how many there are
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -62,16 +62,12 @@ def main(argv: list[str] | None = None) -> int:
     target = resolve(args.target or ("arm" if args.rpc else "cortex-a72" if args.estimate else "native"))
     _check(args, target)
 
-    from rich.console import Console
-
     from .measure.rounds import stop_on_interrupt
     from .tuning.show import Display, summary
     from .tuning.tasks import tasks_of
     from .tuning.tuner import Tuner
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = open_console()
     records = Records.read(args.records, target)
     for notice in records.notices:
         console.print(f"note: {notice}", markup=False, soft_wrap=True)

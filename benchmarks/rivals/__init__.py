@@ -4,16 +4,55 @@ Each file named after an engine writes a network of ours in its format (`export`
 
     folded      the description of a network as any engine's optimiser would leave it
     onnx_model  the same as an ONNX model, which some engines read or convert
+    torch_twin  the PyTorch twin, from which others start
+    ours        our own library, behind the same two functions
+    worker      an engine in a process of its own, which times its calls
+    agreement   whether its logits are ours
     run         runs one engine on one picture, here or in the emulated AArch64
-    install     the engines' wheels for both
+    install     the engines' wheels for the emulated AArch64
     board       the processor that an engine sees in the emulator
     counted     one inference of an engine, block by block
 """
 
-# Of each engine: its name in tables, and its distribution on PyPI.
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+INSTALL = "pip install -e .[rivals]"
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """An engine: its name in tables, and its distribution on PyPI.
+
+    `variants` are the ways to run it of which none is the best for all networks.
+    """
+
+    title: str
+    package: str
+    variants: tuple[str, ...] = ("",)
+
+    @property
+    def version(self) -> str | None:
+        """What is installed for this python, if it is."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+
 RIVALS = {
-    "ncnn": ("ncnn", "ncnn"),
-    "mnn": ("MNN", "MNN"),
-    "onnxruntime": ("ONNX Runtime", "onnxruntime"),
-    "litert": ("LiteRT", "ai-edge-litert"),
+    "openvino": Rival("OpenVINO", "openvino"),
+    "onnxruntime": Rival("ONNX Runtime", "onnxruntime"),
+    "executorch": Rival("ExecuTorch", "executorch"),
+    "litert": Rival("LiteRT", "ai-edge-litert"),
+    "ncnn": Rival("ncnn", "ncnn"),
+    "mnn": Rival("MNN", "MNN"),
+    "torch_compile": Rival("torch.compile", "torch", ("NCHW", "NHWC", "AOT")),
 }
+# Those whose AArch64 wheels run in the emulator as well.
+COUNTED = ("ncnn", "mnn", "onnxruntime", "litert")

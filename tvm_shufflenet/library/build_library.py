@@ -64,7 +64,7 @@ def build_library(options: BuildOptions) -> Built:
     from .manifest import manifest
 
     records = Records.read(options.records, target) if options.records else None
-    compiled = compile_network(net, parameters, target, options.debug_dump, records)
+    compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")

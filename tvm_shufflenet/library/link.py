@@ -78,13 +78,16 @@ def link(
     spec: TargetSpec,
     output: Path,
     cc: str | None = None,
+    source: Path = SOURCE,
+    functions: Sequence[str] = (),
 ) -> dict:
     """Writes the library to `output`, all or nothing.  Returns the manifest as the library has it.
 
     `object_file` is TVM's for `spec`, its function "main" taking input, output and workspace, which
     is a whole number of cache lines.  `weights` is any contiguous buffer.  The manifest gets what
     `tvm_shufflenet.h` promises of it.  `cc` is the command of another C compiler for the target, with
-    its options.  Raises `UserError` where a tool fails or `output` cannot be written.
+    its options.  `source` is a C file that includes runtime.c, and `functions` are what it adds to the
+    exported ones.  Raises `UserError` where a tool fails or `output` cannot be written.
     """
     if workspace_floats < 16 or workspace_floats % 16:
         raise ValueError(f"a workspace of {workspace_floats} floats: expected a multiple of 16")
@@ -102,21 +105,31 @@ def link(
                 file.write(memoryview(weights).cast("B") if memoryview(weights).nbytes else b"")
             macros = [f"-DTSN_{key.upper()}={','.join(map(str, value))}" for key, value in shapes.items()]
             macros.append(f"-DTSN_WORKSPACE_FLOATS={workspace_floats}")
-            library = _build(folder, Path(object_file), macros, output.name, spec, cc)
+            exported = (*FUNCTIONS, MANIFEST, TVM_FUNCTION, *functions)
+            library = _build(folder, Path(object_file), source, exported, macros, output.name, spec, cc)
             os.replace(library, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
     return json.loads(text)
 
 
-def _build(folder: Path, object_file: Path, macros: list[str], name: str, spec: TargetSpec, cc: str | None) -> Path:
+def _build(
+    folder: Path,
+    object_file: Path,
+    source: Path,
+    exported: Sequence[str],
+    macros: list[str],
+    name: str,
+    spec: TargetSpec,
+    cc: str | None,
+) -> Path:
     """Calls the tools, with everything they write in `folder`."""
     compiler, assembler, linker, prefix = _tools(spec, cc)
     runtime, embedded, library = folder / "runtime.o", folder / "embedded.o", folder / "library"
     quoted = str(folder).replace("\\", r"\\").replace('"', r"\"")
     (folder / "embedded.s").write_bytes(os.fsencode(ASSEMBLER.format(manifest=MANIFEST, folder=quoted)))
-    (folder / "versions").write_text(VERSIONS.format("; ".join((*FUNCTIONS, MANIFEST, TVM_FUNCTION))))
-    _call("compiling runtime.c", [*compiler, *COMPILE, *macros, "-c", str(SOURCE), "-o", str(runtime)])
+    (folder / "versions").write_text(VERSIONS.format("; ".join(exported)))
+    _call(f"compiling {source.name}", [*compiler, *COMPILE, *macros, "-c", str(source), "-o", str(runtime)])
     if (arch := read_elf(runtime).arch) != spec.arch:
         raise UserError(f"--cc {cc} compiles for {arch}, but target {spec.name} is {spec.arch}")
     _call("embedding the weights", [*assembler, "-c", str(folder / "embedded.s"), "-o", str(embedded)])

@@ -30,7 +30,10 @@ class EmittedModule:
     weights: list[np.ndarray]  # each padded to ALIGN floats
 
 
-def emit_module(program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], classes: int) -> EmittedModule:
+def emit_module(
+    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], classes: int, ticking: bool = False
+) -> EmittedModule:
+    """With `ticking`, `main` calls `tsn_tick()` in front of each kernel and behind the last (`measure/profile.c`)."""
     by_workload = {kernel.workload: kernel for kernel in kernels}
     variables = {kernel.name: tvm.ir.GlobalVar(kernel.name) for kernel in kernels}
     functions = {variables[k.name]: scheduled_kernel(k) for k in kernels}
@@ -43,6 +46,7 @@ def emit_module(program: Program, plan: MemoryPlan, kernels: list[ScheduledKerne
     workspace = tirx.decl_buffer((plan.floats,), "float32", "workspace")
     weights = tirx.Var("weights", FLOAT_POINTER)
     body = [tirx.Bind(weights, tirx.call_extern(FLOAT_POINTER, "tsn_weights"))]
+    tick = [tirx.Evaluate(tirx.call_extern("void", "tsn_tick"))] if ticking else []
 
     def at(offset: int):
         return tirx.address_of(tirx.BufferLoad(workspace, [offset]))
@@ -64,7 +68,8 @@ def emit_module(program: Program, plan: MemoryPlan, kernels: list[ScheduledKerne
         data, *residual = (pointer(t) for t in call.inputs)
         scratch = [at(plan.scratch[index])] if call.workload.scratch else []
         arguments = [data, *parameters, *residual, pointer(call.output), *scratch]
-        body.append(tirx.Evaluate(variables[kernel.name](*arguments)))
+        body += [*tick, tirx.Evaluate(variables[kernel.name](*arguments))]
+    body += tick
 
     main = tirx.PrimFunc([picture, logits, workspace], tirx.SeqStmt(body)).with_attrs(
         {"global_symbol": "main", "s_tir": True}

@@ -12,14 +12,14 @@ import numpy as np
 
 from ..errors import UserError
 from ..runtime.processor import Processor
-from ..runtime.rpc import connect
 from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER
 from . import table8
+from .beside_peak import Silent, time_beside_peak
 from .entries import Entry, check_name, expected_output, make_entry
-from .peak import build_peak, load_peak, multiply_adds
-from .place import Function, Place
-from .rounds import calibrate, interleave, one_core, stop_on_interrupt
+from .peak import multiply_adds
+from .place import Function, open_place
+from .rounds import calibrate
 
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-2x-g3", "mobilenet-v1-1.0", "alexnet")
 TOLERANCE = 1e-4  # of outputs, relative to the largest: fp32 sums in another order differ by 1e-6 or so
@@ -97,18 +97,6 @@ class Comparison:
         return row
 
 
-class Silent:
-    """What is told while time passes; the command shows it on the terminal."""
-
-    def step(self, text: str):
-        """A context: what is done now."""
-        return contextlib.nullcontext()
-
-    def rounds(self, total: int):
-        """A context: gives a function that is called after each round."""
-        return contextlib.nullcontext(lambda: None)
-
-
 def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
     """Builds, checks (over RPC) and times.  Ctrl-C while timing ends it with the rounds so far."""
     target_name = options.target or ("arm" if options.rpc else "native")
@@ -122,7 +110,8 @@ def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
         check_name(name, options.size, target.arch, f"--target {target_name}" if options.rpc else "this machine")
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-")))
-        place = _place(options, target, stack, progress)
+        with progress.step(f"connecting to {options.rpc}" if options.rpc else "looking at this machine"):
+            place = stack.enter_context(open_place(target, options.rpc, options.key, options.timeout))
         entries = []
         for name in options.names:
             with progress.step(f"building {name} for {target.name}"):
@@ -139,7 +128,12 @@ def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
                 with progress.step(f"checking {entry.label} on {place.name}"):
                     _check(entry, functions[-1], place.name)
         if place.processor.measurable:
-            _measure(result, functions, place, scratch, progress)
+            timed = time_beside_peak(
+                place, target, lambda: [calibrate(function.timer) for function in functions], options.rounds, progress
+            )
+            result.core, result.peak_seconds = timed.core, timed.peak_seconds
+            for entry, seconds in zip(entries, timed.turns):
+                entry.seconds = seconds
     return result
 
 
@@ -149,20 +143,6 @@ def _tell_apart(entries: list[Entry]) -> None:
     for entry in entries:
         if labels.count(entry.label) > 1:
             entry.label = str(entry.path) if entry.label == entry.path.stem else entry.label
-
-
-def _place(options: CompareOptions, target: TargetSpec, stack: contextlib.ExitStack, progress: Silent) -> Place:
-    if not options.rpc:
-        return Place(target.arch)
-    with progress.step(f"connecting to {options.rpc}"):
-        session = connect(options.rpc, options.key or target.name, options.timeout)
-        stack.callback(_close, session)
-        return Place(target.arch, session, options.rpc)
-
-
-def _close(session) -> None:
-    with contextlib.suppress(Exception):  # a board that failed can't say goodbye
-        session.close()
 
 
 def _check(entry: Entry, function: Function, where: str) -> None:
@@ -177,23 +157,3 @@ def _check(entry: Entry, function: Function, where: str) -> None:
             f"{entry.label}: its outputs on {where} differ from those on this machine by {entry.difference:.1e} "
             f"(relative), expected less than {TOLERANCE:.0e}: the library is wrong for the board, or the board faulty"
         )
-
-
-def _measure(result: Comparison, functions: list[Function], place: Place, scratch: Path, progress: Silent) -> None:
-    """Sets the seconds of all rounds, those of the peak among them."""
-    with progress.step(f"loading the peak kernel on {place.name}"):
-        library = scratch / "peak.so"
-        build_peak(result.target, library)
-        peak = load_peak(place, result.target, library)
-    with contextlib.ExitStack() as stack:
-        if not place.session:  # on a board, who starts the RPC server chooses the core
-            result.core = stack.enter_context(one_core(peak.timer(1)))
-        stop = stack.enter_context(stop_on_interrupt())
-        advance = stack.enter_context(progress.rounds(result.rounds_asked))
-        timers = [calibrate(function.timer) for function in (peak, *functions)]
-        rounds = interleave(timers, result.rounds_asked, stop, advance)
-    if not rounds:
-        raise KeyboardInterrupt
-    result.peak_seconds, *networks = map(list, zip(*rounds))
-    for entry, seconds in zip(result.entries, networks):
-        entry.seconds = seconds

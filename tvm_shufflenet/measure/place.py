@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import tvm
 
 from ..errors import UserError
 from ..runtime.processor import describe_processor
-from ..runtime.rpc import Session, upload
+from ..runtime.rpc import Session, connect, upload
+from ..targets import TargetSpec
 from .rounds import Timer
 
 
@@ -48,6 +50,20 @@ class Place:
                 raise
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"{self.name} failed while {step}: {reason}; restart its RPC server") from None
+
+
+@contextlib.contextmanager
+def open_place(target: TargetSpec, rpc: str | None, key: str | None, timeout: float) -> Iterator[Place]:
+    """This machine or, until the block ends, the board at `rpc`, whose key is `key` or the target's name."""
+    if not rpc:
+        yield Place(target.arch)
+        return
+    session = connect(rpc, key or target.name, timeout)
+    try:
+        yield Place(target.arch, session, rpc)
+    finally:
+        with contextlib.suppress(Exception):  # a board that failed can't say goodbye
+            session.close()
 
 
 def _load_here(library: Path):

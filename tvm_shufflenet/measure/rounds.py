@@ -37,7 +37,7 @@ def interleave(
     stop: threading.Event | None = None,
     on_round: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
-    """For each complete round the seconds per call of each timer, in the order of `timers`.
+    """For each complete round what each timer gave, in the order of `timers`.
 
     Once `stop` is set no further turn starts.
     """

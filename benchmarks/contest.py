@@ -1,0 +1,172 @@
+"""Networks run by us and by every rival, turn by turn on one core: what the command `latency` does, as a function.
+
+Every engine is called from Python and timed there, each in a process of its own; the peak of the
+core's arithmetic is measured in the same rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tvm_shufflenet.architectures import Network
+from tvm_shufflenet.files import write_bytes
+from tvm_shufflenet.measure.beside_peak import Silent, time_beside_peak
+from tvm_shufflenet.measure.peak import multiply_adds
+from tvm_shufflenet.measure.place import Place
+from tvm_shufflenet.measure.rounds import Timer, calibrate
+from tvm_shufflenet.targets import resolve
+
+from .rivals import OURS, PROJECT, RIVALS
+from .rivals.agreement import check
+from .rivals.worker import Failed, Worker, export
+
+KEY = "made-from"
+# On what an engine's files depend, beside its version: ours on the whole compiler.
+OUR_SOURCES = ("tvm_shufflenet", "schedules", "tuning_logs")
+RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge",
+                 *(f"benchmarks/rivals/{name}.py" for name in ("folded", "onnx_model", "torch_twin")))  # fmt: skip
+
+
+def title(engine: str) -> str:
+    return RIVALS[engine].title if engine in RIVALS else engine
+
+
+def variants(engine: str) -> tuple[str, ...]:
+    return RIVALS[engine].variants if engine in RIVALS else ("",)
+
+
+@dataclass
+class Contestant:
+    """An engine in one of its variants, and the seconds of one inference in each round."""
+
+    engine: str
+    variant: str
+    difference: float  # of its logits from ours, of the largest
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"{title(self.engine)} {self.variant}".strip()
+
+    @property
+    def minimum(self) -> float:
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass
+class Contest:
+    """One network: all that ran, ours first; `absent` says of the others why they did not."""
+
+    net: Network
+    contestants: list[Contestant] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    core: int | None = None
+    rounds: int = 0
+    peak: float = 0.0  # multiply-adds per second: the best of all rounds
+
+    @property
+    def ours(self) -> Contestant:
+        return self.contestants[0]
+
+    @property
+    def standing(self) -> list[Contestant]:
+        """Ours, and of each rival the variant with the lower minimum: the fastest first."""
+        best: dict[str, Contestant] = {}
+        for each in sorted(self.contestants[1:], key=lambda each: each.minimum):
+            best.setdefault(each.engine, each)
+        return [self.ours, *best.values()]
+
+    def leave_out(self, engine: str, why: Failed) -> None:
+        """Goes on without a rival; without ours there is no contest."""
+        if engine == OURS:
+            raise why
+        self.absent[engine] = str(why)
+
+    def share_of_peak(self, each: Contestant) -> float:
+        return self.net.multiply_adds() / each.minimum / self.peak
+
+    def ratio(self, each: Contestant) -> float:
+        """How many times as long as ours it takes."""
+        return each.minimum / self.ours.minimum
+
+
+class Files:
+    """What the engines read, in a folder: made when asked for, or left by an earlier run and still current."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def of(self, engine: str, net: Network) -> Path:
+        """The folder with the engine's files of the network; `Failed` where it cannot have any."""
+        folder = self.root / f"{net.name}-{net.size[0]}x{net.size[1]}-{net.classes}" / engine
+        key, current = _key(engine, net), folder / KEY
+        if not current.is_file() or current.read_text() != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            export(engine, net, folder)
+            write_bytes(current, key.encode())
+        return folder
+
+
+def _key(engine: str, net: Network) -> str:
+    rival = RIVALS.get(engine)
+    sources = (*RIVAL_SOURCES, f"benchmarks/rivals/{engine}.py") if rival else OUR_SOURCES
+    digest = hashlib.sha256(repr((net, rival and rival.version)).encode())
+    for source in (PROJECT / source for source in sources):
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(PROJECT)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def prepare(net: Network, rivals: Iterable[str], files: Files, progress: Silent = Silent()) -> Contest:
+    """Builds ours and exports for the rivals; `absent` holds those which cannot have the network."""
+    contest = Contest(net)
+    for engine in (OURS, *rivals):
+        with progress.step(f"{net.name}: {'building ours' if engine == OURS else f'exporting for {title(engine)}'}"):
+            try:
+                files.of(engine, net)
+            except Failed as error:
+                contest.leave_out(engine, error)
+    return contest
+
+
+def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, progress: Silent = Silent()) -> None:
+    """Loads what `prepare` made, checks all logits against ours and times; Ctrl-C ends it with the rounds so far.
+
+    `UserError` where an engine computes something else.
+    """
+    target = resolve("native")
+    with contextlib.ExitStack() as stack:
+
+        def load() -> list[Timer]:
+            """Called on the core which was chosen: the workers inherit it."""
+            timers, expected = [], None
+            for engine in (OURS, *(rival for rival in rivals if rival not in contest.absent)):
+                for variant in variants(engine):
+                    try:
+                        worker = Worker(engine, files.of(engine, contest.net), variant)
+                    except Failed as error:
+                        contest.leave_out(engine, error)
+                        continue
+                    stack.callback(worker.close)
+                    expected = worker.logits if expected is None else expected
+                    what = f"{contest.net.name}, {title(engine)} {variant}".strip()
+                    contest.contestants.append(Contestant(engine, variant, check(worker.logits, expected, what)))
+                    timers.append(calibrate(worker.timer))
+            return timers
+
+        timed = time_beside_peak(Place(target.arch), target, load, rounds, progress)
+    contest.core, contest.rounds = timed.core, len(timed.peak_seconds)
+    contest.peak = multiply_adds(target.machine) / min(timed.peak_seconds)
+    for each, seconds in zip(contest.contestants, timed.turns):
+        each.seconds = seconds

@@ -1,0 +1,22 @@
+"""Our own library, called as any Python program calls it: the same road into it as into every rival."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tvm_shufflenet.library.build_library import BuildOptions, build_library
+from tvm_shufflenet.runtime import library
+
+
+def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
+    """Builds `net` for this machine into the folder; `parameters` are those of the default seed."""
+    build_library(BuildOptions(net.name, "native", net.size, net.classes, output=folder))
+
+
+def load(folder: Path, image: np.ndarray):
+    """A function that runs the network in the folder on the picture and returns the logits."""
+    (path,) = folder.glob("*.so")
+    network = library.load(path)
+    return lambda: network(image)

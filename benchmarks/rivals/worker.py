@@ -1,0 +1,178 @@
+"""An engine in a process of its own: several in one bring OpenMP libraries and thread settings that collide.
+
+`python -m benchmarks.rivals.worker export ENGINE FOLDER MODEL HEIGHT WIDTH CLASSES` writes the engine's
+files of a network, `... serve ENGINE FOLDER VARIANT` loads them and waits: for each line with a number
+it makes one inference that is not counted and that number of timed ones, and answers the seconds of one.
+Answers are JSON, one a line; what engines print themselves goes to stderr.  The process inherits the
+core it may use; while it waits it sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tvm_shufflenet.architectures import Network, network
+from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.measure.rounds import Timer
+
+from . import PROJECT
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# One thread, and none that spins while another engine is timed.
+ENVIRONMENT = {**dict.fromkeys(THREADS, "1"), "OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+SHAPE, INPUT, OUTPUT = "shape.json", "input.raw", "output.raw"
+FIRST = 3  # inferences before the logits are taken: an engine that spoils its own input shows it
+
+
+class Failed(UserError):
+    """An engine that cannot run a network: the message says why."""
+
+
+class Worker:
+    """An engine that has loaded a network; `logits` is what it computed from the picture.
+
+    Raises `Failed` where the engine raises an exception or crashes.
+    """
+
+    def __init__(self, engine: str, folder: Path, variant: str = ""):
+        self._stderr = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            _argv("serve", engine, folder, variant), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            **_surroundings(folder, self._stderr),
+        )  # fmt: skip
+        try:
+            self._answer()
+        except Failed:
+            self.close()
+            raise
+        self.logits = np.fromfile(folder / OUTPUT, np.float32)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def timer(self, number: int) -> Timer:
+        """A turn of `number` inferences, behind one that is not counted."""
+
+        def turn() -> float:
+            with contextlib.suppress(BrokenPipeError):  # it crashed: there is no answer then
+                self._process.stdin.write(b"%d\n" % number)
+            return self._answer()["seconds"]
+
+        return turn
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            stream.close()
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if line:
+            return _accept(line)
+        raise Failed(_ending(self._process.wait(), self._stderr))
+
+
+def export(engine: str, net: Network, folder: Path) -> None:
+    """Writes the engine's files and the picture into the folder; `Failed` where the engine cannot."""
+    with tempfile.TemporaryFile() as stderr:
+        argv = _argv("export", engine, folder, net.name, *net.size, net.classes)
+        done = subprocess.run(argv, stdout=subprocess.PIPE, **_surroundings(folder, stderr))
+        if not done.stdout:
+            raise Failed(_ending(done.returncode, stderr))
+    _accept(done.stdout)
+
+
+def picture(shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers in place of a preprocessed picture: float32."""
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _argv(*arguments) -> list[str]:
+    return [sys.executable, "-m", __name__, *map(str, arguments)]
+
+
+def _surroundings(folder: Path, stderr) -> dict:
+    # A session of its own: Ctrl-C ends the rounds in an orderly way, see `stop_on_interrupt`.
+    environment = {**os.environ, **ENVIRONMENT, "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
+    return {"stderr": stderr, "env": environment, "cwd": PROJECT, "start_new_session": True}
+
+
+def _accept(line: bytes) -> dict:
+    answer = json.loads(line)
+    if "error" in answer:
+        raise Failed(answer["error"])
+    return answer
+
+
+def _ending(status: int, stderr) -> str:
+    """How a process ended that gave no answer."""
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").strip().splitlines()
+    how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    return ": ".join([f"it crashed, {how}", *lines[-1:]])
+
+
+def _serve(answer, engine: str, folder: str, variant: str) -> None:
+    shape = json.loads(Path(folder, SHAPE).read_text())
+    image = np.fromfile(Path(folder, INPUT), np.float32).reshape(shape)
+    load = importlib.import_module(f"{__package__}.{engine}").load
+    run = load(Path(folder), image, variant) if variant else load(Path(folder), image)
+    for _ in range(FIRST):
+        logits = run()
+    np.asarray(logits, np.float32).tofile(Path(folder, OUTPUT))
+    answer({"ready": True})
+    gc.disable()
+    for line in sys.stdin:
+        turns = range(int(line))
+        run()
+        start = time.perf_counter()
+        for _ in turns:
+            run()
+        answer({"seconds": (time.perf_counter() - start) / len(turns)})
+
+
+def _export(answer, engine: str, folder: str, name: str, height: str, width: str, classes: str) -> None:
+    net = network(name, (int(height), int(width)), int(classes))
+    shape = net.layers[0].shape
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    picture(shape).tofile(Path(folder, INPUT))
+    Path(folder, SHAPE).write_text(json.dumps(shape))
+    importlib.import_module(f"{__package__}.{engine}").export(net, random_parameters(net), Path(folder))
+    answer({"exported": True})
+
+
+def main(argv: list[str]) -> None:
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(what: dict) -> None:
+        channel.write(json.dumps(what) + "\n")
+        channel.flush()
+
+    try:
+        {"serve": _serve, "export": _export}[argv[0]](answer, *argv[1:])
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        answer(
+            {"error": lines[-1] if isinstance(error, UserError) else f"{type(error).__name__}: {(lines or [''])[0]}"}
+        )
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Rounds in which functions and the peak kernel take turns: what was timed, and the ceiling for it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..targets import TargetSpec
+from .peak import build_peak, load_peak
+from .place import Place
+from .rounds import calibrate, interleave, one_core, stop_on_interrupt
+
+
+class Silent:
+    """What is told while time passes; the command shows it on the terminal."""
+
+    def step(self, text: str):
+        """A context: what is done now."""
+        return contextlib.nullcontext()
+
+    def rounds(self, total: int):
+        """A context: gives a function that is called after each round."""
+        return contextlib.nullcontext(lambda: None)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """`peak_seconds` has the seconds of a call in each round, `turns` for each function what its turns gave."""
+
+    core: int | None  # on which all was timed, if it could be chosen
+    peak_seconds: list[float]
+    turns: list[list]
+
+
+def time_beside_peak(
+    place: Place, target: TargetSpec, prepare: Callable[[], Sequence[Callable]], rounds: int, progress: Silent
+) -> Timed:
+    """The timers that `prepare` gives, and the peak kernel, in interleaved rounds.
+
+    `prepare` is called on the core that was chosen.
+
+    Ctrl-C ends it with the rounds so far; `KeyboardInterrupt` if there are none.
+    """
+    with (
+        progress.step(f"loading the peak kernel on {place.name}"),
+        tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder,
+    ):
+        library = Path(folder, "peak.so")
+        build_peak(target, library)
+        peak = load_peak(place, target, library)
+    core = None
+    with contextlib.ExitStack() as stack:
+        if not place.session:  # on a board, who starts the RPC server chooses the core
+            core = stack.enter_context(one_core(peak.timer(1)))
+        stop = stack.enter_context(stop_on_interrupt())
+        advance = stack.enter_context(progress.rounds(rounds))
+        timers = [calibrate(peak.timer), *prepare()]
+        done = interleave(timers, rounds, stop, advance)
+    if not done:
+        raise KeyboardInterrupt
+    peak_seconds, *turns = map(list, zip(*done))
+    return Timed(core, peak_seconds, turns)
