@@ -292,7 +292,7 @@ class Faulty(Timed):
 def test_candidates_that_hang_crash_or_are_wrong(records):
     task = small_task()
     task.space = task.space[:6]
-    with Faulty(NATIVE, [None], timeout=3) as place:
+    with Faulty(NATIVE, [None], timeout=10) as place:
         place.open()
         place.faults = {knob_key(k): body for k, (body, _) in zip(task.space[1:4], FAULTS.values())}
         (result,) = Tuner(place, records, 6).run([task])
