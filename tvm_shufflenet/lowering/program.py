@@ -77,3 +77,7 @@ class ScheduledKernel:
     knobs: Knobs
     record: str = ""
     choices: int = 1  # the knobs it could have had
+
+    @property
+    def tuned(self) -> bool:
+        return bool(self.record)
