@@ -7,8 +7,10 @@ from .depthwise import Depthwise
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
+from .window_pooling import WindowPool
+from .winograd import Winograd
 
 __all__ = [
     "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
-    "Plane", "Pointwise", "round_up", "tuning_space",
+    "Plane", "Pointwise", "WindowPool", "Winograd", "round_up", "tuning_space",
 ]  # fmt: skip

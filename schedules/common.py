@@ -20,7 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import s_tir
+from tvm import s_tir, tirx
+from tvm.script import tirx as T
 
 Knobs = dict[str, int]
 
@@ -31,11 +32,15 @@ class Machine:
 
     `by_element`: one instruction multiplies a vector by one lane of another and adds (NEON).  Where
     there is none, AVX multiplies by a scalar straight from memory.
+    `in_order`: what stands late in the code starts late.  `loads_apart`, of such a core: a load behind
+    a multiply-add waits for it, so loads had better come many at a time.
     """
 
     lanes: int
     registers: int
     by_element: bool = False
+    in_order: bool = False
+    loads_apart: bool = False
 
     @property
     def tile(self) -> int:
@@ -63,30 +68,27 @@ class Plane:
 
     @staticmethod
     def padded(height: int, width: int, lanes: int) -> Plane:
-        """A whole number of vectors; rows are padded only where `row_vector` could not cut them."""
-        pitch = width if row_vector(width, lanes) else round_up(width, lanes)
-        return Plane(height, width, pitch, round_up(height * pitch, lanes))
+        """A whole number of vectors, the padding behind the last row."""
+        return Plane(height, width, width, _spread(round_up(height * width, lanes)))
 
     @staticmethod
     def padded_rows(height: int, width: int, lanes: int) -> Plane:
         """Every row a whole number of vectors."""
         pitch = round_up(width, lanes)
-        return Plane(height, width, pitch, height * pitch)
+        return Plane(height, width, pitch, _spread(height * pitch))
+
+
+def _spread(floats: int) -> int:
+    """Size of a plane: an odd number of cache lines, if it is large.
+
+    A kernel reads the same pixels of many channels.  Where planes are, say, a whole number of pages apart,
+    these lines all fall into one set of the L1 cache and drive each other out.
+    """
+    return 16 * (-(-floats // 16) | 1) if floats >= 1024 else floats
 
 
 def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def row_vector(width: int, lanes: int) -> int:
-    """Length of the equal vectors that a row of `width` pixels is cut into; 0 if there is none.
-
-    A short row is one vector of odd length, which LLVM splits into registers and a narrow rest
-    without any scalar predicate.
-    """
-    if width % lanes == 0:
-        return lanes
-    return width if width <= 4 * lanes else 0
 
 
 def divisor_up_to(value: int, limit: int) -> int:
@@ -118,12 +120,66 @@ def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(tiled, axis + 1, -1), dtype=np.float32)
 
 
+def relu(value):
+    """max(value, 0), of the float's bits: a negative one is a negative integer.
+
+    NEON takes half the time for a maximum of integers; where both are fast it makes no difference.
+    """
+    return T.reinterpret("float32", T.max(T.reinterpret("int32", value), T.int32(0)))
+
+
+def cut_tails(sch: s_tir.Schedule, *tiles) -> None:
+    """The last tile, cut off at the end, gets code of its own; the others have no test for it inside."""
+    for loop in tiles:
+        sch.annotate(loop, "pragma_loop_partition_hint", True)
+
+
+def row_filler(plane: Plane, pad: int, step: int, columns: int):
+    """A macro `fill(data, c, y, padded, i, j)` for kernels that slide windows over zero-padded planes.
+
+    padded[i, j, phase, x], x < `columns`, becomes column x * step + phase of row y of channel c, with
+    `pad` zeros in front of the rows and columns and as many as it takes behind them.  Nothing around
+    `data` is read, and it is aligned as floats are: so is the caller's picture.
+    """
+    H, W, pitch = plane.height, plane.width, plane.pitch
+    # Columns left to right - 1 lie inside in every phase, and only column `right` may do so behind them.
+    left = -(-pad // step)
+    right = max(left, min(columns, (W + pad) // step))
+    behind = min(columns, right + 1)
+
+    @T.macro
+    def border(data, c, y, padded, i, j, start, stop):
+        for x in T.unroll(start, stop):
+            for phase in T.unroll(step):
+                padded[i, j, phase, x] = T.if_then_else(
+                    tirx.all(x * step + phase >= pad, x * step + phase < W + pad),
+                    data[c, (y - pad) * pitch + x * step + phase - pad],
+                    T.float32(0),
+                )
+
+    @T.macro
+    def fill(data, c, y, padded, i, j):
+        if tirx.all(y >= pad, y < H + pad):
+            border(data, c, y, padded, i, j, 0, left)
+            for x in range(right - left):  # LLVM makes de-interleaving loads of it
+                for phase in T.unroll(step):
+                    padded[i, j, phase, left + x] = data[c, (y - pad) * pitch + (left + x) * step + phase - pad]
+            border(data, c, y, padded, i, j, right, behind)
+            for phase, x in T.grid(step, columns - behind):
+                padded[i, j, phase, behind + x] = T.float32(0)
+        else:
+            for phase, x in T.grid(step, columns):
+                padded[i, j, phase, x] = T.float32(0)
+
+    return fill
+
+
 def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:
     """Loads what `block` reads of `buffer` within `loop` as a vector; the block takes its lanes.
 
     For weights and `Machine.by_element`: a quarter of the loads, which an in-order core waits for.
     """
-    loaded = sch.cache_read(block, buffer, "global")
+    loaded = sch.cache_read(block, buffer, "global", consumer_blocks=[block])
     sch.compute_at(loaded, loop, preserve_unit_loops=True)
     sch.vectorize(sch.get_loops(loaded)[-1])
 
@@ -143,6 +199,15 @@ def combinations(**values: Iterable[int]) -> list[Knobs]:
 def row_tiles(rows: int, limit: int) -> list[int]:
     """The sizes that cover `rows` in some number of most even tiles, up to `limit`: no other is better."""
     return sorted({-(-rows // tiles) for tiles in range(1, rows + 1)} & set(range(1, limit + 1)))
+
+
+def register_tiles(machine: Machine, outputs: int, vectors: Iterable[int]) -> list[Knobs]:
+    """Tiles of rows, of which there are `outputs`, and `vectors`: as large as all registers together."""
+    rows = set(row_tiles(outputs, machine.registers))
+    if machine.by_element:  # whole vectors of weights
+        rows.update(range(machine.lanes, min(outputs, machine.registers) + 1, machine.lanes))
+    tiles = combinations(rows=sorted(rows), vectors=vectors, weight_vectors={0, int(machine.by_element)})
+    return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
 
 
 def divisors(value: int, limit: int) -> list[int]:

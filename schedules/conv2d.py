@@ -1,9 +1,9 @@
-"""Direct convolution with a window: the stems, and AlexNet's grouped 3x3, 5x5 and 11x11 layers.
+"""Direct convolution with a window: the stems (`winograd` has what follows them in AlexNet).
 
     out[a, o, y, x] = act(bias[a, o] + sum over k, ky, kx of
                           weight[a, o, k, ky, kx] * in[a, k, y*s + ky - p, x*s + kx - p])
 
-Strategy: the input is copied once into a zero-padded scratch of the workspace, columns
+Strategy: the input is copied, band by band, into a zero-padded scratch of the workspace, columns
 de-interleaved by the stride (column x*s + kx lies in phase kx % s at x + kx // s), so that each tap
 is a contiguous load whatever the stride.  Then `rows` output channels x `vectors` vectors of one
 row of pixels are accumulated in registers, as in the pointwise kernel with K = channels x window.
@@ -12,6 +12,7 @@ im2col would write and read the input once per tap.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,11 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs, Machine, Plane, combinations, load_as_vectors, pack_rows, row_tile, row_tiles, unroll_and_vectorize,
+    Knobs, Machine, Plane, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
+    unroll_and_vectorize,
 )  # fmt: skip
+
+BAND_BYTES = 16 * 1024  # half of the smallest L1 in use
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,26 @@ class Conv2d:
     name = "conv2d"
 
     @property
-    def _padded(self) -> tuple[int, int]:
-        """Rows, and columns of one phase, of the padded input."""
-        rows = (self.after.height - 1) * self.stride + self.kernel
-        return rows, self.after.pitch + (self.kernel - 1) // self.stride
+    def _band(self) -> int:
+        """Output rows whose input is padded at once: as many as leave it in the L1 cache, at least one."""
+        fit = (BAND_BYTES // (4 * self.groups * self.inputs * self.stride * self._columns) - self.kernel) // self.stride
+        bands = -(-self.after.height // max(1, fit + 1))
+        return -(-self.after.height // bands)
+
+    @property
+    def _columns(self) -> int:
+        """Of one phase of a padded row: whole vectors, so that rows are at offsets that fit into instructions."""
+        return round_up(self.after.pitch + (self.kernel - 1) // self.stride, self.lanes)
+
+    @property
+    def _padded(self) -> tuple[int, int, int, int]:
+        """The padded input of a band: channels, rows, phases, columns."""
+        return self.groups * self.inputs, (self._band - 1) * self.stride + self.kernel, self.stride, self._columns
 
     @property
     def scratch(self) -> int:
-        """Floats of the padded input."""
-        rows, columns = self._padded
-        return self.groups * self.inputs * rows * self.stride * columns
+        """Floats of the padded input of a band."""
+        return math.prod(self._padded)
 
     @property
     def multiply_adds(self) -> int:
@@ -59,9 +73,13 @@ class Conv2d:
 
     def definition(self) -> tirx.PrimFunc:
         G, N, J, K, S = self.groups, self.inputs, self.outputs, self.kernel, self.stride
-        before, after, pad, relu = self.before, self.after, self.pad, self.relu
-        H, W, pitch_in, pitch = before.height, before.width, before.pitch, after.pitch
-        rows, columns = self._padded
+        before, after, relu, band = self.before, self.after, self.relu, self._band
+        pitch, rows, columns, bands = after.pitch, self._padded[1], self._columns, -(-after.height // band)
+        fill_row = row_filler(before, self.pad, S, columns)
+
+        def first(b):
+            """Row of the output where a band starts: the last one computes rows of the one before again."""
+            return b * band if after.height % band == 0 else T.min(b * band, after.height - band)
 
         def finish(value):
             return T.max(value, T.float32(0)) if relu else value
@@ -74,28 +92,27 @@ class Conv2d:
             out: T.Buffer((G * J, after.size), "float32"),
             padded: T.Buffer((G * N, rows, S, columns), "float32"),
         ):
-            acc = T.sblock_alloc_buffer((G, J, after.height, pitch), "float32")
-            for c, y, phase, x in T.grid(G * N, rows, S, columns):
-                with T.sblock("pad"):
-                    vc, vy, vp, vx = T.axis.remap("SSSS", [c, y, phase, x])
-                    padded[vc, vy, vp, vx] = T.if_then_else(
-                        vy >= pad and vy < H + pad and vx * S + vp >= pad and vx * S + vp < W + pad,
-                        data[vc, (vy - pad) * pitch_in + vx * S + vp - pad],
-                        T.float32(0),
-                    )
-            for a, o, y, x, k, ky, kx in T.grid(G, J, after.height, pitch, N, K, K):
-                with T.sblock("acc"):
-                    va, vo, vy, vx, vk, vky, vkx = T.axis.remap("SSSSRRR", [a, o, y, x, k, ky, kx])
-                    with T.init():
-                        acc[va, vo, vy, vx] = bias[va, vo]
-                    acc[va, vo, vy, vx] = (
-                        acc[va, vo, vy, vx]
-                        + weight[va, vo, vk, vky, vkx] * padded[va * N + vk, vy * S + vky, vkx % S, vx + vkx // S]
-                    )
-            for a, o, y, x in T.grid(G, J, after.height, pitch):
-                with T.sblock("out"):
-                    va, vo, vy, vx = T.axis.remap("SSSS", [a, o, y, x])
-                    out[va * J + vo, vy * pitch + vx] = finish(acc[va, vo, vy, vx])
+            acc = T.sblock_alloc_buffer((bands, G, J, band, pitch), "float32")
+            for b in range(bands):
+                for c, y in T.grid(G * N, rows):
+                    with T.sblock("pad"):
+                        vb, vc, vy = T.axis.remap("SSS", [b, c, y])
+                        T.reads(data[vc, 0 : before.size])
+                        T.writes(padded[vc, vy, 0:S, 0:columns])
+                        fill_row(data, vc, first(vb) * S + vy, padded, vc, vy)
+                for a, o, y, x, k, ky, kx in T.grid(G, J, band, pitch, N, K, K):
+                    with T.sblock("acc"):
+                        vb, va, vo, vy, vx, vk, vky, vkx = T.axis.remap("SSSSSRRR", [b, a, o, y, x, k, ky, kx])
+                        with T.init():
+                            acc[vb, va, vo, vy, vx] = bias[va, vo]
+                        acc[vb, va, vo, vy, vx] = (
+                            acc[vb, va, vo, vy, vx]
+                            + weight[va, vo, vk, vky, vkx] * padded[va * N + vk, vy * S + vky, vkx % S, vx + vkx // S]
+                        )
+                for a, o, y, x in T.grid(G, J, band, pitch):
+                    with T.sblock("out"):
+                        vb, va, vo, vy, vx = T.axis.remap("SSSSS", [b, a, o, y, x])
+                        out[va * J + vo, (first(vb) + vy) * pitch + vx] = finish(acc[vb, va, vo, vy, vx])
 
         return conv2d
 
@@ -108,7 +125,7 @@ class Conv2d:
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
         acc, out = sch.get_sblock("acc"), sch.get_sblock("out")
-        a, o, y, x = sch.get_loops(out)
+        b, a, o, y, x = sch.get_loops(out)
         o_tile, o = sch.split(o, [None, rows])
         x_tile, v, i = sch.split(x, [None, vectors, self.lanes])
         sch.reorder(a, y, x_tile, o_tile, o, v, i)
@@ -135,9 +152,4 @@ class Conv2d:
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 
     def space(self, machine: Machine) -> list[Knobs]:
-        """Register tiles of any shape, as large as all registers together."""
-        vectors = range(1, min(8, self.after.pitch // self.lanes) + 1)
-        weight_vectors = {0, int(machine.by_element)}
-        rows = row_tiles(self.outputs, machine.registers)
-        tiles = combinations(rows=rows, vectors=vectors, weight_vectors=weight_vectors)
-        return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
+        return register_tiles(machine, self.outputs, range(1, min(8, self.after.pitch // self.lanes) + 1))

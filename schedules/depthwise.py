@@ -1,19 +1,10 @@
-"""Kernels that slide a window over each channel alone: depthwise convolution and pooling.
+"""Depthwise convolution.
 
-    out[c, y, x] = act(combine over ky, kx of (weight[c, ky, kx] *) in[c, y*s + ky - p, x*s + kx - p])
+    out[c, y, x] = act(bias[c] + sum over ky, kx of weight[c, ky, kx] * in[c, y*s + ky - p, x*s + kx - p])
 
-Depthwise convolution adds products to a bias; average pooling (zeros of the padding count) is the
-sum divided by the window; maximum pooling pads with the lowest float.
-
-Strategy: rows of a channel are first copied into a small zero-padded scratch on the stack, columns
-de-interleaved by the stride, so that every tap of every output vector is one contiguous load:
-column x*s + kx lies in phase kx % s at x + kx // s.  Then `rows` output rows are accumulated in
-registers over the whole window, unrolled.  Padding whole tensors instead would send them through
-memory once more; testing borders at each tap would leave no vector loop.
-
-At stride 2 the rows are read as 64-bit pairs of floats, whose low and high halves are the two
-phases: truncating and shifting integer vectors are single instructions (uzp1 and shrn of NEON,
-vpmovqd of AVX-512), where TVM turns a vector load of stride 2 into one scalar load per lane.
+Strategy: a tile of `rows` x `vectors` output vectors is accumulated in registers over the whole
+window, unrolled, from input rows that are read where they lie; a vector that is loaded serves every
+output row that needs it.
 """
 
 from __future__ import annotations
@@ -24,176 +15,77 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import (
-    Knobs, Machine, Plane, combinations, divisor_up_to, divisors, row_vector, unroll_and_vectorize,
-)  # fmt: skip
-
-SCRATCH_BYTES = 16 * 1024  # half of the smallest L1 in use; taller planes are padded band by band
+from .common import Knobs, Machine, load_as_vectors, unroll_and_vectorize
+from .strided import strided_tap
+from .windows import Window
 
 
 @dataclass(frozen=True)
-class Depthwise:
-    """`kind` is "conv", "max" or "avg"; `before` and `after` are the planes read and written."""
-
-    kind: str
-    channels: int
-    before: Plane
-    after: Plane
-    kernel: int
-    stride: int
-    pad: int
-    lanes: int
-    relu: bool = False
-
-    scratch = 0
-
-    @property
-    def name(self) -> str:
-        return {"conv": "depthwise", "max": "max_pool", "avg": "avg_pool"}[self.kind]
+class Depthwise(Window):
+    name = "depthwise"
 
     @property
     def multiply_adds(self) -> int:
-        window = self.kernel**2 if self.kind == "conv" else 0
-        return self.channels * self.after.height * self.after.width * window
-
-    @property
-    def _pairs(self) -> bool:
-        """Are rows read as pairs of floats?  They must start at even floats."""
-        return self.stride == 2 and self.before.pitch % 2 == 0
+        return self.channels * self.after.height * self.after.width * self.kernel**2
 
     def definition(self) -> tirx.PrimFunc:
         C, K, S, pad = self.channels, self.kernel, self.stride, self.pad
-        before, after, relu, kind = self.before, self.after, self.relu, self.kind
-        H, W, pitch_in, pitch = before.height, before.width, before.pitch, after.pitch
-        # Whole vectors of columns: their tail is as cheap to fill as to leave out.
-        L, rows, columns = self.lanes, (after.height - 1) * S + K, -(-(pitch + (K - 1) // S) // self.lanes)
-        data_type, row_length = ("int64", pitch_in // 2) if self._pairs else ("float32", pitch_in)
-        data_shape = (C, before.size // 2 if self._pairs else before.size)
-        border = T.float32(-3.4028234663852886e38 if kind == "max" else 0.0)
-        share = 1.0 / K**2
+        before, after, relu = self.before, self.after, self.relu
+        V, L = self.vectors, self.vector
 
-        def padded(data, c, y, phase, x):
-            column = x * S + phase - pad
-            inside = T.Select(tirx.all(column >= 0, column < W), pixel(data, c, y - pad, phase, x), border)
-            return T.if_then_else(tirx.all(y >= pad, y < H + pad), inside, border)
-
-        def pixel(data, c, y, phase, x):
-            if not self._pairs:
-                return data[c, y * row_length + x * S + phase - pad]
-            pair = data[c, y * row_length + x + T.floordiv(phase - pad, 2)]
-            half = T.shift_right(pair, T.Cast("int64", T.floormod(phase - pad, 2) * 32))
-            return T.reinterpret("float32", T.Cast("int32", half))
-
-        def tap(band, c, y, x, ky, kx):
-            column = x + kx // S
-            return band[c, y * S + ky, kx % S, column // L, column % L]
+        def add(sofar, weight, data, c, y, v, i, ky, kx):
+            row, x = y * S + ky - pad, (self.column(v) + i) * S + kx - pad
+            tap = self.mask_columns(v, x, strided_tap(data[c, row * before.pitch + x], kx), 0)
+            return self.if_row(row, sofar + weight[c, kx * K + ky] * tap, sofar)
 
         def finish(value):
-            value = value * T.float32(share) if kind == "avg" else value
             return T.max(value, T.float32(0)) if relu else value
 
-        @T.macro
-        def fill(data, band):
-            for c, y, phase, v, i in T.grid(C, rows, S, columns, L):
-                with T.sblock("pad"):
-                    vc, vy, vp, vv, vi = T.axis.remap("SSSSS", [c, y, phase, v, i])
-                    band[vc, vy, vp, vv, vi] = padded(data, vc, vy, vp, vv * L + vi)
-
-        @T.macro
-        def store(acc, out):
-            for c, y, x in T.grid(C, after.height, pitch):
+        @T.prim_func(private=True, s_tir=True)
+        def depthwise(
+            data: T.Buffer((C, before.size), "float32"),
+            weight: T.Buffer((C, K * K + 1), "float32"),
+            out: T.Buffer((C, after.size), "float32"),
+        ):
+            acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
+            for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
+                with T.sblock("acc"):
+                    vc, vy, vv, vi, vkx, vky = T.axis.remap("SSSSRR", [c, y, v, i, kx, ky])
+                    with T.init():
+                        acc[vc, vy, vv, vi] = weight[vc, K * K]
+                    acc[vc, vy, vv, vi] = add(acc[vc, vy, vv, vi], weight, data, vc, vy, vv, vi, vky, vkx)
+            for c, y, v, i in T.grid(C, after.height, V, L):
                 with T.sblock("out"):
-                    vc, vy, vx = T.axis.remap("SSS", [c, y, x])
-                    out[vc, vy * pitch + vx] = finish(acc[vc, vy, vx])
-
-        if kind == "conv":
-
-            @T.prim_func(private=True, s_tir=True)
-            def depthwise(
-                data: T.Buffer(data_shape, data_type),
-                weight: T.Buffer((C, K, K), "float32"),
-                bias: T.Buffer((C,), "float32"),
-                out: T.Buffer((C, after.size), "float32"),
-            ):
-                band = T.sblock_alloc_buffer((C, rows, S, columns, L), "float32")
-                acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
-                fill(data, band)
-                for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
-                    with T.sblock("acc"):
-                        vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
-                        with T.init():
-                            acc[vc, vy, vx] = bias[vc]
-                        acc[vc, vy, vx] = acc[vc, vy, vx] + weight[vc, vky, vkx] * tap(band, vc, vy, vx, vky, vkx)
-                store(acc, out)
-
-        else:
-
-            def combine(sofar, value):
-                return T.max(sofar, value) if kind == "max" else sofar + value
-
-            @T.prim_func(private=True, s_tir=True)
-            def depthwise(
-                data: T.Buffer(data_shape, data_type),
-                out: T.Buffer((C, after.size), "float32"),
-            ):
-                band = T.sblock_alloc_buffer((C, rows, S, columns, L), "float32")
-                acc = T.sblock_alloc_buffer((C, after.height, pitch), "float32")
-                fill(data, band)
-                for c, y, x, ky, kx in T.grid(C, after.height, pitch, K, K):
-                    with T.sblock("acc"):
-                        vc, vy, vx, vky, vkx = T.axis.remap("SSSRR", [c, y, x, ky, kx])
-                        with T.init():
-                            acc[vc, vy, vx] = border
-                        acc[vc, vy, vx] = combine(acc[vc, vy, vx], tap(band, vc, vy, vx, vky, vkx))
-                store(acc, out)
+                    vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
+                    out[vc, vy * after.pitch + self.column(vv) + vi] = finish(acc[vc, vy, vv, vi])
 
         return depthwise
 
     def knobs(self, machine: Machine) -> Knobs:
-        """`rows` x `vector` accumulators; `tiles` such tiles, one above the other, are padded at once."""
-        vector = row_vector(self.after.pitch, machine.lanes)
-        registers = -(-vector // machine.lanes)
-        rows = divisor_up_to(self.after.height, max(1, min(8, machine.tile // registers)))
-        line = 4 * self.stride * (self.after.pitch + (self.kernel - 1) // self.stride)
-        fit = (SCRATCH_BYTES // line - self.kernel) // self.stride + 1
-        return {"rows": rows, "vector": vector, "tiles": 2 if 2 * rows <= fit else 1}
+        """Tall tiles: their rows share rows of the input.
+
+        At stride 2 they share fewer, which take registers for two phases.  Weights that are not elements
+        of vectors take a register each.
+        """
+        one, two = (14, 5) if machine.by_element else (8, 4)  # of 32 registers, at strides 1 and 2
+        accumulators = (one if self.stride == 1 else two) * machine.registers // 32
+        return self.tile_knobs(accumulators, max(1, accumulators // self.after.height))
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
-        rows, vector, tiles = knobs["rows"], knobs["vector"], knobs["tiles"]
-        pad, acc, out = (sch.get_sblock(name) for name in ("pad", "acc", "out"))
-        c, y, x = sch.get_loops(out)
-        band, y_tile, y = sch.split(y, [None, tiles, rows])
-        x_tile, x = sch.split(x, [None, vector])
-        sch.reorder(c, band, y_tile, x_tile, y, x)
-        sch.compute_at(acc, x_tile, preserve_unit_loops=True)
-        sch.compute_at(pad, band, preserve_unit_loops=True)
-        *_, acc_y, acc_x, ky, kx = sch.get_loops(acc)
-        sch.reorder(ky, kx, acc_y, acc_x)
-        unroll_and_vectorize(sch, y, x)
-        unroll_and_vectorize(sch, ky, kx, acc_y, acc_x)
-        *_, phase, column, lane = sch.get_loops(pad)
-        unroll_and_vectorize(sch, phase, column, lane)
-        sch.decompose_reduction(acc, ky)
+        acc, out = sch.get_sblock("acc"), sch.get_sblock("out")
+        channel, *inside = self.tile(sch, out, knobs)
+        sch.compute_at(acc, channel, preserve_unit_loops=True)
+        *_, acc_y, acc_v, acc_i, kx, ky = sch.get_loops(acc)
+        sch.reorder(kx, ky, acc_y, acc_v, acc_i)
+        unroll_and_vectorize(sch, *inside)
+        unroll_and_vectorize(sch, kx, ky, acc_y, acc_v, acc_i)
+        load_as_vectors(sch, acc, "weight", channel)
+        sch.decompose_reduction(acc, kx)
 
-    def pack(self, knobs: Knobs, *parameters: np.ndarray) -> list[np.ndarray]:
-        """Weight (channels, 1, kernel, kernel) and bias (channels,) of a convolution; none to pool."""
-        if not parameters:
-            return []
-        weight, bias = parameters
-        return [np.ascontiguousarray(weight.reshape(self.channels, self.kernel, self.kernel)), bias]
+    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+        """`weight`: (channels, 1, kernel, kernel); `bias`: (channels,).
 
-    def space(self, machine: Machine) -> list[Knobs]:
-        """Tiles of whole rows and whole vectors, in bands whose scratch stays within the largest L1."""
-        lanes, width, height = machine.lanes, self.after.pitch, self.after.height
-        line = 4 * self.stride * (width + (self.kernel - 1) // self.stride)
-        tiles = combinations(
-            rows=divisors(height, 16), vector=[n for n in divisors(width, 4 * lanes) if n >= min(lanes, width)],
-            tiles=(1, 2, 3, 4, 8),
-        )  # fmt: skip
-
-        def fits(rows, vector, tiles):
-            scratch = ((rows * tiles - 1) * self.stride + self.kernel) * line
-            few = rows * -(-vector // lanes) <= machine.registers
-            return few and scratch <= 4 * SCRATCH_BYTES and (tiles == 1 or rows * tiles <= height)
-
-        return [knobs for knobs in tiles if fits(**knobs)]
+        A channel's weights, column by column, and its bias lie side by side.
+        """
+        filters = weight.reshape(self.channels, self.kernel, self.kernel).swapaxes(1, 2)
+        return [np.column_stack([filters.reshape(self.channels, -1), bias]).astype(np.float32)]

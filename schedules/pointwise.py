@@ -9,8 +9,8 @@ comes next finds each of its groups contiguous.
 Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers.  For
 each k the tile loads `vectors` vectors of pixels and multiplies each by `rows` scalars, which the
 packed weights hold side by side (with `weight_vectors` they are loaded as vectors, too).  Pixels
-outside, channels inside: the input tile of a group is read from L1 by all of its row tiles.  The
-obvious alternative, channels as vectors, wastes lanes where a group has few channels (g = 8 at 0.5x
+outside, channels inside: the input tile of a group is read from L1 by all of its row tiles, or by a
+block of them whose weights fit into L2.  The sums start from bias and residual.  The obvious alternative, channels as vectors, wastes lanes where a group has few channels (g = 8 at 0.5x
 has 6) and would make the shuffle a transposition.
 """
 
@@ -23,18 +23,23 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs, Machine, combinations, load_as_vectors, pack_rows, row_tile, row_tiles, unroll_and_vectorize,
+    Knobs, Machine, Plane, combinations, cut_tails, divisor_up_to, divisors, load_as_vectors, pack_rows,
+    register_tiles, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
+
+WHOLE = 768  # vector multiply-adds of a tile whose reduction may be unrolled: 3 KiB of code
+WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
+SMALL_L1, LINE = 32 * 1024, 64
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """`inputs` and `outputs` are channels per group; a plane is `vectors` x `lanes` floats."""
+    """`inputs` and `outputs` are channels per group; input, residual and output lie in the same planes."""
 
     groups: int
     inputs: int
     outputs: int
-    vectors: int
+    plane: Plane
     lanes: int
     relu: bool = False
     residual: bool = False
@@ -44,89 +49,167 @@ class Pointwise:
     scratch = 0
 
     @property
+    def _pixels(self) -> tuple[int, int]:
+        """Vectors of pixels, and single pixels behind them.
+
+        More than half a vector is a whole one: a plane's size is a whole number of vectors.
+        """
+        pixels = (self.plane.height - 1) * self.plane.pitch + self.plane.width
+        vectors, rest = divmod(pixels, self.lanes)
+        return (vectors, rest) if vectors and rest <= self.lanes // 2 else (-(-pixels // self.lanes), 0)
+
+    @property
     def multiply_adds(self) -> int:
-        return self.groups * self.inputs * self.outputs * self.vectors * self.lanes
+        return self.groups * self.inputs * self.outputs * self.plane.height * self.plane.width
 
     def definition(self) -> tirx.PrimFunc:
-        G, K, N, V, L = self.groups, self.inputs, self.outputs, self.vectors, self.lanes
-        relu, residual, shuffle = self.relu, self.residual, self.shuffle
+        G, K, N, L, P = self.groups, self.inputs, self.outputs, self.lanes, self.plane.size
+        V, R = self._pixels
+        residual, shuffle = self.residual, self.shuffle
+        finish = relu if self.relu else lambda value: value
 
-        def finish(value):
-            return T.max(value, T.float32(0)) if relu else value
-
-        def plane(a, o):
+        def channel(a, o):
             return o * G + a if shuffle else a * N + o
 
+        def start(bias, other, a, o, pixel):
+            return bias[a, o] + other[channel(a, o), pixel] if residual else bias[a, o]
+
         @T.macro
-        def accumulate(data, weight, bias, acc):
+        def vectors(data, weight, bias, other, out):
+            acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
             for a, o, v, i, k in T.grid(G, N, V, L, K):
                 with T.sblock("acc"):
                     va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
                     with T.init():
-                        acc[va, vo, vv, vi] = bias[va, vo]
-                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv, vi]
+                        acc[va, vo, vv, vi] = start(bias, other, va, vo, vv * L + vi)
+                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv * L + vi]
+            for a, o, v, i in T.grid(G, N, V, L):
+                with T.sblock("out"):
+                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
+                    out[channel(va, vo), vv * L + vi] = finish(acc[va, vo, vv, vi])
+
+        @T.macro
+        def rest(data, weight, bias, other, out):
+            acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
+            for a, i, o, k in T.grid(G, R, N, K):
+                with T.sblock("acc_rest"):
+                    va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
+                    with T.init():
+                        acc_rest[va, vi, vo] = bias[va, vo]
+                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + weight[va, vo, vk] * data[va, vk, V * L + vi]
+            for a, i, o in T.grid(G, R, N):
+                with T.sblock("out_rest"):
+                    va, vi, vo = T.axis.remap("SSS", [a, i, o])
+                    c = T.meta_var(channel(va, vo))
+                    value = T.meta_var(acc_rest[va, vi, vo])
+                    out[c, V * L + vi] = finish(value + other[c, V * L + vi] if residual else value)
+
+        @T.macro
+        def compute(data, weight, bias, other, out):
+            vectors(data, weight, bias, other, out)
+            if R > 0:
+                rest(data, weight, bias, other, out)
 
         if residual:
 
             @T.prim_func(private=True, s_tir=True)
             def pointwise(
-                data: T.Buffer((G, K, V, L), "float32"),
+                data: T.Buffer((G, K, P), "float32"),
                 weight: T.Buffer((G, N, K), "float32"),
                 bias: T.Buffer((G, N), "float32"),
-                other: T.Buffer((G * N, V, L), "float32"),
-                out: T.Buffer((G * N, V, L), "float32"),
+                other: T.Buffer((G * N, P), "float32"),
+                out: T.Buffer((G * N, P), "float32"),
             ):
-                acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-                accumulate(data, weight, bias, acc)
-                for a, o, v, i in T.grid(G, N, V, L):
-                    with T.sblock("out"):
-                        va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                        out[plane(va, vo), vv, vi] = finish(acc[va, vo, vv, vi] + other[plane(va, vo), vv, vi])
+                compute(data, weight, bias, other, out)
 
         else:
 
             @T.prim_func(private=True, s_tir=True)
             def pointwise(
-                data: T.Buffer((G, K, V, L), "float32"),
+                data: T.Buffer((G, K, P), "float32"),
                 weight: T.Buffer((G, N, K), "float32"),
                 bias: T.Buffer((G, N), "float32"),
-                out: T.Buffer((G * N, V, L), "float32"),
+                out: T.Buffer((G * N, P), "float32"),
             ):
-                acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-                accumulate(data, weight, bias, acc)
-                for a, o, v, i in T.grid(G, N, V, L):
-                    with T.sblock("out"):
-                        va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                        out[plane(va, vo), vv, vi] = finish(acc[va, vo, vv, vi])
+                compute(data, weight, bias, None, out)
 
         return pointwise
 
     def knobs(self, machine: Machine) -> Knobs:
-        """Two vectors a tile are enough independent sums at any row count; the rows fill the rest.
+        """`rows` x `vectors` accumulators; the loop over k takes `unroll` of its steps at a time.
 
-        Eight rows by three vectors load least where weights come as vectors of four.
+        Two vectors a tile are enough independent sums at any row count; the rows fill the registers.
+        By element, weights come four rows at a time, and the operands of four steps share the registers
+        with the sums, so that their loads can be under way together.  A short reduction is unrolled
+        whole: the next tile then starts while this one is stored.  A core that interleaves loads and
+        multiply-adds in order wants few loads instead, and LLVM to place them: larger tiles, no unrolling.
+
+        `block` row tiles, whose weights stay in L2, go over all pixels before the next ones do.  `panel`
+        copies the pixels of a tile side by side first: where the lines that they are strewn over would
+        fill half of a small L1, and many row tiles read them.
         """
-        vectors = min(3 if machine.by_element and self.outputs % 8 == 0 else 2, self.vectors)
-        rows = row_tile(self.outputs, machine.tile // vectors)
-        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
+        pixels, rest = self._pixels
+        interleaves = machine.in_order and not machine.loads_apart
+        if machine.by_element:
+            vectors = min(3 if interleaves else 2, pixels)
+            sums = machine.tile if interleaves else machine.registers // 2
+            rows = min(sums // vectors // 4 * 4, 8, self.outputs)
+            whole = not machine.in_order and self.inputs * rows * vectors < WHOLE
+            unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
+        else:
+            vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
+            rows = row_tile(self.outputs, machine.tile // vectors)
+        tiles = -(-self.outputs // rows)
+        rest_registers = max(1, rest) * -(-rows // machine.lanes)
+        return {
+            "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
+            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
+            "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
+            "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
+        }  # fmt: skip
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
         acc, out = sch.get_sblock("acc"), sch.get_sblock("out")
         a, o, v, i = sch.get_loops(out)
-        o_tile, o = sch.split(o, [None, rows])
+        o_block, o_tile, o = sch.split(o, [None, knobs["block"], rows])
         v_tile, v = sch.split(v, [None, vectors])
-        sch.reorder(a, v_tile, o_tile, o, v, i)
+        sch.reorder(a, o_block, v_tile, o_tile, o, v, i)
         sch.compute_at(acc, o_tile, preserve_unit_loops=True)
         *_, acc_o, acc_v, acc_i, k = sch.get_loops(acc)
-        sch.reorder(k, acc_o, acc_v, acc_i)
+        k, step = sch.split(k, [None, knobs["unroll"]])
+        sch.reorder(k, step, acc_o, acc_v, acc_i)
         unroll_and_vectorize(sch, o, v, i)
-        unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
+        unroll_and_vectorize(sch, step, acc_o, acc_v, acc_i)
         sch.transform_layout(
             acc, "weight", lambda a, o, k: (a, o // rows, k, o % rows), assume_injective_transform=True
         )
         if knobs["weight_vectors"]:
-            load_as_vectors(sch, acc, "weight", k)
+            load_as_vectors(sch, acc, "weight", step)
+        if knobs["panel"]:
+            panel = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
+            sch.compute_at(panel, v_tile, preserve_unit_loops=True)
+            sch.vectorize(sch.get_loops(panel)[-1])
+        sch.decompose_reduction(acc, k)
+        if knobs["unroll"] == self.inputs:
+            sch.unroll(k)
+        cut_tails(sch, v_tile, o_tile, o_block)
+        if self._pixels[1]:
+            self._schedule_rest(sch, rows, knobs["rest_tiles"])
+
+    def _schedule_rest(self, sch: s_tir.Schedule, rows: int, tiles: int) -> None:
+        """The pixels behind the last vector, a few at most: output channels as lanes, `tiles` row tiles at once."""
+        acc, out = sch.get_sblock("acc_rest"), sch.get_sblock("out_rest")
+        a, i, o = sch.get_loops(out)
+        o_block, o_tile, o = sch.split(o, [None, tiles, rows])
+        sch.reorder(a, o_block, i, o_tile, o)
+        sch.compute_at(acc, o_block, preserve_unit_loops=True)
+        *_, acc_i, acc_o, k = sch.get_loops(acc)
+        acc_tile, acc_o = sch.split(acc_o, [None, rows])
+        sch.reorder(k, acc_tile, acc_i, acc_o)
+        for loop in (i, o_tile, o):
+            sch.unroll(loop)
+        unroll_and_vectorize(sch, acc_tile, acc_i, acc_o)
         sch.decompose_reduction(acc, k)
 
     def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
@@ -135,9 +218,22 @@ class Pointwise:
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 
     def space(self, machine: Machine) -> list[Knobs]:
-        """Register tiles of any shape, as large as all registers together."""
-        vectors = range(1, min(8, self.vectors) + 1)
-        weight_vectors = {0, int(machine.by_element)}
-        rows = row_tiles(self.outputs, machine.registers)
-        tiles = combinations(rows=rows, vectors=vectors, weight_vectors=weight_vectors)
-        return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
+        """Any register tiles; blocks of one row tile, of as many as leave L2 some room, of all; panels within L1.
+
+        A reduction is unrolled whole up to twice the code that the defaults allow.
+        """
+        pixels, rest = self._pixels
+        found = []
+        for tile in register_tiles(machine, self.outputs, range(1, min(8, pixels) + 1)):
+            rows, size = tile["rows"], tile["rows"] * tile["vectors"]
+            tiles = -(-self.outputs // rows)
+            unroll = {n for n in divisors(self.inputs, 4) if n != 3}
+            if self.inputs * size < 2 * WHOLE:
+                unroll.add(self.inputs)
+            block = {1, tiles, divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows)))}
+            panel = {0, int(tiles > 1 and 4 * self.inputs * tile["vectors"] * self.lanes <= SMALL_L1)}
+            if rest:
+                at_once = machine.tile // (rest * -(-rows // machine.lanes))
+                tile["rest_tiles"] = divisor_up_to(tiles, max(1, at_once))
+            found += [tile | other for other in combinations(unroll=unroll, block=block, panel=panel)]
+        return found

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tvm
 
-from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
+from schedules import (
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, WindowPool, Winograd,
+)  # fmt: skip
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
 from tvm_shufflenet.lowering.to_object import compile_module
@@ -16,7 +18,14 @@ from tvm_shufflenet.targets import resolve
 
 from .conftest import relative_error
 
-MACHINES = [Machine(4, 32, by_element=True), Machine(8, 16), Machine(4, 16), Machine(16, 32)]
+MACHINES = [
+    Machine(4, 32, by_element=True),
+    Machine(4, 32, by_element=True, in_order=True),
+    Machine(4, 32, by_element=True, in_order=True, loads_apart=True),
+    Machine(8, 16),
+    Machine(4, 16),
+    Machine(16, 32),
+]
 rng = np.random.default_rng(0)
 
 
@@ -25,7 +34,7 @@ def run(workload, machine, data, *parameters, residual=None, out_floats, knobs=N
     from tvm import tirx
 
     knobs = knobs or workload.knobs(machine)
-    kernel = ScheduledKernel("kernel", workload, knobs, False)
+    kernel = ScheduledKernel("kernel", workload, knobs)
     function = scheduled_kernel(kernel)
     arrays = [data, *workload.pack(knobs, *parameters)]
     if residual is not None:
@@ -82,7 +91,7 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     x, other = random(groups * inputs, height, width), random(groups * outputs, height, width)
     weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
     workload = Pointwise(
-        groups, inputs, outputs, plane.size // machine.lanes, machine.lanes, bool(relu), bool(residual), bool(shuffle)
+        groups, inputs, outputs, plane, machine.lanes, bool(relu), bool(residual), bool(shuffle)
     )
     found = run(
         workload, machine, into_plane(x, plane), weight, bias,
@@ -96,14 +105,19 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     assert relative_error(from_plane(found, groups * outputs, plane), expected) < 1e-5
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5, 13])
-def test_pointwise_with_any_rows(rows):
+@pytest.mark.parametrize(
+    "rows,unroll,block,panel", [(1, 1, 13, 0), (4, 2, 2, 1), (5, 6, 1, 0), (8, 3, 1, 1), (13, 1, 1, 1)]
+)
+@pytest.mark.parametrize("size", [(4, 4), (3, 6)], ids=["whole", "rest"])
+def test_pointwise_with_any_tile(size, rows, unroll, block, panel):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
-    x, weight, bias = random(10, 4, 4), random(26, 5, 1, 1), random(26)
-    workload = Pointwise(2, 5, 13, 4, 4)
-    knobs = {"rows": rows, "vectors": 3, "weight_vectors": int(rows == 5)}
-    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * 16, knobs=knobs)
-    assert relative_error(found.reshape(26, 4, 4), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
+    plane = Plane.dense(*size)
+    x, weight, bias = random(12, *size), random(26, 6, 1, 1), random(26)
+    workload = Pointwise(2, 6, 13, plane, 4)
+    knobs = {"rows": rows, "vectors": 3, "unroll": unroll, "block": block, "panel": panel}
+    knobs |= {"weight_vectors": int(rows in (5, 8)), "rest_tiles": 2}
+    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
+    assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
 
 WINDOWS = [
@@ -126,7 +140,8 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
 
     before, after = window_planes(machine, height, width, kernel, stride, pad)
     x, weight, bias = random(5, height, width), random(5, 1, kernel, kernel), random(5)
-    workload = Depthwise(kind, 5, before, after, kernel, stride, pad, machine.lanes)
+    shape = (5, before, after, kernel, stride, pad, machine.lanes)
+    workload = Depthwise(*shape) if kind == "conv" else WindowPool(*shape, kind=kind)
     parameters = (weight, bias) if kind == "conv" else ()
     found = run(workload, machine, into_plane(x, before), *parameters, out_floats=5 * after.size)
     if kind == "conv":
@@ -137,6 +152,19 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
     assert relative_error(from_plane(found, 5, after), expected) < 1e-5
 
 
+@pytest.mark.parametrize("rows,vectors,channels", [(1, 1, 1), (3, 2, 5), (5, 4, 1), (13, 1, 5)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_with_any_tile(rows, vectors, channels, stride):
+    """Tiles that divide neither the rows nor the vectors of a row."""
+    machine = MACHINES[0]
+    before, after = window_planes(machine, 26, 27, 3, stride, 1)
+    x, weight, bias = random(5, 26, 27), random(5, 1, 3, 3), random(5)
+    knobs = {"rows": rows, "vectors": vectors, "channels": channels}
+    workload = Depthwise(5, before, after, 3, stride, 1, machine.lanes)
+    found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=5 * after.size, knobs=knobs)
+    assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize(
     "groups,inputs,outputs,height,width,kernel,stride,pad",
@@ -145,6 +173,9 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
         (1, 3, 12, 33, 47, 3, 2, 1),
         (2, 4, 10, 13, 13, 3, 1, 1),
         (1, 3, 7, 63, 64, 11, 4, 2),
+        (1, 3, 5, 134, 256, 3, 2, 1),  # bands, the last of which starts early
+        (1, 2, 3, 5, 1, 3, 2, 1),  # no column that is inside in every phase
+        (1, 2, 3, 1, 6, 5, 2, 2),
     ],
 )
 def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride, pad):
@@ -159,6 +190,29 @@ def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride,
     found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
     expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad), 0)
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize(
+    "groups,inputs,outputs,height,width,kernel,pad",
+    [
+        (2, 4, 10, 13, 13, 3, 1),
+        (1, 3, 15, 27, 27, 5, 2),  # outputs that no tile divides
+        (2, 4, 8, 9, 50, 3, 1),
+        (1, 5, 3, 6, 5, 3, 0),
+        (1, 2, 9, 1, 2, 5, 2),
+        (1, 250, 250, 75, 41, 3, 1),  # bands, the last of which starts early
+    ],
+)
+def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
+    before = Plane.padded(height, width, machine.lanes)
+    after = Winograd.plane(height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1, kernel, machine.lanes)
+    x, bias = random(groups * inputs, height, width), random(groups * outputs)
+    weight = random(groups * outputs, inputs, kernel, kernel) / np.float32(inputs**0.5 * kernel)
+    workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, relu=True)
+    found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=groups * outputs * after.size)
+    expected = np.maximum(conv_reference(x, weight, bias, groups, 1, pad), 0)
+    assert relative_error(from_plane(found, groups * outputs, after), expected) < 5e-6
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
@@ -202,5 +256,5 @@ def test_lrn(machine):
 
 def test_workloads_are_values():
     """Equal layers are one kernel: a workload is hashable and equal by its fields."""
-    a = Pointwise(3, 20, 80, 49, 16, relu=True)
+    a = Pointwise(3, 20, 80, Plane.dense(28, 28), 16, relu=True)
     assert len({a, dataclasses.replace(a), dataclasses.replace(a, relu=False)}) == 2

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schedules import AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Plane, Pointwise, tuning_space
+from schedules import (
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Plane, Pointwise, WindowPool, Winograd, tuning_space,
+)  # fmt: skip
 from tvm_shufflenet import records as records_command
 from tvm_shufflenet import tune
 from tvm_shufflenet.errors import UserError
@@ -34,6 +36,7 @@ from tvm_shufflenet.tuning.workers import Crashed, TimedOut, Worker
 
 from .conftest import ROOT, picture, relative_error
 from .test_estimate import _missing
+from .test_kernels import MACHINES, conv_reference, from_plane, into_plane, run
 
 NATIVE = resolve("native")
 MODEL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
@@ -44,7 +47,7 @@ def task_of(workload, *shapes) -> Task:
 
 
 def small_task() -> Task:
-    return task_of(Pointwise(2, 12, 24, 8, NATIVE.lanes, relu=True), (48, 12, 1, 1), (48,))
+    return task_of(Pointwise(2, 12, 24, Plane.dense(8, 16), NATIVE.lanes, relu=True), (48, 12, 1, 1), (48,))
 
 
 def record(task: Task, knobs: dict, relative: float = 1.0, **fields) -> Record:
@@ -125,7 +128,8 @@ def test_many_turns_are_trusted_more_than_a_lucky_few(records):
 
 
 @pytest.mark.parametrize("field, value, reason", [
-    ("version", "0" * 12, "another version"), ("tvm", "0.1", "another version"), ("target", "0" * 12, "another processor"),
+    ("version", "0" * 12, "another version"), ("tvm", "0.1", "another version"),
+    ("target", "0" * 12, "another processor"),
 ])  # fmt: skip
 def test_records_that_do_not_fit_are_ignored_and_counted(records, field, value, reason):
     task = small_task()
@@ -145,7 +149,8 @@ def test_versions_follow_the_code_and_nothing_else(tmp_path):
     """Comments, docstrings and the rules of defaults may change; the schedule may not."""
     import ast
 
-    source = 'class K:\n    """Text."""\n\n    def knobs(self):\n        return 1\n\n    def schedule(self):\n        return 2\n'
+    rule, schedule = "    def knobs(self):\n        return 1\n", "    def schedule(self):\n        return 2\n"
+    source = f'class K:\n    """Text."""\n\n{rule}\n{schedule}'
 
     def text(changed):
         return store._text(ast.parse(changed).body[0], changed)
@@ -153,8 +158,22 @@ def test_versions_follow_the_code_and_nothing_else(tmp_path):
     for old, new in (("Text", "Other"), ("return 1", "return 7"), ("return 2", "return  2  # why")):
         assert text(source.replace(old, new)) == text(source)
     assert text(source.replace("return 2", "return 3")) != text(source)
-    kernels = (Pointwise, Conv2d, Dense, Depthwise, GlobalAvgPool, AdaptiveAvgPool)
-    assert len({store.version(kernel) for kernel in kernels}) == len(kernels)
+    classes = (Pointwise, Conv2d, Dense, Depthwise, GlobalAvgPool, AdaptiveAvgPool, WindowPool, Winograd, LRN)
+    assert len({store.version(kernel) for kernel in classes}) == len(classes)
+
+
+@pytest.mark.parametrize("kernel, taken, not_taken", [
+    (Depthwise, ["windows.Window", "strided.strided_tap", "strided._lower", "common.load_as_vectors"],
+     ["windows.L1_BYTES", "common.divisor_up_to", "common.Machine"]),
+    (LRN, ["lrn.power", "lrn.GUESS"], ["common.row_filler", "common.combinations"]),
+    (Conv2d, ["conv2d.BAND_BYTES", "common.row_filler", "common._spread"], ["common.relu", "common.row_tiles"]),
+], ids=["depthwise", "lrn", "conv2d"])  # fmt: skip
+def test_versions_follow_what_a_kernel_takes_from_elsewhere(kernel, taken, not_taken):
+    defined = set()
+    for module, node, _ in store.used_code(kernel):
+        names = [node.name] if hasattr(node, "name") else [target.id for target in getattr(node, "targets", [])]
+        defined |= {f"{module.removeprefix('schedules.')}.{name}" for name in names}
+    assert defined.issuperset(taken) and defined.isdisjoint(not_taken)
 
 
 # ---------------------------------------------------------------------------------------- tasks
@@ -164,30 +183,99 @@ def planes(height, width):
     return Plane.padded(height, width, NATIVE.lanes)
 
 
-TASKS = {
-    "grouped": task_of(Pointwise(3, 20, 40, 7, NATIVE.lanes, True, True, True), (120, 20, 1, 1), (120,)),
-    "stem": task_of(Conv2d(1, 3, 12, Plane.dense(33, 35), Plane.padded_rows(17, 18, NATIVE.lanes), 3, 2, 1, NATIVE.lanes),
-                    (12, 3, 3, 3), (12,)),
-    "dense": task_of(Dense(40, 100, NATIVE.lanes), (100, 40), (100,)),
-    "depthwise": task_of(Depthwise("conv", 5, planes(14, 14), planes(14, 14), 3, 1, 1, NATIVE.lanes), (5, 1, 3, 3), (5,)),
-    "stride 2": task_of(Depthwise("conv", 5, planes(28, 28), planes(14, 14), 3, 2, 1, NATIVE.lanes), (5, 1, 3, 3), (5,)),
-    "max": task_of(Depthwise("max", 5, planes(55, 55), planes(27, 27), 3, 2, 0, NATIVE.lanes)),
-    "mean": task_of(GlobalAvgPool(48, planes(7, 7), NATIVE.lanes)),
-}  # fmt: skip
+def kernels(lanes: int) -> dict:
+    """One of each for machines of so many lanes: channels and plane that it reads and writes, shapes of weights."""
+
+    def plane(height, width):
+        return Plane.padded(height, width, lanes)
+
+    def window(cls, height, width, stride, pad, *shapes, **fields):
+        before, after = plane(height, width), plane(*((n + 2 * pad - 3) // stride + 1 for n in (height, width)))
+        return cls(6, before, after, 3, stride, pad, lanes, **fields), (6, before), (6, after), *shapes
+
+    small, wide, tall, even = plane(7, 7), plane(5, 5), plane(13, 13), plane(16, 16)
+    tiles, image = Winograd.plane(13, 13, 3, lanes), Plane.dense(33, 35)
+    stem = Plane.padded_rows(17, 18, lanes)
+    filters = (6, 1, 3, 3), (6,)
+    return {
+        "grouped": (Pointwise(3, 20, 40, small, lanes, True, True, True), (60, small), (120, small),
+                    (120, 20, 1, 1), (120,)),
+        "wide": (Pointwise(1, 300, 64, wide, lanes), (300, wide), (64, wide), (64, 300, 1, 1), (64,)),
+        "stem": (Conv2d(1, 3, 12, image, stem, 3, 2, 1, lanes), (3, image), (12, stem), (12, 3, 3, 3), (12,)),
+        "winograd": (Winograd(1, 4, 24, tall, tiles, 3, 1, lanes), (4, tall), (24, tiles), (24, 4, 3, 3), (24,)),
+        "dense": (Dense(40, 100, lanes), (40, None), (100, None), (100, 40), (100,)),
+        "depthwise": window(Depthwise, 14, 28, 1, 1, *filters),
+        "stride 2": window(Depthwise, 28, 28, 2, 1, *filters),
+        "max": window(WindowPool, 55, 55, 2, 0),
+        "avg": window(WindowPool, 28, 28, 2, 1, kind="avg"),
+        "mean": (GlobalAvgPool(48, small, lanes), (48, small), (48, None)),
+        "lrn": (LRN(12, even.size // lanes, lanes, 5, 1e-4, 2.0), (12, even), (12, even)),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
-def test_every_candidate_is_a_sound_schedule(task, tmp_path):
-    """Some of each space, seeded: they compute what the default computes."""
+def reference(workload, x, parameters, residual) -> np.ndarray:
+    """What a kernel computes, by torch and numpy."""
+    import torch
+    from torch.nn import functional
+
+    match workload:
+        case Pointwise(groups=groups):
+            found = conv_reference(x, *parameters, groups, 1, 0)
+        case Depthwise(channels=groups) | Conv2d(groups=groups) | Winograd(groups=groups):
+            found = conv_reference(x, *parameters, groups, workload.stride, workload.pad)
+        case WindowPool(kind=kind):
+            pool = {"max": functional.max_pool2d, "avg": functional.avg_pool2d}[kind]
+            found = pool(torch.from_numpy(x), workload.kernel, workload.stride, workload.pad).numpy()
+        case LRN(size=size, alpha=alpha, k=k):
+            found = functional.local_response_norm(torch.from_numpy(x[None]), size, alpha, 0.75, k)[0].numpy()
+        case GlobalAvgPool():
+            return x.mean((1, 2))
+        case Dense():
+            return parameters[0] @ x + parameters[1]
+    if getattr(workload, "shuffle", False):  # of what the convolution gives; the residual is shuffled already
+        found = found.reshape(groups, -1, *found.shape[1:]).swapaxes(0, 1).reshape(found.shape)
+    if residual is not None:
+        found = found + residual
+    return np.maximum(found, 0) if getattr(workload, "relu", False) else found
+
+
+@pytest.mark.parametrize("name", kernels(4))
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("count", [1, pytest.param(8, marks=pytest.mark.slow)], ids=["one", "eight"])
+def test_every_candidate_is_a_sound_schedule(machine, name, count):
+    """Some of each space, seeded, against numpy; `test_kernels` does the same with the defaults."""
+    workload, before, after, *shapes = kernels(machine.lanes)[name]
+    space = tuning_space(workload, machine)
+    assert space[0] == workload.knobs(machine) and 2 <= len(space) <= 4000
+    rng = np.random.default_rng(0)
+    channels, pixels = before
+    shape = (channels, pixels.height, pixels.width) if pixels else (channels,)
+    parameters = trials.parameters(shapes)
+    x = rng.standard_normal(shape, "float32")
+    outputs, out_pixels = after
+    residual = getattr(workload, "residual", False)
+    other = rng.standard_normal((outputs, out_pixels.height, out_pixels.width), "float32") if residual else None
+    expected = reference(workload, x, parameters, other)
+    for index in rng.choice(np.arange(1, len(space)), min(count, len(space) - 1), replace=False):
+        found = run(
+            workload, machine, into_plane(x, pixels) if pixels else x, *parameters,
+            residual=None if other is None else into_plane(other, out_pixels),
+            out_floats=outputs * (out_pixels.size if out_pixels else 1), knobs=space[index],
+        )  # fmt: skip
+        found = from_plane(found, outputs, out_pixels) if out_pixels else found
+        assert relative_error(found, expected) < 1e-5, space[index]
+
+
+@pytest.mark.parametrize("name", ["grouped", "winograd", "stride 2", "mean"])
+def test_candidates_are_compared_with_the_default(name, tmp_path):
+    """Where planes have padding, which kernels leave as they please, too."""
     trials._forget()
-    assert task.default == task.workload.knobs(NATIVE.machine) and len(task.space) > 1
-    default = tmp_path / "default.so"
-    trials.build(task, task.default, NATIVE, default)
-    bench = trials.open_bench(None, task, NATIVE, default)
-    for index in np.random.default_rng(0).choice(len(task.space), min(4, len(task.space)), replace=False):
-        knobs, path = task.space[index], tmp_path / f"{index}.so"
-        trials.build(task, knobs, NATIVE, path)
-        bench.check(bench.load(path, knobs))  # raises where it differs
+    workload, _, _, *shapes = kernels(NATIVE.lanes)[name]
+    task = task_of(workload, *shapes)
+    for index in (0, -1):
+        trials.build(task, task.space[index], NATIVE, tmp_path / f"{index}.so")
+    bench = trials.open_bench(None, task, NATIVE, tmp_path / "0.so")
+    bench.check(bench.load(tmp_path / "-1.so", task.space[-1]))  # raises where it differs
 
 
 def test_equal_kernels_are_one_task():
@@ -207,7 +295,7 @@ def test_equal_kernels_are_one_task():
 
 
 def test_search_finds_what_is_fast_and_proposes_only_legal_knobs():
-    task = task_of(Pointwise(3, 40, 80, 14, NATIVE.lanes), (240, 40, 1, 1), (240,))
+    task = task_of(Pointwise(3, 40, 80, planes(14, 14), NATIVE.lanes), (240, 40, 1, 1), (240,))
     legal = set(map(knob_key, task.space))
 
     def cost(knobs):
@@ -226,6 +314,18 @@ def test_search_finds_what_is_fast_and_proposes_only_legal_knobs():
     again = Search(task, NATIVE, 32, cost_model(), seed=1)
     again.remember([(task.default, cost(task.default))])
     assert again.propose()
+
+
+@pytest.mark.parametrize("name", kernels(4))
+def test_every_kernel_can_be_searched(name):
+    """All that the search proposes could be scheduled, and has features for the cost model."""
+    workload, _, _, *shapes = kernels(NATIVE.lanes)[name]
+    task, model = task_of(workload, *shapes), cost_model()
+    search = Search(task, NATIVE, 16, model)
+    search.remember([(task.default, 1.0)])
+    proposed = search.propose()
+    assert len(proposed) >= min(8, len(task.space) // 2)
+    search.learn({knob_key(knobs): 1.0 for knobs in proposed})
 
 
 # -------------------------------------------------------------------------------------- workers
@@ -456,7 +556,7 @@ def test_interrupt_keeps_all(tmp_path):
 def a72(tmp_path):
     """A place that prices candidates for Cortex-A72, records for it, and a task."""
     target = resolve("cortex-a72")
-    workload = Pointwise(2, 12, 24, 8, target.lanes, relu=True)
+    workload = Pointwise(2, 12, 24, Plane.dense(4, 8), target.lanes, relu=True)
     task = Task(workload, [(48, 12, 1, 1), (48,)], tuning_space(workload, target.machine)[:6])
     with Estimated(target) as place:
         yield place, Records.read(tmp_path, target), task

@@ -139,6 +139,8 @@ def _show(result, console) -> None:
     console.print(f"Bound by multiply-adds, {chosen.lanes} per cycle: {bound / 1e6:.1f} M cycles; by the scheduling "
                   f"model {whole.cycles / bound:.2f} times that" + (
                       f", with misses {whole.total_cycles / bound:.2f}." if cached else "."))  # fmt: skip
+    if about.get("note"):
+        console.print(f"Note: {about['note']}.", markup=False)
     console.print(f"Scheduling: {model_note(chosen)}.")
     if whole.refused:
         console.print(f"{whole.refused} instructions that it lacks count as nop.")

@@ -67,7 +67,8 @@ def compile_network(
     """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
 
     `parameters` are fp32 arrays under the names of `network.parameters()`.  `ticking` is for
-    `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has its default knobs.
+    `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has
+    its default knobs.
     """
     dump = _Dump(debug_dump)
     program = lower_graph(network, parameters, target, dump)

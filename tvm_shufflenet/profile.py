@@ -109,6 +109,8 @@ def footer(result, command: str) -> list[str]:
         f"{done}; the least of all rounds, for each call by itself, so that the sum is no round's",
         "MB: activations and weights read, results written, each once",
     ]
+    if result.manifest["note"]:
+        lines.append(f"note: {result.manifest['note']}")
     if result.differences:
         lines.append(f"NOT the kernels of {result.label}: {'; '.join(result.differences)}; build it anew to profile it")
     lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))

@@ -77,8 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         place.stop = stop
         records.describe_target(target)
         tasks = tasks_of(networks, target, args.op)
-        console.print(f"{len(tasks)} kernels of {', '.join(n.name for n in networks)} for {target.name}; "
-                      f"{place.kind}: {place.where}; records: {records.path}", markup=False, soft_wrap=True)  # fmt: skip
+        what = f"{len(tasks)} kernels of {', '.join(n.name for n in networks)} for {target.name}"
+        console.print(f"{what}; {place.kind}: {place.where}; records: {records.path}", markup=False, soft_wrap=True)
         with Display(console, tasks, args.trials) as display:
             results = Tuner(place, records, args.trials, args.seed, display).run(tasks)
         interrupted = stop.is_set()
@@ -170,7 +170,8 @@ def _whole(args, models, size, target, place, console) -> list[dict]:
             kernels = built[1].manifest["kernels"]
             rows.append({"model": model, **row, "kernels": kernels})
             told = "not timed" if row["before"] is None else (
-                f"{row['before']:.4g} -> {row['after']:.4g} {row['unit']}, {row['before'] / row['after']:.3f} times as fast"
+                f"{row['before']:.4g} -> {row['after']:.4g} {row['unit']}, "
+                f"{row['before'] / row['after']:.3f} times as fast"
             )  # fmt: skip
             console.print(f"{model}: {told}; {kernels['tuned']} of {kernels['total']} kernels tuned", soft_wrap=True)
     return rows

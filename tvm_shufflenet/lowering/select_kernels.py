@@ -10,7 +10,9 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from schedules import LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise
+from schedules import (
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, WindowPool, Winograd,
+)  # fmt: skip
 
 from .program import Call, Program, Tensor
 
@@ -105,19 +107,22 @@ class _Selector:
         if kernel == 1 and stride == 1 and pad == 0:
             plane = data.plane
             workload = Pointwise(
-                groups, weight.shape[1], outputs // groups, plane.size // lanes, lanes, relu, bool(residual), shuffle
+                groups, weight.shape[1], outputs // groups, plane, lanes, relu, bool(residual), shuffle
             )
         elif residual or shuffle:
             raise UnsupportedGraph("residual add or channel shuffle behind a convolution that is not pointwise")
         elif groups == outputs == data.channels:
             plane = self._plane(var)
-            workload = Depthwise("conv", outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
+            workload = Depthwise(outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
         else:
             _, _, height, width = _shape(var)
-            plane = Plane.padded_rows(height, width, lanes)
-            workload = Conv2d(
-                groups, weight.shape[1], outputs // groups, data.plane, plane, kernel, stride, pad, lanes, relu
-            )
+            channels = groups, weight.shape[1], outputs // groups
+            if Winograd.fits(kernel, stride):
+                plane = Winograd.plane(height, width, kernel, lanes)
+                workload = Winograd(*channels, data.plane, plane, kernel, pad, lanes, relu)
+            else:
+                plane = Plane.padded_rows(height, width, lanes)
+                workload = Conv2d(*channels, data.plane, plane, kernel, stride, pad, lanes, relu)
         self._call(var, workload, [data, *residual], outputs, plane, [weight, bias])
 
     def _pool(self, kind: str, var, composite) -> None:
@@ -125,7 +130,7 @@ class _Selector:
         data, plane = self.tensors[composite.argument(pool.args[0])], self._plane(var)
         kernel, stride, pad = (_single(pool, a) for a in ("pool_size", "strides", "padding"))
         relu = composite.has("relax.nn.relu")
-        workload = Depthwise(kind, data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu)
+        workload = WindowPool(data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu, kind)
         self._call(var, workload, [data], data.channels, plane)
 
     def _max_pool(self, var, composite) -> None:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from schedules import Machine
 
 
+# LLVM's names.  It takes "generic" Arm cores for ones in order.
+LOADS_APART = {"cortex-a53"}
+IN_ORDER = {"generic", "cortex-a35", "cortex-a55", "cortex-a510", "cortex-a520", *LOADS_APART}
+
+
 @dataclass(frozen=True)
 class TargetSpec:
     """A processor: what TVM is told about it, and what register tiles depend on.
@@ -36,7 +41,11 @@ class TargetSpec:
     def machine(self) -> Machine:
         from schedules import Machine  # which imports TVM
 
-        return Machine(self.lanes, self.registers, by_element=self.arch != "x86_64")
+        core = self.tvm.get("mcpu", "generic")
+        return Machine(
+            self.lanes, self.registers, by_element=self.arch != "x86_64",
+            in_order=core in IN_ORDER, loads_apart=core in LOADS_APART,
+        )  # fmt: skip
 
 
 NEON = ("+neon",)

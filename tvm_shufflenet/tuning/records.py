@@ -92,47 +92,74 @@ def _describe(target: TargetSpec) -> dict:
     return {"triple": tvm["mtriple"], "cpu": tvm.get("mcpu", "generic"), "features": sorted(tvm.get("mattr", []))}
 
 
+RULES = ("knobs", "space", "tile_knobs")  # methods that choose knobs, and do nothing else
+
+
 @functools.cache
 def version(kernel: type) -> str:
-    """Of a kernel's schedule: changes with the code of its file and of what that takes from `schedules.common`.
+    """Of a kernel's schedule: changes with its code and with all that this takes from the package `schedules`.
 
     Comments, docstrings and the rules of default knobs and spaces may change without.
     """
-    module, texts = inspect.getmodule(kernel), []
-    common = sys.modules[f"{module.__package__}.common"]
-    tree = ast.parse(inspect.getsource(module))
-    imported = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
-    used = _names(tree) & imported
-    for node in (*_code(tree), *(n for n in _code(ast.parse(inspect.getsource(common))) if n.name in used)):
-        if not isinstance(node, ast.ClassDef) or node.name in (kernel.__name__, *used):
-            source = inspect.getsource(module if node in tree.body else common)
-            texts.append(_text(node, source))
+    texts = (_text(node, source) for _, node, source in used_code(kernel))
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
+
+
+def used_code(kernel: type) -> list[tuple[str, ast.stmt, str]]:
+    """What a kernel's code consists of: (module, top-level statement, source of the module), in a fixed order."""
+    found, wanted = {}, [(kernel.__module__, kernel.__name__)]
+    while wanted:
+        module, name = wanted.pop()
+        source, tree = _parsed(module)
+        for index, node in enumerate(tree.body):
+            if isinstance(node, ast.ImportFrom) and node.level and name in (alias.name for alias in node.names):
+                wanted.append((f"{module.rpartition('.')[0]}.{node.module}", name))
+            elif (module, index) not in found and (_defines(node, name) or _registers(node)):
+                found[module, index] = (module, node, source)
+                wanted += [(module, used) for used in _names(node)]
+    return [found[key] for key in sorted(found)]
+
+
+@functools.cache
+def _parsed(module: str) -> tuple[str, ast.Module]:
+    source = inspect.getsource(sys.modules[module])
+    return source, ast.parse(source)
+
+
+def _defines(node: ast.stmt, name: str) -> bool:
+    if isinstance(node, ast.Assign):
+        return name in {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name
+
+
+def _registers(node: ast.stmt) -> bool:
+    """Whether a module does something when it is imported, as registering an intrinsic."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
 
 
 def _names(tree: ast.AST) -> set[str]:
     """Names that are used outside of rules."""
-    if isinstance(tree, ast.FunctionDef) and tree.name in ("knobs", "space"):
+    if isinstance(tree, ast.FunctionDef) and tree.name in RULES:
         return set()
     own = {tree.id} if isinstance(tree, ast.Name) else set()
     return own.union(*map(_names, ast.iter_child_nodes(tree)))
 
 
-def _code(tree: ast.Module) -> list:
-    return [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+@functools.cache
+def _tokens(source: str) -> list[tokenize.TokenInfo]:
+    return list(tokenize.generate_tokens(io.StringIO(source).readline))
 
 
 def _text(node, source: str) -> str:
     """The source of a function or class without what does not change what it does."""
     skipped = set()
     for part in ast.walk(node):
-        if isinstance(part, ast.FunctionDef) and part.name in ("knobs", "space"):
+        if isinstance(part, ast.FunctionDef) and part.name in RULES:
             skipped.update(range(part.lineno, part.end_lineno + 1))
         if isinstance(part, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(part) is not None:
             skipped.update(range(part.body[0].lineno, part.body[0].end_lineno + 1))
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     kept = (
-        token.string for token in tokens
+        token.string for token in _tokens(source)
         if node.lineno <= token.start[0] <= node.end_lineno and token.start[0] not in skipped
         and token.type not in (tokenize.COMMENT, tokenize.NL)
     )  # fmt: skip

@@ -1,10 +1,10 @@
 """Which knobs of a task to try next: MetaSchedule's evolutionary search with its XGBoost cost model.
 
-A candidate's trace holds one sampled decision for each knob and nothing else.  A postprocessor of ours
-reads the sampled values and applies the kernel's own schedule: replaying a mutated trace therefore
-schedules the kernel anew, where split factors in the trace would have stayed what they were.  The
-mutator changes one decision.  The cost model judges by the features of the scheduled loops and learns
-from all tasks of a run.
+A candidate's trace holds one sampled decision and nothing else: which of the task's knobs, since few of
+the combinations of their values are legal.  A postprocessor of ours reads it and applies the kernel's
+own schedule: replaying a mutated trace therefore schedules the kernel anew, where split factors in the
+trace would have stayed what they were.  The mutator changes one knob, and as few others as that takes.
+The cost model judges by the features of the scheduled loops and learns from all tasks of a run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from tvm import IRModule, ir
+from tvm import IRModule
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
@@ -29,8 +29,7 @@ from .tasks import Task
 
 BATCH = 16
 WARM_UP = 2 * BATCH  # trials before the cost model is asked
-MARK = "knob:"
-BLOCK = "out"  # every kernel has a block of this name
+MARK = "tsn_candidate"
 FAILED = 1e10  # seconds, as MetaSchedule itself has it
 
 
@@ -46,14 +45,12 @@ class Search:
     def __init__(self, task: Task, target: TargetSpec, trials: int, model: ms.cost_model.XGBModel, seed: int = 0):
         self.task, self.model = task, model
         self._target = Target(target.tvm)
-        self._legal = {knob_key(knobs): knobs for knobs in task.space}
-        self._values = {name: sorted({knobs[name] for knobs in task.space}) for name in task.default}
         self._module = IRModule({"main": task.workload.definition().with_attr("global_symbol", "main")})
         rng = random.Random(f"{seed} {task.key}")
         self._context = _Context(
             self._module, self._target, rng,
             ms.space_generator.ScheduleFn(
-                self._sample, sch_rules=[], postprocs=[_Apply(self)], mutator_probs={_Mutate(rng): 1.0}
+                self._sample, sch_rules=[], postprocs=[_Apply(self)], mutator_probs={_Mutate(task.space, rng): 1.0}
             ),
             ms.search_strategy.EvolutionarySearch(
                 population_size=4 * BATCH, init_measured_ratio=0.4, init_min_unmeasured=1, genetic_num_iters=3,
@@ -107,33 +104,34 @@ class Search:
     # What a trace holds
 
     def _sample(self, schedule: Schedule, knobs: Knobs | None = None) -> None:
-        """One decision for each knob, kept as a mark on a block; `knobs` are decided already."""
-        block = schedule.get_sblock(BLOCK)
-        for name, values in self._values.items():
-            decision = None if knobs is None else values.index(knobs[name])
-            value = schedule.sample_categorical(values, [1 / len(values)] * len(values), decision)
-            schedule.annotate(block, MARK + name, value)
+        """One decision, kept as a mark on a block; `knobs` are decided already."""
+        count = len(self.task.space)
+        decision = None if knobs is None else self.task.space.index(knobs)
+        value = schedule.sample_categorical(list(range(count)), [1 / count] * count, decision)
+        schedule.annotate(_block(schedule), MARK, value)
 
     def _apply(self, schedule: Schedule) -> bool:
-        """Reads the marks and schedules; false for knobs that are not legal together."""
-        block = schedule.get_sblock(BLOCK)
-        marks = {str(key): int(value) for key, value in schedule.get(block).annotations.items()
-                 if str(key).startswith(MARK)}  # fmt: skip
-        knobs = self._legal.get(knob_key({key.removeprefix(MARK): value for key, value in marks.items()}))
-        if knobs is None:
+        """Reads the mark and schedules; false where TVM refuses that."""
+        block = _block(schedule)
+        index = int(schedule.get(block).annotations[MARK])
+        schedule.unannotate(block, MARK)
+        try:
+            self.task.workload.schedule(schedule, self.task.space[index])
+        except (RuntimeError, ValueError):
             return False
-        for key in marks:
-            schedule.unannotate(block, key)
-        self.task.workload.schedule(schedule, knobs)
         return True
 
     def _knobs_of(self, trace: Trace) -> Knobs:
-        decided = [inst.attrs[0][int(trace.decisions[inst])] for inst in _decisions(trace)]
-        return dict(zip(self._values, map(int, decided)))
+        return self.task.space[int(trace.decisions[_decision(trace)])]
 
 
-def _decisions(trace: Trace) -> list:
-    return [inst for inst in trace.insts if inst.kind.name == "SampleCategorical"]
+def _block(schedule: Schedule):
+    """Not the outermost one: there TVM writes annotations into the module that the schedule was made of."""
+    return schedule.get_child_blocks(schedule.get_sblock("root"))[-1]
+
+
+def _decision(trace: Trace):
+    return next(inst for inst in trace.insts if inst.kind.name == "SampleCategorical")
 
 
 class _Context(ms.TuneContext):
@@ -158,10 +156,7 @@ class _Apply(ms.postproc.PyPostproc):
         pass
 
     def apply(self, sch: Schedule) -> bool:
-        try:
-            return self.search._apply(sch)
-        except (ir.diagnostics.DiagnosticError, RuntimeError, ValueError):  # TVM refuses the schedule
-            return False
+        return self.search._apply(sch)
 
     def clone(self):
         return _Apply(self.search)
@@ -169,18 +164,25 @@ class _Apply(ms.postproc.PyPostproc):
 
 @derived_object
 class _Mutate(ms.mutator.PyMutator):
-    def __init__(self, rng: random.Random):
+    def __init__(self, space: list[Knobs], rng: random.Random):
         super().__init__()
-        self.rng = rng
+        self.space, self.rng = space, rng
 
     def _initialize_with_tune_context(self, context) -> None:
         pass
 
     def apply(self, trace: Trace, _=None) -> Trace | None:
-        free = [inst for inst in _decisions(trace) if len(inst.attrs[0]) > 1]
-        chosen = self.rng.choice(free)
-        others = set(range(len(chosen.attrs[0]))) - {int(trace.decisions[chosen])}
-        return trace.with_decision(chosen, self.rng.choice(sorted(others)), remove_postproc=True)
+        decision = _decision(trace)
+        old = self.space[int(trace.decisions[decision])]
+        name = self.rng.choice([name for name in old if any(knobs[name] != old[name] for knobs in self.space)])
+        value = self.rng.choice(sorted({knobs[name] for knobs in self.space} - {old[name]}))
+        changes = {
+            index: sum(knobs[other] != old[other] for other in old)
+            for index, knobs in enumerate(self.space) if knobs[name] == value
+        }  # fmt: skip
+        fewest = min(changes.values())
+        chosen = self.rng.choice([index for index, count in changes.items() if count == fewest])
+        return trace.with_decision(decision, chosen, remove_postproc=True)
 
     def clone(self):
-        return _Mutate(self.rng)
+        return _Mutate(self.space, self.rng)

@@ -210,7 +210,7 @@ class Bench:
 
 def _mask(task: Task) -> np.ndarray | None:
     """Which floats of a plane of the output are pixels; None: all."""
-    plane = getattr(task.workload, "after", None)
+    plane = getattr(task.workload, "after", getattr(task.workload, "plane", None))
     if plane is None:
         return None
     mask = np.zeros(plane.size, bool)

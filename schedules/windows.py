@@ -1,0 +1,110 @@
+"""What kernels share that slide a window over each channel alone: how rows are cut, what lies outside.
+
+A row of the output is cut into vectors of `lanes` pixels, the last of which ends with the row and
+overlaps the one before.  A row shorter than a vector is computed as a whole one, if what is behind it
+may be overwritten: by the next row, or in the padding of the plane.
+
+Taps outside the plane are decided at compile time: `tile` has the loops over tiles partitioned into
+border and interior tiles, as the conditions marked as likely demand, so that only border tiles have
+masks, and those are constants.  Padded copies would be written and read once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import s_tir, tirx
+from tvm.script import tirx as T
+
+from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors, row_tiles
+
+L1_BYTES = 32 * 1024  # the smallest in use
+
+
+@dataclass(frozen=True)
+class Window:
+    """`before` and `after` are the planes read and written."""
+
+    channels: int
+    before: Plane
+    after: Plane
+    kernel: int
+    stride: int
+    pad: int
+    lanes: int
+    relu: bool = False
+
+    scratch = 0
+
+    @property
+    def vector(self) -> int:
+        """Lanes of the vectors that a row of the output is cut into."""
+        after = self.after
+        spills = (after.height - 1) * after.pitch + self.lanes > after.size
+        return after.width if after.width < self.lanes and spills else self.lanes
+
+    @property
+    def vectors(self) -> int:
+        return -(-self.after.width // self.vector)
+
+    @property
+    def _last(self) -> int:
+        """Where the last vector of a row of the output starts."""
+        return max(0, self.after.width - self.vector)
+
+    def column(self, v):
+        """Where vector v of a row of the output starts."""
+        return T.min(v * self.vector, self._last)
+
+    def mask_columns(self, v, x, value, outside: float):
+        """`value`, which is of column x, or `outside` if that is not in the rows; x belongs to vector v.
+
+        As bits: LLVM makes scalar loads of a selection from every second float.
+        """
+        V, L, width = self.vectors, self.vector, self.before.width
+        starts = [min(u * L, self._last) * self.stride - self.pad for u in range(V)]
+        reach = (L - 1) * self.stride + self.kernel
+        inside = [u for u, start in enumerate(starts) if 0 <= start <= width - reach] or [V]
+        mask = T.Select(tirx.all(x >= 0, x < width), T.int32(-1), T.int32(0))
+        bits = T.bitwise_and(T.reinterpret("int32", value), mask)
+        if outside:
+            bits = T.bitwise_or(bits, T.bitwise_and(T.reinterpret("int32", T.float32(outside)), T.bitwise_not(mask)))
+        masked = T.reinterpret("float32", bits)
+        return T.if_then_else(
+            T.likely(v >= inside[0]), T.if_then_else(T.likely(v <= inside[-1]), value, masked), masked
+        )
+
+    def if_row(self, row, then, otherwise):
+        """`then` if the input has this row."""
+        return T.if_then_else(
+            T.likely(row >= 0), T.if_then_else(T.likely(row < self.before.height), then, otherwise), otherwise
+        )
+
+    def tile_knobs(self, rows: int, vectors: int) -> Knobs:
+        """Even tiles of up to `rows` x `vectors`; `channels` go through one before its neighbour is next.
+
+        Several channels make a tile a loop of its own, whose registers LLVM allots apart from its
+        neighbours'.  Their planes stay in the L1 cache: large planes are read one after the other.
+        """
+        height = self.after.height
+        rows, vectors = -(-height // -(-height // rows)), min(vectors, self.vectors)
+        planes = 4 * (self.before.size + self.after.size)
+        channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // planes)))
+        return {"rows": rows, "vectors": vectors, "channels": channels}
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        """Tiles of any shape, as large as all registers together."""
+        vectors, channels = range(1, min(4, self.vectors) + 1), divisors(self.channels, 8)
+        tiles = combinations(rows=row_tiles(self.after.height, 16), vectors=vectors, channels=channels)
+        return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
+
+    def tile(self, sch: s_tir.Schedule, out, knobs: Knobs):
+        """Tiles the loops c, y, v, i over `out`: returns the loop of one tile and those inside."""
+        c, y, v, i = sch.get_loops(out)
+        y_tile, y = sch.split(y, [None, knobs["rows"]])
+        v_tile, v = sch.split(v, [None, knobs["vectors"]])
+        c_tile, c = sch.split(c, [None, knobs["channels"]])
+        sch.reorder(c_tile, y_tile, v_tile, c, y, v, i)
+        for tiles in (y_tile, v_tile):
+            sch.annotate(tiles, "pragma_loop_partition_hint", 1)
+        return c, y, v, i
