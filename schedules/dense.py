@@ -3,7 +3,8 @@
     out[o] = act(bias[o] + sum_k weight[o, k] * in[k])
 
 Strategy: outputs are the vector dimension; `vectors` vectors are accumulated while the weights of a
-tile stream by, packed [tile][k][vectors x lanes] in the order in which they are read.
+tile stream by, packed [tile][k][vectors x lanes] in the order in which they are read.  The loop over k
+takes `unroll` of its steps at a time, whose inputs come as one vector if there are several.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, combinations, divisor_up_to, divisors, pack_rows, round_up, unroll_and_vectorize
+from .common import (
+    Knobs, Machine, combinations, divisor_up_to, divisors, load_as_vectors, pack_rows, relu, round_up,
+    unroll_and_vectorize,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,9 @@ class Dense:
         return self.inputs * self.outputs
 
     def definition(self) -> tirx.PrimFunc:
-        K, N, L, relu = self.inputs, self.outputs, self.lanes, self.relu
+        K, N, L = self.inputs, self.outputs, self.lanes
         V = round_up(N, L) // L
-
-        def finish(value):
-            return T.max(value, T.float32(0)) if relu else value
+        finish = relu if self.relu else lambda value: value
 
         @T.prim_func(private=True, s_tir=True)
         def dense(
@@ -69,7 +71,11 @@ class Dense:
         return dense
 
     def knobs(self, machine: Machine) -> Knobs:
-        return {"vectors": divisor_up_to(-(-self.outputs // self.lanes), 8)}
+        """By element, the weights of two steps wait in the registers that the sums leave free."""
+        tiles = -(-self.outputs // self.lanes)
+        if not machine.by_element:
+            return {"vectors": divisor_up_to(tiles, 8), "unroll": 1}
+        return {"vectors": divisor_up_to(tiles, machine.tile // 2), "unroll": divisor_up_to(self.inputs, 2)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         vectors = knobs["vectors"]
@@ -78,9 +84,12 @@ class Dense:
         v_tile, v = sch.split(v, [None, vectors])
         sch.compute_at(acc, v_tile, preserve_unit_loops=True)
         *_, acc_v, acc_i, k = sch.get_loops(acc)
-        sch.reorder(k, acc_v, acc_i)
+        k, step = sch.split(k, [None, knobs["unroll"]])
+        sch.reorder(k, step, acc_v, acc_i)
         unroll_and_vectorize(sch, v, i)
-        unroll_and_vectorize(sch, acc_v, acc_i)
+        unroll_and_vectorize(sch, step, acc_v, acc_i)
+        if knobs["unroll"] > 1:
+            load_as_vectors(sch, acc, "data", k)
         sch.decompose_reduction(acc, k)
         sch.transform_layout(acc, "weight", lambda v, i, k: (v // vectors, k, v % vectors, i))
 
@@ -92,4 +101,5 @@ class Dense:
         return [pack_rows(weight, 0, tile), padded]
 
     def space(self, machine: Machine) -> list[Knobs]:
-        return combinations(vectors=divisors(-(-self.outputs // self.lanes), machine.registers))
+        vectors = divisors(-(-self.outputs // self.lanes), machine.registers)
+        return combinations(vectors=vectors, unroll=divisors(self.inputs, 4))

@@ -6,12 +6,16 @@ for group a, its output channel o and pixel p.  With `shuffle` the plane of chan
 at o * groups + a: the channel shuffle (paper, section 3.1) is an address in the epilogue, and what
 comes next finds each of its groups contiguous.
 
-Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers.  For
-each k the tile loads `vectors` vectors of pixels and multiplies each by `rows` scalars, which the
-packed weights hold side by side (with `weight_vectors` they are loaded as vectors, too).  Pixels
-outside, channels inside: the input tile of a group is read from L1 by all of its row tiles, or by a
-block of them whose weights fit into L2.  The sums start from bias and residual.  The obvious alternative, channels as vectors, wastes lanes where a group has few channels (g = 8 at 0.5x
-has 6) and would make the shuffle a transposition.
+Strategy: `rows` output channels x `vectors` vectors of pixels are accumulated in registers, from bias
+and residual on.  For each k the tile loads `vectors` vectors of pixels and multiplies each by `rows`
+scalars, which the packed weights hold side by side (with `weight_vectors` they are loaded as vectors,
+too).  Pixels outside, channels inside: the input tile of a group is read from L1 by all of its row
+tiles, or by a block of them whose weights fit into L2.  The obvious alternative, channels as vectors,
+wastes lanes where a group has few channels (g = 8 at 0.5x has 6) and would make the shuffle a
+transposition.
+
+A few pixels behind the last whole vector (7x7 are 49) take output channels as lanes instead, of the same packed
+weights: a vector of pixels for them would cost as much as a whole one.
 """
 
 from __future__ import annotations
@@ -27,9 +31,10 @@ from .common import (
     register_tiles, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
 
-WHOLE = 768  # vector multiply-adds of a tile whose reduction may be unrolled: 3 KiB of code
+WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
 SMALL_L1, LINE = 32 * 1024, 64
+STRIP, PAGES = 48 * 1024, 32 * 1024  # bytes of a strip's pixels; of a plane that is large
 
 
 @dataclass(frozen=True)
@@ -138,44 +143,56 @@ class Pointwise:
     def knobs(self, machine: Machine) -> Knobs:
         """`rows` x `vectors` accumulators; the loop over k takes `unroll` of its steps at a time.
 
-        Two vectors a tile are enough independent sums at any row count; the rows fill the registers.
-        By element, weights come four rows at a time, and the operands of four steps share the registers
-        with the sums, so that their loads can be under way together.  A short reduction is unrolled
-        whole: the next tile then starts while this one is stored.  A core that interleaves loads and
-        multiply-adds in order wants few loads instead, and LLVM to place them: larger tiles, no unrolling.
+        Two vectors by eight rows are enough independent sums and loads; more sums would only make the
+        time longer in which a tile is begun or stored.  By element, weights come four rows at a time,
+        and the operands of four steps share the registers with the sums, so that their loads can be
+        under way together.  Out of order a short reduction is unrolled whole: the next tile then starts
+        while this one is stored.  A core that interleaves loads and multiply-adds in order wants few
+        loads instead, and LLVM to place them: larger tiles, no unrolling.
 
         `block` row tiles, whose weights stay in L2, go over all pixels before the next ones do.  `panel`
-        copies the pixels of a tile side by side first: where the lines that they are strewn over would
-        fill half of a small L1, and many row tiles read them.
+        copies the pixels of a strip side by side first: where the lines that they are strewn over would
+        fill half of a small L1, and many row tiles read them.  `strip` pixel tiles are done for one row
+        tile before the next: where planes are pages apart, few bytes of each page would otherwise be
+        read or written at a time.
         """
-        pixels, rest = self._pixels
+        pixels, _ = self._pixels
         interleaves = machine.in_order and not machine.loads_apart
         if machine.by_element:
             vectors = min(3 if interleaves else 2, pixels)
             sums = machine.tile if interleaves else machine.registers // 2
             rows = min(sums // vectors // 4 * 4, 8, self.outputs)
-            whole = not machine.in_order and self.inputs * rows * vectors < WHOLE
+            whole = not machine.in_order and self.inputs * rows * vectors <= WHOLE
             unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
         else:
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
-            rows = row_tile(self.outputs, machine.tile // vectors)
+            rows = row_tile(self.outputs, min(8, machine.tile // vectors), near=0.75)
         tiles = -(-self.outputs // rows)
-        rest_registers = max(1, rest) * -(-rows // machine.lanes)
         return {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
-            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
             "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
-            "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
+            **self.tile_knobs(machine, rows, vectors),
         }  # fmt: skip
+
+    def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
+        """How many tiles of `rows` x `vectors` go together."""
+        tiles, large = -(-self.outputs // rows), 4 * self.plane.size >= PAGES
+        rest_registers = max(1, self._pixels[1]) * -(-rows // machine.lanes)
+        return {
+            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
+            "strip": max(1, min(16, STRIP // (4 * self.inputs * vectors * self.lanes))) if large else 1,
+            "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
+        }
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
         acc, out = sch.get_sblock("acc"), sch.get_sblock("out")
         a, o, v, i = sch.get_loops(out)
         o_block, o_tile, o = sch.split(o, [None, knobs["block"], rows])
-        v_tile, v = sch.split(v, [None, vectors])
-        sch.reorder(a, o_block, v_tile, o_tile, o, v, i)
-        sch.compute_at(acc, o_tile, preserve_unit_loops=True)
+        strip, v_tile, v = sch.split(v, [None, knobs["strip"], vectors])
+        order = (strip, o_tile, v_tile) if knobs["strip"] > 1 else (strip, v_tile, o_tile)
+        sch.reorder(a, o_block, *order, o, v, i)
+        sch.compute_at(acc, order[-1], preserve_unit_loops=True)
         *_, acc_o, acc_v, acc_i, k = sch.get_loops(acc)
         k, step = sch.split(k, [None, knobs["unroll"]])
         sch.reorder(k, step, acc_o, acc_v, acc_i)
@@ -188,12 +205,13 @@ class Pointwise:
             load_as_vectors(sch, acc, "weight", step)
         if knobs["panel"]:
             panel = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
-            sch.compute_at(panel, v_tile, preserve_unit_loops=True)
-            sch.vectorize(sch.get_loops(panel)[-1])
+            sch.compute_at(panel, strip, preserve_unit_loops=True)
+            _, *tile = sch.split(sch.get_loops(panel)[-1], [None, vectors, self.lanes])
+            unroll_and_vectorize(sch, *tile)
         sch.decompose_reduction(acc, k)
         if knobs["unroll"] == self.inputs:
             sch.unroll(k)
-        cut_tails(sch, v_tile, o_tile, o_block)
+        cut_tails(sch, strip, v_tile, o_tile, o_block)
         if self._pixels[1]:
             self._schedule_rest(sch, rows, knobs["rest_tiles"])
 
@@ -218,22 +236,19 @@ class Pointwise:
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 
     def space(self, machine: Machine) -> list[Knobs]:
-        """Any register tiles; blocks of one row tile, of as many as leave L2 some room, of all; panels within L1.
+        """Any register tiles; blocks of one row tile, of all, of as many as `tile_knobs` has; strips alike.
 
-        A reduction is unrolled whole up to twice the code that the defaults allow.
+        Panels are for tiles that stay in L1.  A reduction is unrolled whole up to twice the code that the
+        defaults allow.
         """
-        pixels, rest = self._pixels
         found = []
-        for tile in register_tiles(machine, self.outputs, range(1, min(8, pixels) + 1)):
-            rows, size = tile["rows"], tile["rows"] * tile["vectors"]
-            tiles = -(-self.outputs // rows)
-            unroll = {n for n in divisors(self.inputs, 4) if n != 3}
-            if self.inputs * size < 2 * WHOLE:
+        for tile in register_tiles(machine, self.outputs, range(1, min(8, self._pixels[0]) + 1)):
+            rows, vectors = tile["rows"], tile["vectors"]
+            tiles, rule = -(-self.outputs // rows), self.tile_knobs(machine, rows, vectors)
+            unroll = set(divisors(self.inputs, 4)) - {3}
+            if self.inputs * rows * vectors <= 2 * WHOLE:
                 unroll.add(self.inputs)
-            block = {1, tiles, divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows)))}
-            panel = {0, int(tiles > 1 and 4 * self.inputs * tile["vectors"] * self.lanes <= SMALL_L1)}
-            if rest:
-                at_once = machine.tile // (rest * -(-rows // machine.lanes))
-                tile["rest_tiles"] = divisor_up_to(tiles, max(1, at_once))
-            found += [tile | other for other in combinations(unroll=unroll, block=block, panel=panel)]
+            panel = {0, int(tiles > 1 and 4 * self.inputs * vectors * self.lanes <= SMALL_L1)}
+            chosen = combinations(unroll=unroll, panel=panel, block={1, tiles, rule["block"]}, strip={1, rule["strip"]})
+            found += [rule | tile | knobs for knobs in chosen]
         return found

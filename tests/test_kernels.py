@@ -106,15 +106,16 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
 
 
 @pytest.mark.parametrize(
-    "rows,unroll,block,panel", [(1, 1, 13, 0), (4, 2, 2, 1), (5, 6, 1, 0), (8, 3, 1, 1), (13, 1, 1, 1)]
+    "rows,unroll,block,panel,strip",
+    [(1, 1, 13, 0, 1), (4, 2, 2, 1, 2), (5, 6, 1, 0, 3), (8, 3, 1, 1, 1), (13, 1, 1, 1, 2)],
 )
 @pytest.mark.parametrize("size", [(4, 4), (3, 6)], ids=["whole", "rest"])
-def test_pointwise_with_any_tile(size, rows, unroll, block, panel):
+def test_pointwise_with_any_tile(size, rows, unroll, block, panel, strip):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
     plane = Plane.dense(*size)
     x, weight, bias = random(12, *size), random(26, 6, 1, 1), random(26)
     workload = Pointwise(2, 6, 13, plane, 4)
-    knobs = {"rows": rows, "vectors": 3, "unroll": unroll, "block": block, "panel": panel}
+    knobs = {"rows": rows, "vectors": 1 if strip > 1 else 3, "unroll": unroll, "block": block, "panel": panel, "strip": strip}
     knobs |= {"weight_vectors": int(rows in (5, 8)), "rest_tiles": 2}
     found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
     assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5

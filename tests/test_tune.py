@@ -195,12 +195,13 @@ def kernels(lanes: int) -> dict:
 
     small, wide, tall, even = plane(7, 7), plane(5, 5), plane(13, 13), plane(16, 16)
     tiles, image = Winograd.plane(13, 13, 3, lanes), Plane.dense(33, 35)
-    stem = Plane.padded_rows(17, 18, lanes)
+    stem, large = Plane.padded_rows(17, 18, lanes), plane(93, 89)
     filters = (6, 1, 3, 3), (6,)
     return {
         "grouped": (Pointwise(3, 20, 40, small, lanes, True, True, True), (60, small), (120, small),
                     (120, 20, 1, 1), (120,)),
         "wide": (Pointwise(1, 300, 64, wide, lanes), (300, wide), (64, wide), (64, 300, 1, 1), (64,)),
+        "strips": (Pointwise(1, 8, 12, large, lanes), (8, large), (12, large), (12, 8, 1, 1), (12,)),
         "stem": (Conv2d(1, 3, 12, image, stem, 3, 2, 1, lanes), (3, image), (12, stem), (12, 3, 3, 3), (12,)),
         "winograd": (Winograd(1, 4, 24, tall, tiles, 3, 1, lanes), (4, tall), (24, tiles), (24, 4, 3, 3), (24,)),
         "dense": (Dense(40, 100, lanes), (40, None), (100, None), (100, 40), (100,)),
