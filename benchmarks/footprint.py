@@ -65,10 +65,10 @@ class Footprint:
 
 
 def alive_bytes(net: Network) -> int:
-    """The largest set of activations alive at once: what no plan can go below, were nothing padded.
+    """The largest set of activations alive at once, where layers run one after the other.
 
-    Reckoned from the description alone: fp32, without the caller's input and output; additions, ReLUs and
-    shuffles work in place, and the parts of a concatenation lie in it from the start.
+    Reckoned from the description alone: fp32, without padding, scratch, and the caller's input and output; additions,
+    ReLUs and shuffles work in place, and the parts of a concatenation lie in it from the start.
     """
     home = list(range(len(net.layers)))  # of each layer the first one in the same memory
 

@@ -161,6 +161,7 @@ def footer(contests: list) -> list[str]:
     lines = [
         f"{describe_processor().name}, core {cores}; {rounds} interleaved rounds; ratios and shares of the minimum"
     ]
+    lines.append("% of peak: of all the network's multiply-adds, also those that an engine saves by Winograd's method")
     lines.append(", ".join(f"{title} {version}" for title, version in versions(contests).items()))
     return lines
 

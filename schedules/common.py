@@ -96,15 +96,15 @@ def divisor_up_to(value: int, limit: int) -> int:
     return next(d for d in range(min(value, limit), 0, -1) if value % d == 0)
 
 
-def row_tile(rows: int, limit: int, near: float = 0.6) -> int:
+def row_tile(rows: int, limit: int) -> int:
     """Rows of a register tile, at most `limit`.
 
-    A divisor of `rows` if one is at least `near` of the limit, because a tile that is cut off at the end
-    has branches in its inner loop or code of its own; else the size that covers `rows` in the fewest,
-    most even tiles.
+    A divisor of `rows` if one comes near the limit, because a tile that is cut off at the end has
+    branches in its inner loop or code of its own; else the size that covers `rows` in the fewest, most
+    even tiles.
     """
     divisor = divisor_up_to(rows, limit)
-    return divisor if divisor >= near * limit else -(-rows // -(-rows // limit))
+    return divisor if divisor >= 0.6 * limit else -(-rows // -(-rows // limit))
 
 
 def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:

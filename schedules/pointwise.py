@@ -166,7 +166,8 @@ class Pointwise:
             unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
         else:
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
-            rows = row_tile(self.outputs, min(8, machine.tile // vectors), near=0.75)
+            limit = machine.tile // vectors
+            rows = 8 if self.outputs % 8 == 0 and limit >= 8 else row_tile(self.outputs, limit)
         tiles = -(-self.outputs // rows)
         return {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
