@@ -90,9 +90,7 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     plane = Plane.padded(height, width, machine.lanes)
     x, other = random(groups * inputs, height, width), random(groups * outputs, height, width)
     weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
-    workload = Pointwise(
-        groups, inputs, outputs, plane, machine.lanes, bool(relu), bool(residual), bool(shuffle)
-    )
+    workload = Pointwise(groups, inputs, outputs, plane, machine.lanes, bool(relu), bool(residual), bool(shuffle))
     found = run(
         workload, machine, into_plane(x, plane), weight, bias,
         residual=into_plane(other, plane) if residual else None, out_floats=groups * outputs * plane.size,
@@ -115,8 +113,8 @@ def test_pointwise_with_any_tile(size, rows, unroll, block, panel, strip):
     plane = Plane.dense(*size)
     x, weight, bias = random(12, *size), random(26, 6, 1, 1), random(26)
     workload = Pointwise(2, 6, 13, plane, 4)
-    knobs = {"rows": rows, "vectors": 1 if strip > 1 else 3, "unroll": unroll, "block": block, "panel": panel, "strip": strip}
-    knobs |= {"weight_vectors": int(rows in (5, 8)), "rest_tiles": 2}
+    knobs = {"rows": rows, "vectors": 1 if strip > 1 else 3, "unroll": unroll, "block": block, "panel": panel}
+    knobs |= {"weight_vectors": int(rows in (5, 8)), "strip": strip, "rest_tiles": 2}
     found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
     assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
