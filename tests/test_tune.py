@@ -435,7 +435,7 @@ def tuned_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs")
     records = Records.read(folder, NATIVE)
     records.describe_target(NATIVE)
-    for number, task in enumerate(tasks_of([network(MODEL, SIZE)], NATIVE)):
+    for number, task in enumerate(tasks_of([network(MODEL, SIZE, 10)], NATIVE)):
         kind = "estimated" if number == 0 else "measured"
         records.append(record(task, task.space[-1], 0.9, kind=kind))
         records.append(record(task, task.space[-1], 0.1, version="0" * 12))
