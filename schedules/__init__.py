@@ -1,6 +1,6 @@
 """The kernels: each file computes one thing and says how it is tiled.  See `common` for the contract."""
 
-from .common import Knobs, Machine, Plane, round_up
+from .common import Knobs, Machine, Plane, round_up, tuning_space
 from .conv2d import Conv2d
 from .dense import Dense
 from .depthwise import Depthwise
@@ -12,5 +12,5 @@ from .winograd import Winograd
 
 __all__ = [
     "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
-    "Plane", "Pointwise", "WindowPool", "Winograd", "round_up",
+    "Plane", "Pointwise", "WindowPool", "Winograd", "round_up", "tuning_space",
 ]  # fmt: skip

@@ -5,7 +5,9 @@ Every kernel file holds one frozen dataclass, the *workload*: its fields say wha
 - `definition()` is the computation in TIR, unscheduled, with named blocks;
 - `knobs(machine)` are the defaults for a machine, by name, each a small dict of integers;
 - `schedule(sch, knobs)` tiles, vectorises and unrolls an `s_tir.Schedule` of the definition;
-- `pack(knobs, ...)` puts the weights in the order in which the scheduled kernel reads them.
+- `pack(knobs, ...)` puts the weights in the order in which the scheduled kernel reads them;
+- `space(machine)` are the knobs that tuning may choose from, all of them legal; `tuning_space` adds
+  the defaults, from which a knob that `space` does not name keeps its value.
 
 Activations are fp32 planes, channels outermost: pixels are the vector dimension.  With channels
 outermost every group of a grouped convolution, however narrow, fills whole vectors.
@@ -13,6 +15,8 @@ outermost every group of a grouped convolution, however narrow, fills whole vect
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,3 +190,33 @@ def unroll_and_vectorize(sch: s_tir.Schedule, *loops) -> None:
     for loop in loops[:-1]:
         sch.unroll(loop)
     sch.vectorize(loops[-1])
+
+
+def combinations(**values: Iterable[int]) -> list[Knobs]:
+    """Every combination of the values of each knob."""
+    return [dict(zip(values, chosen)) for chosen in itertools.product(*map(list, values.values()))]
+
+
+def row_tiles(rows: int, limit: int) -> list[int]:
+    """The sizes that cover `rows` in some number of most even tiles, up to `limit`: no other is better."""
+    return sorted({-(-rows // tiles) for tiles in range(1, rows + 1)} & set(range(1, limit + 1)))
+
+
+def register_tiles(machine: Machine, outputs: int, vectors: Iterable[int]) -> list[Knobs]:
+    """Tiles of rows, of which there are `outputs`, and `vectors`: as large as all registers together."""
+    rows = set(row_tiles(outputs, machine.registers))
+    if machine.by_element:  # whole vectors of weights
+        rows.update(range(machine.lanes, min(outputs, machine.registers) + 1, machine.lanes))
+    tiles = combinations(rows=sorted(rows), vectors=vectors, weight_vectors={0, int(machine.by_element)})
+    return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
+
+
+def divisors(value: int, limit: int) -> list[int]:
+    return [d for d in range(1, min(value, limit) + 1) if value % d == 0]
+
+
+def tuning_space(workload, machine: Machine) -> list[Knobs]:
+    """The knobs that `workload` may be tuned to, the defaults first, each once."""
+    default = workload.knobs(machine)
+    chosen = [default] + [{**default, **knobs} for knobs in workload.space(machine)]
+    return list({tuple(sorted(knobs.items())): knobs for knobs in chosen}.values())

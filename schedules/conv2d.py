@@ -20,7 +20,8 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs, Machine, Plane, load_as_vectors, pack_rows, round_up, row_filler, row_tile, unroll_and_vectorize,
+    Knobs, Machine, Plane, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
+    unroll_and_vectorize,
 )  # fmt: skip
 
 BAND_BYTES = 16 * 1024  # half of the smallest L1 in use
@@ -154,3 +155,6 @@ class Conv2d:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""
         grouped = weight.reshape(self.groups, self.outputs, self.inputs, self.kernel, self.kernel)
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        return register_tiles(machine, self.outputs, range(1, min(8, self.after.pitch // self.lanes) + 1))

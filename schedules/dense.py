@@ -15,7 +15,10 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, divisor_up_to, load_as_vectors, pack_rows, relu, round_up, unroll_and_vectorize
+from .common import (
+    Knobs, Machine, combinations, divisor_up_to, divisors, load_as_vectors, pack_rows, relu, round_up,
+    unroll_and_vectorize,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,3 +99,7 @@ class Dense:
         padded = np.zeros(round_up(self.outputs, self.lanes), np.float32)
         padded[: self.outputs] = bias
         return [pack_rows(weight, 0, tile), padded]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        vectors = divisors(-(-self.outputs // self.lanes), machine.registers)
+        return combinations(vectors=vectors, unroll=divisors(self.inputs, 4))

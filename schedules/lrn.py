@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, divisor_up_to, unroll_and_vectorize
+from .common import Knobs, Machine, combinations, divisor_up_to, divisors, unroll_and_vectorize
 
 
 # Bits that make guesses at most 4.4 % wrong, on either side.
@@ -103,3 +103,6 @@ class LRN:
 
     def pack(self, knobs: Knobs) -> list:
         return []
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        return combinations(vectors=divisors(self.vectors, machine.registers))

@@ -27,7 +27,8 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs, Machine, Plane, cut_tails, divisor_up_to, load_as_vectors, pack_rows, relu, row_tile, unroll_and_vectorize,
+    Knobs, Machine, Plane, combinations, cut_tails, divisor_up_to, divisors, load_as_vectors, pack_rows,
+    register_tiles, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
 
 WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
@@ -155,7 +156,7 @@ class Pointwise:
         tile before the next: where planes are pages apart, few bytes of each page would otherwise be
         read or written at a time.
         """
-        pixels, rest = self._pixels
+        pixels, _ = self._pixels
         interleaves = machine.in_order and not machine.loads_apart
         if machine.by_element:
             vectors = min(3 if interleaves else 2, pixels)
@@ -168,15 +169,21 @@ class Pointwise:
             limit = machine.tile // vectors
             rows = 8 if self.outputs % 8 == 0 and limit >= 8 else row_tile(self.outputs, limit)
         tiles = -(-self.outputs // rows)
-        large = 4 * self.plane.size >= PAGES
-        rest_registers = max(1, rest) * -(-rows // machine.lanes)
         return {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
-            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
             "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
+            **self.tile_knobs(machine, rows, vectors),
+        }  # fmt: skip
+
+    def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
+        """How many tiles of `rows` x `vectors` go together."""
+        tiles, large = -(-self.outputs // rows), 4 * self.plane.size >= PAGES
+        rest_registers = max(1, self._pixels[1]) * -(-rows // machine.lanes)
+        return {
+            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
             "strip": max(1, min(16, STRIP // (4 * self.inputs * vectors * self.lanes))) if large else 1,
             "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
-        }  # fmt: skip
+        }
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -228,3 +235,21 @@ class Pointwise:
         """`weight`: (groups * outputs, inputs, 1, 1); `bias`: (groups * outputs,)."""
         grouped = weight.reshape(self.groups, self.outputs, self.inputs)
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        """Any register tiles; blocks of one row tile, of all, of as many as `tile_knobs` has; strips alike.
+
+        Panels are for tiles that stay in L1.  A reduction is unrolled whole up to twice the code that the
+        defaults allow.
+        """
+        found = []
+        for tile in register_tiles(machine, self.outputs, range(1, min(8, self._pixels[0]) + 1)):
+            rows, vectors = tile["rows"], tile["vectors"]
+            tiles, rule = -(-self.outputs // rows), self.tile_knobs(machine, rows, vectors)
+            unroll = set(divisors(self.inputs, 4)) - {3}
+            if self.inputs * rows * vectors <= 2 * WHOLE:
+                unroll.add(self.inputs)
+            panel = {0, int(tiles > 1 and 4 * self.inputs * vectors * self.lanes <= SMALL_L1)}
+            chosen = combinations(unroll=unroll, panel=panel, block={1, tiles, rule["block"]}, strip={1, rule["strip"]})
+            found += [rule | tile | knobs for knobs in chosen]
+        return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, Plane, divisor_up_to
+from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ class GlobalAvgPool:
     def pack(self, knobs: Knobs) -> list:
         return []
 
+    def space(self, machine: Machine) -> list[Knobs]:
+        return combinations(channels=divisors(self.channels, 32))
+
 
 @dataclass(frozen=True)
 class AdaptiveAvgPool:
@@ -144,4 +147,7 @@ class AdaptiveAvgPool:
         sch.compute_at(sch.get_sblock("total"), sch.get_loops(sch.get_sblock("out"))[-1])
 
     def pack(self, knobs: Knobs) -> list:
+        return []
+
+    def space(self, machine: Machine) -> list[Knobs]:
         return []

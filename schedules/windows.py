@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Plane, divisor_up_to
+from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors, row_tiles
 
 L1_BYTES = 32 * 1024  # the smallest in use
 
@@ -91,6 +91,12 @@ class Window:
         planes = 4 * (self.before.size + self.after.size)
         channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // planes)))
         return {"rows": rows, "vectors": vectors, "channels": channels}
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        """Tiles of any shape, as large as all registers together."""
+        vectors, channels = range(1, min(4, self.vectors) + 1), divisors(self.channels, 8)
+        tiles = combinations(rows=row_tiles(self.after.height, 16), vectors=vectors, channels=channels)
+        return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
 
     def tile(self, sch: s_tir.Schedule, out, knobs: Knobs):
         """Tiles the loops c, y, v, i over `out`: returns the loop of one tile and those inside."""

@@ -28,7 +28,8 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import (
-    Knobs, Machine, Plane, load_as_vectors, pack_rows, round_up, row_filler, row_tile, unroll_and_vectorize,
+    Knobs, Machine, Plane, divisors, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
+    unroll_and_vectorize,
 )  # fmt: skip
 
 SIDE = 6  # inputs of a tile in each direction, and points
@@ -285,3 +286,6 @@ class Winograd:
         evaluated = np.einsum("pi,okij,qj->pqok", matrix, weight, matrix, optimize=True)
         grouped = evaluated.reshape(POINTS, self.groups, self.outputs, self.inputs).swapaxes(0, 1)
         return [pack_rows(grouped, 2, knobs["rows"]), bias]
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        return register_tiles(machine, self.outputs, divisors(self._used(self._band) // self.lanes, 8))

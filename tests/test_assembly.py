@@ -31,7 +31,7 @@ LAYERS = {
 def assembly(workload, target: str) -> list[str]:
     """The instructions and labels of the kernel, one text each."""
     spec = resolve(target)
-    kernel = ScheduledKernel("kernel", workload, workload.knobs(spec.machine), tuned=False)
+    kernel = ScheduledKernel("kernel", workload, workload.knobs(spec.machine))
     function, variable = scheduled_kernel(kernel), tvm.ir.GlobalVar("kernel")
     buffers = [tirx.decl_buffer((1,), "float32", p.name) for p in function.params]
     call = tirx.Evaluate(variable(*(tirx.address_of(tirx.BufferLoad(b, [0])) for b in buffers)))

@@ -34,7 +34,7 @@ def run(workload, machine, data, *parameters, residual=None, out_floats, knobs=N
     from tvm import tirx
 
     knobs = knobs or workload.knobs(machine)
-    kernel = ScheduledKernel("kernel", workload, knobs, False)
+    kernel = ScheduledKernel("kernel", workload, knobs)
     function = scheduled_kernel(kernel)
     arrays = [data, *workload.pack(knobs, *parameters)]
     if residual is not None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, model_names
-from .commands import parse_size, run
+from .commands import add_records_options, parse_size, records_folder, run, tuned_kernels
 from .errors import UserError
 from .files import write_json
 
@@ -29,6 +29,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the random weights (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("build"), metavar="DIR", help="folder (build/)")
     parser.add_argument("--cc", metavar="COMMAND", help="a C cross compiler to link with, instead of ziglang's")
+    add_records_options(parser)
     parser.add_argument("--debug-dump", type=Path, metavar="DIR", help="write the IR after each phase to this folder")
     parser.add_argument("--json", metavar="FILE", help="also write what was built to this file")
     return parser
@@ -56,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     for model in models:
         dump = args.debug_dump / model if args.debug_dump and len(models) > 1 else args.debug_dump
         options = BuildOptions(
-            model, args.target, size, args.classes, args.weights, args.seed, args.output, dump, args.cc
+            model, args.target, size, args.classes, args.weights, args.seed, args.output, dump, args.cc,
+            records_folder(args),
         )
         with console.status(f"building {model} for {args.target}"):
             built = build_library(options)
@@ -75,9 +77,13 @@ def report(built) -> str:
         f"  {about['cpu']}, input 1x3x{height}x{width}, {about['multiply_adds'] / 1e6:.1f} M multiply-adds",
         f"  {built.path.stat().st_size / 1e6:.2f} MB; workspace {about['workspace_bytes'] / 1e6:.2f} MB",
         f"  weights: {about['weights']['source']}",
-        f"  {kernels['tuned']} of {kernels['total']} kernels tuned; "
-        f"{len(kernels['default_schedule'])} use their default schedule",
+        f"  {tuned_kernels(kernels)}; {len(kernels['default_schedule'])} use their default schedule",
     ]
+    if kernels["tuned"] and kernels["default_schedule"]:
+        lines[-1] += ": " + ", ".join(
+            name + " (nothing to tune)" * (name in kernels["nothing_to_tune"]) for name in kernels["default_schedule"]
+        )
+    lines += [f"  {count} tuning records ignored: {why}" for why, count in kernels["records_ignored"].items()]
     if about["note"]:
         lines.append(f"  {about['note']}")
     return "\n".join(lines)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import UserError
+from .tuning.records import FOLDER
+
+TUNED_BY = {"estimated": "by estimate", "emulated": "by times in an emulator"}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -42,6 +45,27 @@ def check_timing_options(args: argparse.Namespace) -> None:
         raise UserError(f"--json {args.json}: there is no such folder")
     if args.key and not args.rpc:
         raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
+
+
+def add_records_options(parser) -> None:
+    """What decides whether kernels are built with tuned knobs; see `records_folder`."""
+    parser.add_argument("--records", type=Path, metavar="DIR", help="where tuning records are (tuning_logs/)")
+    parser.add_argument("--default-schedules", action="store_true", help="use no tuning records")
+
+
+def records_folder(args) -> Path | None:
+    """The folder that `BuildOptions.records` wants; `UserError` if there is none of that name."""
+    if args.records and args.default_schedules:
+        raise UserError(f"--records {args.records} and --default-schedules exclude each other")
+    if args.records and not args.records.is_dir():
+        raise UserError(f"--records {args.records}: there is no such folder")
+    return None if args.default_schedules else args.records or FOLDER
+
+
+def tuned_kernels(kernels: dict) -> str:
+    """How many kernels have tuned knobs, by what: from a manifest's "kernels", or the sum of several."""
+    kinds = [f"{n} {TUNED_BY[kind]}" for kind, n in kernels.get("tuned_by", {}).items() if kind in TUNED_BY]
+    return f"{kernels['tuned']} of {kernels['total']} kernels tuned" + (f" ({', '.join(kinds)})" if kinds else "")
 
 
 def run(main: Callable[[], int | None]) -> int:

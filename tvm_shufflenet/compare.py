@@ -7,10 +7,19 @@ import contextlib
 import importlib.metadata
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 
 from . import __version__
-from .commands import add_timing_options, check_timing_options, parse_size, run
+from .commands import (
+    add_records_options,
+    add_timing_options,
+    check_timing_options,
+    parse_size,
+    records_folder,
+    run,
+    tuned_kernels,
+)
 from .errors import UserError
 from .files import write_json
 from .terminal import WIDTH, Terminal, open_console
@@ -36,6 +45,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
     parser.add_argument("--estimate", action="store_true", help="no timing: cycles of the Arm core that --target names "
                         "(cortex-a72), by the model of `python -m tvm_shufflenet.estimate`")  # fmt: skip
+    add_records_options(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
     add_timing_options(parser, "each network")
     return parser
@@ -53,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
     result = compare(
         CompareOptions(tuple(args.names) or MODELS, args.target, size, args.rpc, args.key, args.rounds,
-                       args.timeout, args.output),
+                       args.timeout, args.output, records_folder(args)),
         Terminal(),
     )  # fmt: skip
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
@@ -128,7 +138,8 @@ def _estimates(args, size: tuple[int, int], command: str) -> int:
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-"))
         folder = args.output or Path(temporary)
-        rows = estimate_networks(tuple(args.names) or MODELS, chosen, size, folder, Terminal().step)
+        rows = estimate_networks(tuple(args.names) or MODELS, chosen, size, folder, Terminal().step,
+                                 records=records_folder(args))  # fmt: skip
     if args.json:
         write_json(args.json, {"what": MODEL, "command": command, "core": chosen.name,
                                "scheduling_model": model_note(chosen), "networks": rows})  # fmt: skip
@@ -178,9 +189,11 @@ def footer(result, command: str) -> list[str]:
         lines.append(f"{processor.name}: {why}" + ("; outputs checked" if result.checked else ""))
     if result.checked:
         lines.append("output checked: largest difference from the same network on this machine, relative")
-    tuned = sum(entry.manifest["kernels"]["tuned"] for entry in entries)
-    total = sum(entry.manifest["kernels"]["total"] for entry in entries)
-    lines.append(f"{tuned} of {total} kernels tuned" + ("; the others use their default schedule" * (tuned < total)))
+    kernels = [entry.manifest["kernels"] for entry in entries]
+    whole = {key: sum(each[key] for each in kernels) for key in ("tuned", "total")}
+    whole["tuned_by"] = sum((Counter(each.get("tuned_by")) for each in kernels), Counter())
+    others = "; the others use their default schedule" * (whole["tuned"] < whole["total"])
+    lines.append(tuned_kernels(whole) + others)
     lines += notes(result)
     lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
     lines.append(command)

@@ -35,11 +35,15 @@ from .passes.fold_batch_norm import FoldBatchNorm
 from .passes.fold_channel_shuffle import fold_channel_shuffle
 from .passes.fuse_epilogues import fuse_epilogues
 from .targets import TargetSpec
+from .tuning.records import Records
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What `library` links: object code, packed weights, and what became of the network."""
+    """What `library` links: object code, packed weights, and what became of the network.
+
+    `ignored` counts records of its kernels that do not apply, by reason.
+    """
 
     network: Network
     target: TargetSpec
@@ -49,6 +53,7 @@ class Compiled:
     tir: tvm.IRModule
     code: tvm.runtime.Module
     weights: list[np.ndarray]
+    ignored: dict[str, int]
 
 
 def compile_network(
@@ -57,13 +62,30 @@ def compile_network(
     target: TargetSpec,
     debug_dump: Path | None = None,
     ticking: bool = False,
+    records: Records | None = None,
 ) -> Compiled:
     """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
 
     `parameters` are fp32 arrays under the names of `network.parameters()`.  `ticking` is for
-    `measure/profiling.py`: the code reads a clock around each kernel.
+    `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has
+    its default knobs.
     """
     dump = _Dump(debug_dump)
+    program = lower_graph(network, parameters, target, dump)
+    plan = plan_memory(program)
+    dump(plan.describe(program), "plan_memory")
+    kernels = choose_knobs(program, target.machine, records)
+    emitted = emit_module(program, plan, kernels, network.classes, ticking)
+    dump(emitted.module, "emit_module")
+    code = dump(compile_module(emitted.module, target.tvm), "to_object")
+    ignored = records.ignored(program.workloads()) if records else {}
+    return Compiled(network, target, program, plan, kernels, emitted.module, code, emitted.weights, ignored)
+
+
+def lower_graph(
+    network: Network, parameters: dict[str, np.ndarray], target: TargetSpec, dump=lambda value, phase: value
+) -> Program:
+    """Phases 1 to 6; `dump(value, phase)` is given what each leaves, and passes it on."""
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
     for name, graph_pass in (
@@ -73,14 +95,7 @@ def compile_network(
         ("fuse_epilogues", fuse_epilogues()),
     ):
         module = dump(graph_pass(module), name)
-    program = dump(select_kernels(module, target.machine), "select_kernels")
-    plan = plan_memory(program)
-    dump(plan.describe(program), "plan_memory")
-    kernels = choose_knobs(program, target.machine)
-    emitted = emit_module(program, plan, kernels, network.classes, ticking)
-    dump(emitted.module, "emit_module")
-    code = dump(compile_module(emitted.module, target.tvm), "to_object")
-    return Compiled(network, target, program, plan, kernels, emitted.module, code, emitted.weights)
+    return dump(select_kernels(module, target.machine), "select_kernels")
 
 
 class _Dump:

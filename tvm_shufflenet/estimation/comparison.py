@@ -8,11 +8,13 @@ from ..measure import table8
 from ..measure.entries import check_name, make_entry
 from ..targets import resolve
 from ..targets.cores import Core
+from ..tuning.records import FOLDER
 from .estimates import estimate
 
 
 def estimate_networks(
-    names: tuple[str, ...], core: Core, size: tuple[int, int], folder: Path, step, caches: bool = True
+    names: tuple[str, ...], core: Core, size: tuple[int, int], folder: Path, step, caches: bool = True,
+    records: Path | None = FOLDER,
 ) -> list[dict]:
     """A row for each network or AArch64 library; networks are compiled for `core` into `folder`.
 
@@ -24,7 +26,7 @@ def estimate_networks(
     rows = []
     for name in names:
         with step(f"building {name} for {core.name}"):
-            entry = make_entry(name, core.name, size, folder)
+            entry = make_entry(name, core.name, size, folder, records)
         with step(f"counting and pricing {entry.label}"):
             result = estimate(entry.path, core, caches)
         rows.append({

@@ -15,6 +15,7 @@ from ..bridge import class_names, load_parameters, random_parameters
 from ..errors import UserError
 from ..files import write_bytes, write_json
 from ..targets import TargetSpec, resolve
+from ..tuning.records import FOLDER, Records
 from .link import link
 
 HEADER = Path(__file__).with_name("tvm_shufflenet.h")
@@ -22,7 +23,10 @@ HEADER = Path(__file__).with_name("tvm_shufflenet.h")
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to build.  `weights` is a checkpoint (.safetensors, .pth); without one `seed` makes them."""
+    """What to build.  `weights` is a checkpoint (.safetensors, .pth); without one `seed` makes them.
+
+    `records` is the folder of tuning records; None leaves every kernel its default schedule.
+    """
 
     model: str = DEFAULT_MODEL
     target: str = "arm"
@@ -33,6 +37,7 @@ class BuildOptions:
     output: Path = Path("build")
     debug_dump: Path | None = None
     cc: str | None = None
+    records: Path | None = FOLDER
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def build_library(options: BuildOptions) -> Built:
     from ..pipeline import compile_network  # slow to import: only once the input is known to be good
     from .manifest import manifest
 
-    compiled = compile_network(net, parameters, target, options.debug_dump)
+    records = Records.read(options.records, target) if options.records else None
+    compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")

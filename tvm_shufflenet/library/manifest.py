@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections import Counter
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
     """
     network, target = compiled.network, compiled.target
     height, width = network.size
-    tuned = [kernel.name for kernel in compiled.kernels if kernel.tuned]
+    tuned = Counter(kernel.record for kernel in compiled.kernels if kernel.record)
     fewer = any(kernel.workload.name == "winograd" for kernel in compiled.kernels)
     return {
         "model": network.name,
@@ -47,8 +48,11 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
         "multiply_adds": network.multiply_adds(),
         "kernels": {
             "total": len(compiled.kernels),
-            "tuned": len(tuned),
-            "default_schedule": [kernel.name for kernel in compiled.kernels if not kernel.tuned],
+            "tuned": tuned.total(),
+            "tuned_by": tuned,
+            "default_schedule": [kernel.name for kernel in compiled.kernels if not kernel.record],
+            "nothing_to_tune": [kernel.name for kernel in compiled.kernels if kernel.choices == 1],
+            "records_ignored": compiled.ignored,
         },
         "versions": {
             "tvm_shufflenet": __version__,

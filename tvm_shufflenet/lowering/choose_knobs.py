@@ -1,17 +1,21 @@
-"""Which knobs each kernel is built with: the one place where a tuned record could replace a default."""
+"""Which knobs each kernel is built with: the one place where a tuned record replaces a default."""
 
 from __future__ import annotations
 
-from schedules import Machine
+from schedules import Machine, tuning_space
 
+from ..tuning.records import Records
 from .program import Program, ScheduledKernel
 
 
-def choose_knobs(program: Program, machine: Machine) -> list[ScheduledKernel]:
-    """The defaults of `schedules` for `machine`; names are unique and stable within a program."""
+def choose_knobs(program: Program, machine: Machine, records: Records | None = None) -> list[ScheduledKernel]:
+    """The best of `records`, else the defaults of `schedules`; names are unique and stable within a program."""
     seen: dict[str, int] = {}
     kernels = []
     for workload in program.workloads():
         number = seen[workload.name] = seen.get(workload.name, 0) + 1
-        kernels.append(ScheduledKernel(f"{workload.name}_{number}", workload, workload.knobs(machine), tuned=False))
+        space = tuning_space(workload, machine)
+        record = records.best(workload, space) if records and len(space) > 1 else None
+        knobs, kind = (record.knobs, record.kind) if record else (space[0], "")
+        kernels.append(ScheduledKernel(f"{workload.name}_{number}", workload, knobs, kind, len(space)))
     return kernels

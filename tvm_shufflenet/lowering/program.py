@@ -70,9 +70,14 @@ class Program:
 
 @dataclass(frozen=True)
 class ScheduledKernel:
-    """A workload with the knobs chosen for it; `tuned` says whether a record gave them."""
+    """A workload with the knobs chosen for it: by a record of kind `record`, or the defaults if that is ""."""
 
     name: str
     workload: WorkloadType
     knobs: Knobs
-    tuned: bool
+    record: str = ""
+    choices: int = 1  # the knobs it could have had
+
+    @property
+    def tuned(self) -> bool:
+        return bool(self.record)

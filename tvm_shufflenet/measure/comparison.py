@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import UserError
 from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve
+from ..tuning.records import FOLDER
 from . import table8
 from .beside_peak import Silent, time_beside_peak
 from .entries import Entry, check_name, expected_output, make_entry
@@ -36,6 +37,7 @@ class CompareOptions:
     rounds: int = 30
     timeout: float = 10.0
     output: Path | None = None
+    records: Path | None = FOLDER  # of tuning; None: default schedules
 
 
 @dataclass
@@ -113,7 +115,8 @@ def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
         entries = []
         for name in options.names:
             with progress.step(f"building {name} for {target.name}"):
-                entries.append(make_entry(name, target_name, options.size, options.output or scratch))
+                entries.append(make_entry(name, target_name, options.size, options.output or scratch,
+                                          options.records))  # fmt: skip
         _tell_apart(entries)
         result = Comparison(place.name, place.processor, target, entries, bool(options.rpc), options.rounds)
         functions = []

@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..library.build_library import BuildOptions, build_library
 from ..library.elf import read_elf
 from ..runtime.library import load, read_manifest
+from ..tuning.records import FOLDER
 
 
 @dataclass
@@ -74,10 +75,12 @@ def check_name(name: str, size: tuple[int, int], arch: str, where: str) -> None:
         )
 
 
-def make_entry(name: str, target: str, size: tuple[int, int], folder: Path) -> Entry:
+def make_entry(
+    name: str, target: str, size: tuple[int, int], folder: Path, records: Path | None = FOLDER
+) -> Entry:  # fmt: skip
     """Opens the library called `name`, or builds the network of that name into `folder`."""
     if _is_model(name):
-        path = build_library(BuildOptions(name, target, size, output=folder)).path
+        path = build_library(BuildOptions(name, target, size, output=folder, records=records)).path
         return Entry(name, path, read_manifest(path))
     return Entry(Path(name).stem, Path(name), read_manifest(name))
 

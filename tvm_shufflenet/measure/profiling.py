@@ -30,6 +30,7 @@ from ..pipeline import Compiled, compile_network
 from ..runtime.library import read_manifest
 from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve, target_names
+from ..tuning.records import FOLDER, Records
 from .beside_peak import Silent, time_beside_peak
 from .entries import Entry, check_name, make_entry
 from .peak import multiply_adds
@@ -208,7 +209,8 @@ class Twin:
     def __init__(self, entry: Entry, target: TargetSpec, scratch: Path):
         net = network(entry.model, entry.size, entry.output_shape[1])
         parameters = random_parameters(net)
-        self.compiled = compile_network(net, parameters, target, ticking=True)
+        records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
+        self.compiled = compile_network(net, parameters, target, ticking=True, records=records)
         self.path = scratch / "twin.so"
         object_file = scratch / "twin.o"
         self.compiled.code.write_to_file(str(object_file), "o")

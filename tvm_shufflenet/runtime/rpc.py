@@ -72,6 +72,13 @@ def connect(address: str, key: str | None = None, timeout: float = 10.0, session
     return Session(session._sess)
 
 
+def count_boards(address: str, key: str | None = None, timeout: float = 10.0) -> int:
+    """How many boards are registered with `key` at the tracker there; 1 if it is an RPC server."""
+    host, port = _parse(address)
+    with _open(address, host, port, timeout) as sock:
+        return _boards(sock, address, key, timeout).count(key) if _is_tracker(sock, address, timeout) else 1
+
+
 def upload(session: rpc.RPCSession, path: str | Path):
     """The module that the board has loaded from the library at `path`."""
     path = Path(path)
@@ -148,16 +155,26 @@ def _last_words(sock: socket.socket) -> bytes | None:
         return None
 
 
-def _request(sock: socket.socket, address: str, key: str | None, timeout: float) -> tuple[str, int, str]:
-    """Address and one-time key of a free board, from the tracker at the other end."""
+def _boards(sock: socket.socket, address: str, key: str | None, timeout: float) -> list[str]:
+    """The keys of all boards of the tracker at the other end, `key` among them."""
     try:
         base.sendjson(sock, [base.TrackerCode.SUMMARY])
-        boards = base.recvjson(sock)[1]["server_info"]
-        keys = sorted({board["key"].partition(":")[2] for board in boards})
-        if key not in keys:
-            wrong = f"no board with the key {key!r}" if key else "no key given of a board"
-            known = f"its keys are {', '.join(keys)}" if keys else "no board has registered with it"
-            raise UserError(f"{wrong} at the tracker {address}: {known}")
+        keys = [board["key"].partition(":")[2] for board in base.recvjson(sock)[1]["server_info"]]
+    except TimeoutError:
+        raise UserError(_no_answer(f"the tracker at {address}", timeout)) from None
+    except OSError as error:
+        raise UserError(f"the tracker at {address} closed the connection: {error}") from None
+    if key not in keys:
+        wrong = f"no board with the key {key!r}" if key else "no key given of a board"
+        known = f"its keys are {', '.join(sorted(set(keys)))}" if keys else "no board has registered with it"
+        raise UserError(f"{wrong} at the tracker {address}: {known}")
+    return keys
+
+
+def _request(sock: socket.socket, address: str, key: str | None, timeout: float) -> tuple[str, int, str]:
+    """Address and one-time key of a free board, from the tracker at the other end."""
+    _boards(sock, address, key, timeout)
+    try:
         base.sendjson(sock, [base.TrackerCode.REQUEST, key, "", 1])
         # Closing the socket withdraws a request that waits: the next free board is not lost.
         return tuple(base.recvjson(sock)[1])

@@ -1,0 +1,103 @@
+"""What there is to tune: the different kernels of networks, each once."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import schedules
+from schedules import Knobs, Plane, tuning_space
+
+from ..architectures import Network
+from ..bridge import random_parameters
+from ..lowering.program import Program, WorkloadType
+from ..pipeline import lower_graph
+from ..targets import TargetSpec
+
+OPS = {
+    "depthwise": lambda workload: workload.name == "depthwise",
+    "grouped": lambda workload: getattr(workload, "groups", 1) > 1,
+    "all": lambda workload: True,
+}
+
+
+@dataclass
+class Task:
+    """A kernel to tune.  `space` holds its knobs, the defaults first; `shapes` are those of `pack`'s arrays."""
+
+    workload: WorkloadType
+    shapes: list[tuple[int, ...]]
+    space: list[Knobs]
+    networks: list[str] = field(default_factory=list)
+    calls: int = 0  # in all networks together
+
+    @property
+    def default(self) -> Knobs:
+        return self.space[0]
+
+    @property
+    def key(self) -> str:
+        return repr(self.workload)
+
+    @property
+    def label(self) -> str:
+        return label(self.workload)
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.workload.multiply_adds
+
+
+def label(workload: WorkloadType) -> str:
+    """A kernel in one short line, unlike that of any other."""
+    words = []
+    for part in dataclasses.fields(workload):
+        value = getattr(workload, part.name)
+        if isinstance(value, Plane):
+            words.append(f"{value.height}x{value.width}" + (f"/{value.pitch}" if value.pitch != value.width else ""))
+        elif isinstance(value, bool):
+            words += [part.name] * value
+        elif part.name not in ("lanes", "kind"):
+            words.append(f"{part.name[0]}{value:g}")
+    return f"{workload.name} {' '.join(words)}"
+
+
+def label_of(task: str) -> str:
+    """The label of a task that a record names; the text itself if no kernel has such fields any more."""
+
+    def build(node: ast.expr):
+        if isinstance(node, ast.Call):
+            return getattr(schedules, node.func.id)(**{k.arg: build(k.value) for k in node.keywords})
+        return ast.literal_eval(node)
+
+    try:
+        return label(build(ast.parse(task, mode="eval").body))
+    except (AttributeError, SyntaxError, TypeError, ValueError):
+        return task
+
+
+def tasks_of(networks: list[Network], target: TargetSpec, op: str = "all") -> list[Task]:
+    """The kernels that have a choice of knobs, those with most to do first.  `op` is a key of `OPS`."""
+    tasks: dict[WorkloadType, Task] = {}
+    for net in networks:
+        program: Program = lower_graph(net, random_parameters(net, 0), target)
+        for call in program.calls:
+            task = tasks.get(call.workload)
+            if task is None:
+                shapes = [array.shape for array in call.parameters]
+                space = tuning_space(call.workload, target.machine)
+                task = tasks[call.workload] = Task(call.workload, shapes, space)
+            task.calls += 1
+            if net.name not in task.networks:
+                task.networks.append(net.name)
+    chosen = [task for task in tasks.values() if OPS[op](task.workload) and len(task.space) > 1]
+    return sorted(chosen, key=lambda task: (-task.calls * task.multiply_adds, task.key))
+
+
+def parameters(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    """Weights and bias of a kernel to try it with: float32, standard normal."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, "float32") for shape in shapes]

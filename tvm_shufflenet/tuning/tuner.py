@@ -1,0 +1,138 @@
+"""Tunes tasks one by one: default first, then what the search proposes, then the best ones once more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from schedules import Knobs
+
+from .places import Outcome, Place
+from .records import Record, Records, fastest, knob_key, settle, tvm_version, version
+from .search import BATCH, Search, cost_model
+from .tasks import Task
+
+ROUNDS = 5  # turns of each trial
+FINALISTS = 4  # that are timed again, in
+FINAL_ROUNDS = 40  # turns: among many trials the fastest is a lucky one
+
+
+@dataclass
+class Result:
+    """What became of a task.  Figures are seconds or cycles of a call."""
+
+    task: Task
+    trials: int = 0  # with those of earlier runs
+    new: int = 0
+    failures: list[str] = field(default_factory=list)
+    best: Record | None = None
+    curve: list[float] = field(default_factory=list)  # the best relative time after each trial
+    seconds: float = 0.0  # spent on it now
+
+    @property
+    def timed_out(self) -> int:
+        return sum(reason.startswith("timed out") for reason in self.failures)
+
+    @property
+    def gain(self) -> float | None:
+        return 1 / self.best.relative if self.best else None
+
+
+class Progress:
+    """What a run tells; the command shows it."""
+
+    def start(self, task: Task, index: int, count: int, limit: int, known: int) -> None: ...
+
+    def trial(self, task: Task, outcome: Outcome, result: Result) -> None: ...
+
+    def done(self, result: Result) -> None: ...
+
+
+class Tuner:
+    """`run()` tunes every task with up to `trials` trials each, what `records` know included."""
+
+    def __init__(self, place: Place, records: Records, trials: int, seed: int = 0, progress: Progress | None = None):
+        self.place, self.records, self.trials, self.seed = place, records, trials, seed
+        self.progress = progress or Progress()
+        self._model = None
+
+    def run(self, tasks: list[Task]) -> list[Result]:
+        """In their order; those which Ctrl-C left out are missing."""
+        results = []
+        for index, task in enumerate(tasks):
+            if self.place.stop.is_set():
+                break
+            result = self._tune(task, index, len(tasks))
+            self.progress.done(result)
+            results.append(result)
+        return results
+
+    def _tune(self, task: Task, index: int, count: int) -> Result:
+        known = self.records.known(task.workload, self.place.kind)
+        limit = min(self.trials, len(task.space))
+        result, start = Result(task, len(known)), time.monotonic()
+        for record in known.values():
+            self._count(result, record)
+        self.progress.start(task, index, count, limit, len(known))
+        if len(known) < limit or not known:
+            if knob_key(task.default) not in known:
+                self._try(task, [task.default], ROUNDS, known, result)
+            if len(task.space) <= self.trials:
+                batches = _chunks([k for k in task.space if knob_key(k) not in known])
+            else:
+                batches = self._searched(task, known)
+            for batch in batches:
+                batch = batch[: limit - len(known)]
+                if self.place.stop.is_set() or not batch:
+                    break
+                self._try(task, batch, ROUNDS, known, result)
+        if self.place.kind != "estimated" and not self.place.stop.is_set():
+            self._confirm(task, known, result)
+        result.best, result.seconds = fastest(known.values()), time.monotonic() - start
+        return result
+
+    def _searched(self, task: Task, known: dict[tuple, Record]):
+        """What the search proposes, without what is known.  Between two batches it learns the first."""
+        self._model = self._model or cost_model()
+        search = Search(task, self.place.target, self.trials, self._model, self.seed)
+        search.remember((r.knobs, None if r.failure else r.relative) for r in known.values())
+        while proposed := search.propose():
+            new = [knobs for knobs in proposed if knob_key(knobs) not in known]
+            if new:
+                yield new
+            relative = {key: None if r.failure else r.relative for key, r in known.items()}
+            search.learn({key: relative[key] for key in map(knob_key, proposed) if key in relative})
+
+    def _confirm(self, task: Task, known: dict[tuple, Record], result: Result) -> None:
+        """Times the best candidates, and the default, in many turns, unless that was done."""
+        good = sorted((r for r in known.values() if not r.failure), key=lambda r: r.relative)
+        chosen = [r.knobs for r in good[:FINALISTS]]
+        if any(r.rounds < FINAL_ROUNDS for r in good[:FINALISTS]):
+            wanted = [task.default] + [knobs for knobs in chosen if knobs != task.default]
+            self._try(task, wanted, FINAL_ROUNDS, known, result)
+
+    def _try(self, task: Task, batch: list[Knobs], rounds: int, known: dict[tuple, Record], result: Result) -> None:
+        for outcome in self.place.run(task, batch, rounds):
+            record = Record(
+                task.key, version(type(task.workload)), tvm_version(), self.records.target, self.place.kind,
+                outcome.knobs, outcome.value, outcome.default, outcome.failure,
+                0 if outcome.failure else 1 if self.place.kind == "estimated" else rounds, self.place.where,
+            )  # fmt: skip
+            self.records.append(record)
+            if record.knob_key not in known:
+                result.trials += 1
+                result.new += 1
+                self._count(result, record)
+            known.update(settle(r for r in (known.get(record.knob_key), record) if r))
+            self.progress.trial(task, outcome, result)
+
+    def _count(self, result: Result, record: Record) -> None:
+        if record.failure:
+            result.failures.append(record.failure)
+        before = result.curve[-1] if result.curve else record.relative
+        result.curve.append(min(before, record.relative))
+
+
+def _chunks(candidates: list[Knobs]):
+    for start in range(0, len(candidates), BATCH):
+        yield candidates[start : start + BATCH]

@@ -1,0 +1,100 @@
+"""Processes that call functions for this one: whatever crashes or hangs takes only them along.
+
+They stay warm, since TVM takes seconds to import, and end with this process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+
+from ..errors import UserError
+
+
+class Crashed(Exception):
+    """The process ended in the middle of a call; says how."""
+
+
+class TimedOut(Exception):
+    """The call took too long; its process was killed."""
+
+
+class Worker:
+    """One process; it is started with the first call, and again with the next one after it ended."""
+
+    def __init__(self):
+        self._process = self._pipe = None
+
+    def call(self, function: Callable, *arguments, timeout: float):
+        """`function(*arguments)`, there; what it raises is raised here, or `Crashed`, or `TimedOut`.
+
+        Function, arguments and result must be picklable.  Starting the process does not count.
+        """
+        if self._process is None:
+            self._start()
+        try:
+            self._pipe.send((function, arguments))
+            if not self._pipe.poll(timeout):
+                self.close()
+                raise TimedOut(f"no end within {timeout:g} s")
+            good, result = self._pipe.recv()
+        except (EOFError, OSError):
+            if (process := self._process) is None:
+                raise Crashed("it was closed") from None
+            process.join(5)
+            code = process.exitcode
+            self.close()
+            how = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
+            raise Crashed(f"its process ended: {how}") from None
+        except BaseException:
+            self.close()
+            raise
+        if not good:
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Kills the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.join()
+            self._pipe.close()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        process.start()
+        self._process = process
+        theirs.close()
+        self._pipe.recv()  # it is ready
+
+
+def _serve(pipe, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: even a hanging call ends with the parent
+    if os.getppid() != parent:
+        return
+    pipe.send("ready")
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            function, arguments = pipe.recv()
+            try:
+                answer = (True, function(*arguments))
+            except Exception as error:
+                answer = (False, _portable(error))
+            pipe.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """What can be sent: TVM's own exceptions hold on to what can't."""
+    if type(error).__module__.startswith("tvm_shufflenet"):
+        return error
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(f"{type(error).__name__}: {lines[-1].strip()}")
