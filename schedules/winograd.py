@@ -74,7 +74,7 @@ def weight_matrix(kernel: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Winograd:
-    """`inputs` and `outputs` are channels per group; `after` is `plane_of(...)`."""
+    """`inputs` and `outputs` are channels per group; `after` is `plane(...)`."""
 
     groups: int
     inputs: int

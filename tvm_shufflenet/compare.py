@@ -218,13 +218,12 @@ def versions() -> dict[str, str]:
     return {"tvm_shufflenet": __version__, **{name: importlib.metadata.version(name) for name in packages}}
 
 
-def to_json(result, command: str) -> dict:
-    """All that was measured.  Times are of one inference each, in milliseconds."""
+def conditions(result) -> dict:
+    """Where and how something was timed beside the peak, for the JSON of the commands that do so."""
     from .measure.peak import multiply_adds
 
     macs = multiply_adds(result.target.machine)
     return {
-        "command": command,
         "place": result.place,
         "processor": vars(result.processor) | {"measurable": result.processor.measurable},
         "target": {"name": result.target.name, **result.target.tvm},
@@ -236,6 +235,14 @@ def to_json(result, command: str) -> dict:
         "versions": versions(),
         "peak_multiply_adds_per_second": result.peak,
         "peak_multiply_adds_per_second_of_rounds": [macs / seconds for seconds in result.peak_seconds],
+    }
+
+
+def to_json(result, command: str) -> dict:
+    """All that was measured.  Times are of one inference each, in milliseconds."""
+    return {
+        "command": command,
+        **conditions(result),
         "networks": [
             {**row, "library": entry.path.name, "kernels_tuned": entry.manifest["kernels"]["tuned"],
              "kernels": entry.manifest["kernels"]["total"], "weights": entry.manifest["weights"],

@@ -8,7 +8,7 @@ import sys
 
 from .architectures import DEFAULT_MODEL
 from .commands import add_timing_options, check_timing_options, parse_size, run
-from .compare import versions
+from .compare import conditions, versions
 from .files import write_json
 from .terminal import Terminal, open_console
 
@@ -120,9 +120,6 @@ def footer(result, command: str) -> list[str]:
 
 def to_json(result, command: str) -> dict:
     """All that was measured.  Times are of one inference each, in milliseconds."""
-    from .measure.peak import multiply_adds
-
-    peak_macs = multiply_adds(result.target.machine)
     whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
     about = result.manifest
 
@@ -137,17 +134,7 @@ def to_json(result, command: str) -> dict:
         "multiply_adds": macs,
         "built_with": about["versions"],
         "twin_differs": result.differences,
-        "place": result.place,
-        "processor": vars(result.processor) | {"measurable": result.processor.measurable},
-        "target": {"name": result.target.name, **result.target.tvm},
-        "threads": 1,
-        "batch": 1,
-        "core": result.core,
-        "rounds": result.rounds,
-        "rounds_asked": result.rounds_asked,
-        "versions": versions(),
-        "peak_multiply_adds_per_second": result.peak,
-        "peak_multiply_adds_per_second_of_rounds": [peak_macs / seconds for seconds in result.peak_seconds],
+        **conditions(result),
         "library": {
             "ms": 1e3 * whole,
             "ms_of_rounds": milliseconds(result.library_seconds),
