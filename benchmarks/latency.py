@@ -98,6 +98,7 @@ def choose(wanted: list[str] | None) -> tuple[list[str], list[str]]:
     for name in wanted or ():
         if name not in RIVALS:
             raise UserError(f"unknown rival {name!r}: expected {', '.join(RIVALS)}")
+    for name in wanted or ():
         if not RIVALS[name].version:
             raise UserError(f"{RIVALS[name].title} is not installed; run: {INSTALL}")
     missing = [] if wanted else [name for name, rival in RIVALS.items() if not rival.version]
