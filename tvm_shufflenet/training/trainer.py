@@ -81,6 +81,7 @@ class Trainer:
         torch.manual_seed(options.seed)
         net = network(options.model, (options.size, options.size), len(training.folders))
         self.model = Twin(net).to(place.device, memory_format=torch.channels_last)
+        _silence_residuals(self.model)
         decaying = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.SGD(
@@ -283,6 +284,16 @@ class Trainer:
         self.scaler.load_state_dict(training["scaler"])
         self.step, self.history, self.seconds = training["step"], training["history"], training["seconds"]
         self.running.copy_(training["running"])
+
+
+def _silence_residuals(model: Twin) -> None:
+    """Each residual branch begins as zero: else the features grow from unit to unit, and the classifier's first
+    steps with them."""
+    layers = model.network.layers
+    for layer in layers:
+        for source in layer.inputs if layer.op == "add" else ():
+            if layers[source].op == "batch_norm":
+                nn.init.zeros_(model.get_submodule(layers[source].name).weight)
 
 
 def label_ranks(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
