@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     check_out(out)
     network(options.model, (options.size, options.size))  # refuses unknown names and sizes before data are read
-    train(args, options, checkpoint, place, out)
+    try:
+        train(args, options, checkpoint, place, out)
+    finally:
+        place.close()
 
 
 def choose_options(args, resumed, device: str):

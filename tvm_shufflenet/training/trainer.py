@@ -31,6 +31,7 @@ from .pictures import Pictures
 from .recipes import Recipe
 
 SAVE_EVERY = 1000  # iterations, in epochs that are longer
+AGREE_EVERY = 8  # iterations: how often several processes ask each other whether to stop
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -63,6 +64,10 @@ class Place:
             torch.distributed.all_reduce(values)
         return values
 
+    def close(self) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
 
 class Trainer:
     """One run.  `log` is told what happens (see `training.log.Log`); `out` is the .safetensors file."""
@@ -80,6 +85,8 @@ class Trainer:
 
         torch.manual_seed(options.seed)
         net = network(options.model, (options.size, options.size), len(training.folders))
+        # Only behind a global average does the classifier not depend on the size.
+        self.zooms = any(layer.op == "global_avg_pool" for layer in net.layers)
         self.model = Twin(net).to(place.device, memory_format=torch.channels_last)
         _silence_residuals(self.model)
         decaying = [p for p in self.model.parameters() if p.ndim > 1]
@@ -121,9 +128,10 @@ class Trainer:
                 epoch_ends = self.step % self.epoch_steps == 0 or self.step == self.steps
                 if epoch_ends:
                     self._end_epoch(held_out)
-                if epoch_ends or self._stop or self.step % SAVE_EVERY == 0:
+                stopping = self._stopping()
+                if epoch_ends or stopping or self.step % SAVE_EVERY == 0:
                     self.save()
-                if self._stop and self.step < self.steps:
+                if stopping and self.step < self.steps:
                     self.log.say(f"stopped at iteration {self.step} of {self.steps}; {self.state_file} resumes there")
                     raise KeyboardInterrupt
         finally:
@@ -139,6 +147,14 @@ class Trainer:
             raise KeyboardInterrupt  # asked twice: at once; the last checkpoint stays
         self._stop = number
 
+    def _stopping(self) -> bool:
+        """Whether to stop behind this iteration: all processes give the same answer, or one would wait for others."""
+        if self.place.world == 1:
+            return bool(self._stop)
+        if self.step % AGREE_EVERY:
+            return False
+        return bool(self.place.sum(torch.tensor(float(bool(self._stop)), device=self.place.device)))
+
     def _decoded(self, pictures: Pictures) -> Decoded:
         decoded = Decoded(pictures)
         if len(pictures) <= 50_000:  # else what fits is too small a share
@@ -153,8 +169,13 @@ class Trainer:
             if order_of != epoch:
                 order, order_of = np.random.default_rng((seed, epoch)).permutation(len(self.training)), epoch
             whole = order[position * recipe.batch :][: recipe.batch]
-            size = recipe.crop(step / self.steps, self.options.size)
+            size = self.crop(step)
             yield Plan(whole[self.place.rank :: self.place.world], size, (seed, epoch))
+
+    def crop(self, step: int) -> int:
+        """Pixels of a side of the crops of that iteration."""
+        size = self.options.size
+        return self.options.recipe.crop(step / self.steps, size) if self.zooms else size
 
     def _inputs(self, pixels: torch.Tensor, colours: torch.Tensor | None = None) -> torch.Tensor:
         """uint8 (B, H, W, 3) -> normalised float32 (B, 3, H, W), channels last in memory."""
@@ -203,7 +224,7 @@ class Trainer:
         row = {
             "epoch": epoch,
             "iteration": self.step,
-            "crop": self.options.recipe.crop((self.step - 1) / self.steps, self.options.size),
+            "crop": self.crop(self.step - 1),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "loss": loss / seen,
             "training_top1": right / seen,
@@ -283,7 +304,8 @@ class Trainer:
         self.optimizer.load_state_dict(training["optimizer"])
         self.scaler.load_state_dict(training["scaler"])
         self.step, self.history, self.seconds = training["step"], training["history"], training["seconds"]
-        self.running.copy_(training["running"])
+        if self.place.first:
+            self.running.copy_(training["running"])
 
 
 def _silence_residuals(model: Twin) -> None:
