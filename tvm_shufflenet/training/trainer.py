@@ -193,7 +193,9 @@ class Trainer:
         rate = self.options.recipe.learning_rate(self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed((self.options.seed * self.steps + self.step) * self.place.world + self.place.rank)  # dropout
+        torch.manual_seed(
+            ((self.options.seed * self.steps + self.step) * self.place.world + self.place.rank) % 2**63
+        )  # dropout
         self.parallel.train()
         inputs, labels = self._inputs(batch.pixels, batch.colours), batch.labels.to(self.place.device)
         with self._autocast():
@@ -336,10 +338,13 @@ def read_training_checkpoint(path: Path) -> tuple[Options, dict]:
         raise UserError(
             f"{path} is no training checkpoint: --resume wants the .pth that `train` wrote beside its --out"
         )
-    stored = dict(training["options"])
-    recipe = stored.pop("recipe")
-    recipe["zoom"] = tuple(tuple(pair) for pair in recipe["zoom"])
-    return Options(recipe=Recipe(**recipe), **stored), content
+    try:
+        stored = dict(training["options"])
+        recipe = stored.pop("recipe")
+        recipe["zoom"] = tuple(tuple(pair) for pair in recipe["zoom"])
+        return Options(recipe=Recipe(**recipe), **stored), content
+    except (KeyError, TypeError):
+        raise UserError(f"{path} was written by another version of this project: it cannot be resumed") from None
 
 
 def choose_place(device: str) -> Place:
