@@ -1,6 +1,6 @@
 """What the channel shuffle and the architecture are worth: networks trained with one recipe and several seeds.
 
-    python -m benchmarks.accuracy --data imagenette/train.tar --epochs 20 --json accuracy.json
+    python -m benchmarks.accuracy --data imagenette/train.tar --json accuracy.json
 
 Each run is one of `python -m tvm_shufflenet.train`.  What is there already is not trained again, and what was
 broken off goes on, so the command can be stopped and repeated.
@@ -24,9 +24,10 @@ MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-0.5x-g3-noshuffle", "mobilenet
 
 def trained(model: str, seed: int, args) -> dict:
     """Accuracy of one run, which is made or finished first."""
-    out = Path(args.out, f"{model}-seed{seed}-{args.epochs}epochs.safetensors")
+    out = Path(args.out, f"{model}-{args.size}-{args.epochs}epochs-seed{seed}.safetensors")
     state = out.with_suffix(".pth")
-    how = ["--resume", state] if state.is_file() else [model, "--epochs", args.epochs, "--seed", seed, "--out", out]
+    new = [model, "--size", args.size, "--epochs", args.epochs, "--seed", seed, "--out", out]
+    how = ["--resume", state] if state.is_file() else new
     command = [sys.executable, "-m", "tvm_shufflenet.train", "--data", args.data, "--validate", args.epochs, *how]
     status = subprocess.run([*map(str, command)], stdout=subprocess.DEVNULL).returncode
     if status:
@@ -36,6 +37,7 @@ def trained(model: str, seed: int, args) -> dict:
         "model": model,
         "seed": seed,
         "epochs": args.epochs,
+        "size": args.size,
         **{key: float(about[key]) for key in ("top1", "top5")},
         "images": int(about["validation_pictures"]),
     }
@@ -61,18 +63,19 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m benchmarks.accuracy",
         description="Trains networks with the recipe `small` and several seeds, and shows their top-1 on held-out "
         "pictures: the mean and half the range.",
-        epilog="example: python -m benchmarks.accuracy --data imagenette/train.tar --epochs 20",
+        epilog="example: python -m benchmarks.accuracy --data imagenette/train.tar",
     )
     parser.add_argument("--data", required=True, metavar="DIR|TAR", help="training pictures; `val` beside them")
     parser.add_argument("--models", default=",".join(MODELS), help=f"separated by commas ({','.join(MODELS)})")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="seeds 0 to N-1 (2)")
-    parser.add_argument("--epochs", type=int, default=20, help="of each run (20)")
+    parser.add_argument("--epochs", type=int, default=12, help="of each run (12)")
+    parser.add_argument("--size", type=int, default=160, help="pixels of a side of the input (160)")
     parser.add_argument("--out", type=Path, default=Path("build", "accuracy"), metavar="DIR", help="of the runs "
                         "(build/accuracy/)")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     args = parser.parse_args(argv)
-    if args.seeds < 1 or args.epochs < 1:
-        raise UserError("--seeds and --epochs: expected 1 or more")
+    if min(args.seeds, args.epochs, args.size) < 1:
+        raise UserError("--seeds, --epochs, --size: expected 1 or more")
 
     rows = []
     for seed in range(args.seeds):
