@@ -84,7 +84,9 @@ class _Kept:
         self._base = sqlite3.connect(self.path, timeout=60)
         self._base.execute("PRAGMA synchronous = OFF")  # what a power cut takes is computed again
         with self._base:
-            self._base.execute("CREATE TABLE IF NOT EXISTS prices (key TEXT PRIMARY KEY, cycles, refused) WITHOUT ROWID")
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS prices (key TEXT PRIMARY KEY, cycles, refused) WITHOUT ROWID"
+            )
 
     def find(self, keys: list[str]) -> dict[str, tuple[int, int]]:
         rows = (self._base.execute("SELECT * FROM prices WHERE key = ?", (key,)).fetchone() for key in set(keys))
@@ -92,7 +94,9 @@ class _Kept:
 
     def add(self, prices: dict[str, tuple[int, int]]) -> None:
         with self._base:
-            self._base.executemany("INSERT OR REPLACE INTO prices VALUES (?, ?, ?)", ((k, *v) for k, v in prices.items()))
+            self._base.executemany(
+                "INSERT OR REPLACE INTO prices VALUES (?, ?, ?)", ((k, *v) for k, v in prices.items())
+            )
 
 
 def _priced(missing: dict[str, bytes], core: Core, tools: Llvm) -> dict[str, tuple[int, int]]:
