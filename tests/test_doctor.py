@@ -54,11 +54,11 @@ def test_a_board_that_computes_something_else(link, tmp_path):
 
 
 @pytest.mark.parametrize("sent, says", [
-    (signal.SIGSTOP, "upload: the board at .* gave no answer within 4 s: it hangs, or the network is very slow"),
+    (signal.SIGSTOP, "upload: the board at .* gave no answer within 12 s: it hangs, or the network is very slow"),
     (signal.SIGKILL, "upload: .*"),
 ])  # fmt: skip
 def test_a_board_that_ends_on_the_way(board, sent, says):
-    steps = boards.round_trip(board[1], None, NATIVE, 1)
+    steps = boards.round_trip(board[1], None, NATIVE, 3)
     assert [next(steps).what, next(steps).what] == STEPS[:2]
     os.killpg(board[0], sent)
     with pytest.raises(UserError, match=says):

@@ -183,6 +183,17 @@ def test_ticks_become_seconds():
     np.testing.assert_allclose(tick, [10e-9, 10e-9])
 
 
+def test_a_disturbed_tick_makes_no_call_short():
+    """Something took 100 between two ticks of the second round."""
+    rows = [np.cumsum([0, 105, 55, 17, 5, last]) for last in (5, 100)]
+    turns = [np.array([[1, 0, 2000 * n, 1000, 1000 + 2000 * n, 0], row]) for n, row in enumerate(rows)]
+    turns[-1][0, 3:5] = 2000, 1000
+    turns[0][0, 1:3] = 0, 0
+    seconds, _, tick = seconds_of(turns, calls=2)
+    np.testing.assert_allclose(seconds, np.array([[100, 50], [100, 50]]) * 2e-9)
+    assert tick[1] > 10 * tick[0]
+
+
 # ------------------------------------------------------------------------------- what a call does
 
 
