@@ -45,7 +45,6 @@ class Stem:
     kernel: int = 3
     stride: int = 2
     pool: bool = True
-    batch_norm: bool = True  # without it the convolution has a bias
     relu: bool = True
 
 
@@ -105,11 +104,7 @@ def planned(plan: Plan, name: str, size: tuple[int, int], classes: int, paper: d
     """The network of a plan; `ValueError` where groups do not divide the channels."""
     net, stem = NetworkBuilder(size), plan.stem
     conv = dict(kernel=stem.kernel, stride=stem.stride, pad=stem.kernel // 2)
-    if stem.batch_norm:
-        x = net.conv_bn("stem", "", 0, stem.channels, relu=stem.relu, **conv)
-    else:
-        x = net.conv("stem.conv", 0, stem.channels, bias=True, **conv)
-        x = net.relu("stem.relu", x) if stem.relu else x
+    x = net.conv_bn("stem", "", 0, stem.channels, relu=stem.relu, **conv)
     if stem.pool:
         x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
     for stage, units in enumerate(plan.stages, 2):

@@ -1,0 +1,224 @@
+"""Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, and ONNX.
+
+    styles        whose names are which, and what no tensor tells
+    state_dict    a network from the shapes of its tensors
+    onnx_reader   a network from an ONNX graph
+    parameters    batch norms, shuffles and names of others in the terms of ours
+    onnx_writer   a network as an ONNX model
+
+`load_network` reads any of them, `save_network` writes.  Importing this package imports neither torch, tvm nor onnx.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..architectures import BATCH_NORM_EPS, Network, model_names, network
+from ..architectures.described import describe, from_description
+from ..bridge import check_parameters, class_names, load_checkpoint, save_checkpoint
+from ..bridge.checkpoints import SUFFIXES
+from ..errors import UserError
+from ..files import write_bytes
+from . import state_dict
+from .onnx_writer import onnx_model
+from .parameters import early_shuffles, listed, with_batch_norms
+from .styles import SHUFFLENET, SHUFFLES, STYLES, recognise, style_names
+
+__all__ = ["Imported", "ONNX", "Reading", "load_network", "save_network", "style_names"]
+
+ONNX = ".onnx"
+REDUCTIONS = (1, 2, 4)
+_SIZE = (224, 224)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file may leave open.  None: as the file or its style says, else as usual.
+
+    `size`: height and width in pixels.  `shuffle`: "gn" or "ng", the shape into which the channels are brought
+    before the transposition; "none" for the paper's ablation.  `style`: whose structure tensors of unknown names
+    have.  `stem`: by how much the stem makes the picture smaller, 4, 2 or 1.  `eps`: of the batch norms.
+    """
+
+    size: tuple[int, int] | None = None
+    shuffle: str | None = None
+    style: str | None = None
+    stem: int | None = None
+    eps: float = BATCH_NORM_EPS
+
+
+@dataclass
+class Imported:
+    """A network from a file; `style` says of what kind it was, `notes` what was assumed or left out.
+
+    `mapping` has for each layer its tensors in the file, where they went by their order and not by their names.
+    """
+
+    network: Network
+    parameters: dict[str, np.ndarray]
+    style: str
+    class_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+    mapping: list[tuple[str, str]] = field(default_factory=list)
+
+
+def load_network(path: str | os.PathLike, model: str | None = None, reading: Reading | None = None) -> Imported:
+    """The network and the parameters in a file: ours, another's checkpoint, or ONNX.
+
+    With `model` the file must hold that network.  A network of the list has its name and its names of tensors,
+    another is called after the file.  Raises `UserError` for a file that is missing or damaged, that fits no
+    network, or that leaves open what only the user can know.
+    """
+    path, reading, source = Path(path), reading or Reading(), f"checkpoint {path}"
+    if path.suffix == ONNX:
+        found, metadata = _from_onnx(path, reading)
+    elif path.suffix in SUFFIXES:
+        arrays, metadata = load_checkpoint(path)
+        found = _own(path, arrays, metadata, model, reading) or _from_others(path, arrays, reading)
+    else:
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
+    if model is not None and found.network.name != model:
+        wanted = network(model, found.network.size, found.network.classes)  # says which networks there are
+        raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {wanted.name}")
+    found.parameters = check_parameters(found.network, found.parameters, source)
+    found.class_names = class_names(metadata, found.network.classes, source)
+    return found
+
+
+def save_network(path: str | os.PathLike, found: Imported) -> None:
+    """Writes a state dict of our PyTorch twin (.safetensors, .pth, .pt) or an ONNX model with an open batch.
+
+    Metadata say which network it is, and the names of its classes.
+    """
+    net, path = found.network, Path(path)
+    metadata = {"model": net.name}
+    if net.name not in model_names():
+        metadata = {"network": json.dumps(describe(net))}
+    if found.class_names:
+        metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
+    if path.suffix == ONNX:
+        write_bytes(path, onnx_model(net, found.parameters, "batch", metadata))
+    elif path.suffix in SUFFIXES:
+        save_checkpoint(path, found.parameters, metadata)
+    else:
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
+
+
+def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
+    from .onnx_reader import read_onnx
+
+    net, parameters, metadata, notes = read_onnx(path, reading.size)
+    net, parameters = _ours(net, parameters)
+    if reading.size and net.size != reading.size:
+        net = _resized(net, reading.size, str(path))
+    return Imported(net, parameters, "ONNX", notes=notes), metadata
+
+
+def _own(path: Path, arrays: dict, metadata: dict, model: str | None, reading: Reading) -> Imported | None:
+    """A file under our own names: of the network that its metadata or `model` say, or whose tensors it has."""
+    source = f"checkpoint {path}"
+    if "network" in metadata:
+        try:
+            description = json.loads(metadata["network"])
+        except ValueError:
+            description = None
+        if not isinstance(description, dict):
+            raise UserError(f"{source}: its description of the network is damaged")
+        return Imported(from_description(description, reading.size, source), arrays, "ours")
+    plain = {name.removeprefix("module."): array for name, array in arrays.items()}
+    known = metadata.get("model") if metadata.get("model") in model_names() else None
+    classes = len(plain["classifier.weight"]) if getattr(plain.get("classifier.weight"), "ndim", 0) == 2 else 1000
+    classes = len(plain["fc8.weight"]) if getattr(plain.get("fc8.weight"), "ndim", 0) == 2 else classes
+    shapes = {name: array.shape for name, array in plain.items() if not name.endswith("num_batches_tracked")}
+    names = (
+        [known] if known else [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
+    )
+    wanted = model if model in names else None if model else next(iter(names), None)
+    if wanted is None:
+        return None
+    notes = []
+    if f"{wanted}-noshuffle" in names:
+        notes.append(f"whether its channels are shuffled is not in the tensors: assumed so, or name {wanted}-noshuffle")
+    return Imported(network(wanted, reading.size or _SIZE, classes), arrays, "ours", notes=notes)
+
+
+def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
+    source = f"checkpoint {path}"
+    arrays = {
+        name: array for name, array in arrays.items()
+        if name.rpartition(".")[2] != "num_batches_tracked" and array.ndim
+    }  # fmt: skip
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            raise UserError(f"{source}: tensor {name} is {array.dtype}, expected floating-point numbers")
+    style, names, stray = recognise(arrays)
+    if stray:
+        raise UserError(f"{source} looks like {style.family} of {style.name}, but tensor {stray} belongs to none of it")
+    try:
+        layers = state_dict.cut({name: arrays[name] for name in names})
+        kind = state_dict.family(layers)
+        notes, named = [], style is not None
+        if not named:
+            style = _structure(kind, layers, reading)
+            notes.append(f"names of no known style: taken by order and shape, structure as {style.name}'s")
+        if reading.shuffle:
+            style = dataclasses.replace(style, shuffle=reading.shuffle)
+        if reading.stem:
+            style = dataclasses.replace(style, reduction=reading.stem)
+        elif style.reduction > 1:
+            how = "stride 2 and max pooling" if style.reduction == 4 else "stride 2"
+            notes.append(f"strides are not in the tensors: {how} in the stem assumed, else say --stem")
+        size = reading.size or (style.size, style.size)
+        net, parameters, mapping = state_dict.network(layers, style, _name(path), size, reading.eps)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    net, parameters = _ours(net, parameters)
+    return Imported(net, parameters, f"{kind}, {style.name} style", notes=notes, mapping=[] if named else mapping)
+
+
+def _structure(kind: str, layers: list, reading: Reading):
+    """The style whose structure tensors of unknown names are taken to have."""
+    candidates = {style.name: style for style in STYLES if style.family == kind}
+    if reading.style:
+        if reading.style not in candidates:
+            raise UserError(f"--style {reading.style}: expected {', '.join(candidates)}")
+        return candidates[reading.style]
+    grouped = any(layer.is_pointwise() and layer.weight.shape[1] * 2 <= before for layer, before in _read(layers))
+    if kind == SHUFFLENET and grouped and not reading.shuffle:
+        raise UserError(
+            f"names such as {layers[0].name} are of no known style, and no tensor tells how channels are shuffled: "
+            f"say --shuffle {' or '.join(SHUFFLES)}, or --style {', '.join(candidates)}"
+        )
+    return candidates["own"]
+
+
+def _read(layers: list):
+    """Each last convolution of a unit, with the number of channels before it."""
+    return ((layer, before.outputs) for before, layer in zip(layers, layers[1:]) if before.is_depthwise())
+
+
+def _ours(net: Network, parameters: dict) -> tuple[Network, dict]:
+    """The network as the compiler wants it, and under the name of the list if it is there."""
+    net, parameters = early_shuffles(net, parameters)
+    return listed(net, parameters) or listed(*with_batch_norms(net, parameters)) or (net, parameters)
+
+
+def _resized(net: Network, size: tuple[int, int], source: str) -> Network:
+    if net.name in model_names():
+        return network(net.name, size, net.classes)
+    return from_description(describe(net), size, source)
+
+
+def _name(path: Path) -> str:
+    return re.sub(r"[^\w.-]", "_", path.stem) or "network"
+
+
+def _called(net: Network) -> str:
+    return net.name if net.name in model_names() else f"a network that is not in the list, {net.classes} classes"
