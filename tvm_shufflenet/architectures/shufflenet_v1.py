@@ -50,7 +50,7 @@ class Stem:
 
 @dataclass(frozen=True)
 class Unit:
-    """`groups` are those of the two pointwise convolutions, the first to `bottleneck`, the second to `outputs` channels.
+    """`groups` are those of the two pointwise convolutions, to `bottleneck` and to `outputs` channels.
 
     `shuffle` is the number of groups of the channel shuffle, 1 for none; with `downsample` the unit has stride 2,
     and its average-pooled input is concatenated to the outputs.

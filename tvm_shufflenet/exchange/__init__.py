@@ -28,13 +28,14 @@ from ..errors import UserError
 from ..files import write_bytes
 from . import state_dict
 from .onnx_writer import onnx_model
-from .parameters import early_shuffles, listed, with_batch_norms
+from .parameters import listed, usual_shuffles, with_batch_norms
 from .styles import SHUFFLENET, SHUFFLES, STYLES, recognise, style_names
 
 __all__ = ["Imported", "ONNX", "Reading", "load_network", "save_network", "style_names"]
 
 ONNX = ".onnx"
 REDUCTIONS = (1, 2, 4)
+CLASSIFIERS = ("classifier.weight", "fc8.weight")  # of the networks of the list
 _SIZE = (224, 224)
 
 
@@ -69,24 +70,29 @@ class Imported:
     mapping: list[tuple[str, str]] = field(default_factory=list)
 
 
-def load_network(path: str | os.PathLike, model: str | None = None, reading: Reading | None = None) -> Imported:
+def load_network(
+    path: str | os.PathLike, model: str | None = None, classes: int | None = None, reading: Reading | None = None
+) -> Imported:
     """The network and the parameters in a file: ours, another's checkpoint, or ONNX.
 
-    With `model` the file must hold that network.  A network of the list has its name and its names of tensors,
-    another is called after the file.  Raises `UserError` for a file that is missing or damaged, that fits no
-    network, or that leaves open what only the user can know.
+    With `model` and `classes` the file must hold that network; without, it says which it is.  A network of the list
+    has its name and its names of tensors, another is called after the file.  Raises `UserError` for a file that is
+    missing or damaged, that fits no network, or that leaves open what only the user can know.
     """
     path, reading, source = Path(path), reading or Reading(), f"checkpoint {path}"
+    if model is not None:
+        network(model, classes=1 if classes is None else classes)  # says which there are
     if path.suffix == ONNX:
         found, metadata = _from_onnx(path, reading)
     elif path.suffix in SUFFIXES:
         arrays, metadata = load_checkpoint(path)
-        found = _own(path, arrays, metadata, model, reading) or _from_others(path, arrays, reading)
+        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading)
     else:
         raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
     if model is not None and found.network.name != model:
-        wanted = network(model, found.network.size, found.network.classes)  # says which networks there are
-        raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {wanted.name}")
+        raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {model}")
+    if classes not in (None, found.network.classes):
+        raise UserError(f"{path} has {found.network.classes} classes: use --classes {found.network.classes}")
     found.parameters = check_parameters(found.network, found.parameters, source)
     found.class_names = class_names(metadata, found.network.classes, source)
     return found
@@ -121,9 +127,11 @@ def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
     return Imported(net, parameters, "ONNX", notes=notes), metadata
 
 
-def _own(path: Path, arrays: dict, metadata: dict, model: str | None, reading: Reading) -> Imported | None:
+def _own(
+    path: Path, arrays: dict, metadata: dict, model: str | None, classes: int | None, reading: Reading
+) -> Imported | None:
     """A file under our own names: of the network that its metadata or `model` say, or whose tensors it has."""
-    source = f"checkpoint {path}"
+    source, notes = f"checkpoint {path}", []
     if "network" in metadata:
         try:
             description = json.loads(metadata["network"])
@@ -132,21 +140,21 @@ def _own(path: Path, arrays: dict, metadata: dict, model: str | None, reading: R
         if not isinstance(description, dict):
             raise UserError(f"{source}: its description of the network is damaged")
         return Imported(from_description(description, reading.size, source), arrays, "ours")
-    plain = {name.removeprefix("module."): array for name, array in arrays.items()}
-    known = metadata.get("model") if metadata.get("model") in model_names() else None
-    classes = len(plain["classifier.weight"]) if getattr(plain.get("classifier.weight"), "ndim", 0) == 2 else 1000
-    classes = len(plain["fc8.weight"]) if getattr(plain.get("fc8.weight"), "ndim", 0) == 2 else classes
-    shapes = {name: array.shape for name, array in plain.items() if not name.endswith("num_batches_tracked")}
-    names = (
-        [known] if known else [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
-    )
-    wanted = model if model in names else None if model else next(iter(names), None)
-    if wanted is None:
+    shapes = {name.removeprefix("module."): array.shape for name, array in arrays.items()}
+    shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    if classes is None:
+        classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), 1000)
+    known = metadata["model"] if metadata.get("model") in model_names() else None
+    if known is None and model is not None:
+        known = model if shapes.keys() & network(model).parameters().keys() else None
+    elif known is None:
+        names = [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
+        known = next(iter(names), None)
+        if f"{known}-noshuffle" in names:
+            notes.append(f"no tensor tells whether channels are shuffled: assumed so, else name {known}-noshuffle")
+    if known is None:
         return None
-    notes = []
-    if f"{wanted}-noshuffle" in names:
-        notes.append(f"whether its channels are shuffled is not in the tensors: assumed so, or name {wanted}-noshuffle")
-    return Imported(network(wanted, reading.size or _SIZE, classes), arrays, "ours", notes=notes)
+    return Imported(network(known, reading.size or _SIZE, classes), arrays, "ours", notes=notes)
 
 
 def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
@@ -206,7 +214,7 @@ def _read(layers: list):
 
 def _ours(net: Network, parameters: dict) -> tuple[Network, dict]:
     """The network as the compiler wants it, and under the name of the list if it is there."""
-    net, parameters = early_shuffles(net, parameters)
+    net, parameters = usual_shuffles(net, parameters)
     return listed(net, parameters) or listed(*with_batch_norms(net, parameters)) or (net, parameters)
 
 

@@ -161,7 +161,7 @@ class _Reader:
 
     def _set(self, layer: int, **arrays) -> None:
         name = self.net.layers[layer].name
-        self.parameters.update({f"{name}.{k}": np.ascontiguousarray(a, np.float32) for k, a in arrays.items()})
+        self.parameters.update({f"{name}.{k}": np.array(a, np.float32, order="C") for k, a in arrays.items()})
 
     def _conv(self, node, attributes, x, weight, bias=None) -> Value:
         weight = self._array(weight, "its weights")

@@ -37,11 +37,15 @@ def shuffled(channels: int, groups: int) -> np.ndarray:
     return np.arange(channels).reshape(groups, -1).T.ravel()
 
 
-def early_shuffles(net: Network, parameters: dict) -> tuple[Network, dict]:
-    """The same network with each shuffle directly behind the convolution, batch norm and ReLU that come before it.
+def usual_shuffles(net: Network, parameters: dict) -> tuple[Network, dict]:
+    """The same network with its shuffles where the paper has them and, wherever possible, as the paper has them.
 
     Depthwise convolution, batch norm and ReLU work channel by channel: a shuffle behind them may as well stand
-    before them, if their parameters are shuffled once and for all.  There its producer's kernel takes it in.
+    directly behind the convolution, batch norm and ReLU before them, if their parameters are shuffled once and for
+    all.  There its producer's kernel takes it in.  And which channels of a group are which is free: any shuffle that
+    gives each group of the next convolution as many channels of each group before as the paper's does is the paper's
+    with other weights.  That is so for all g up to 3, and whenever g divides the channels of a group; where there
+    are no groups before, nothing is left of the shuffle.
     """
     layers, parameters = list(net.layers), dict(parameters)
     for index in range(len(layers)):
@@ -55,7 +59,10 @@ def early_shuffles(net: Network, parameters: dict) -> tuple[Network, dict]:
                 stays += stays < len(chain) and layers[chain[stays]].op == op
             if chain[stays:]:
                 _shuffle_before(layers, index, chain[stays:], parameters)
-    return dataclasses.replace(net, layers=tuple(layers)), parameters
+    for index in range(len(layers)):
+        if layers[index].op == "shuffle":
+            _as_paper(layers, index, parameters)
+    return _without_shuffles_of_one_group(dataclasses.replace(net, layers=tuple(layers))), parameters
 
 
 def _shuffle_behind(layers: list[Layer], index: int) -> None:
@@ -90,9 +97,70 @@ def _shuffle_before(layers: list[Layer], index: int, chain: list[int], parameter
     for place, layer in zip(places, moved):
         layers[place] = dataclasses.replace(layer, inputs=(source,))
         source = place
-        if layer.op != "shuffle":
-            own = (f"{layer.name}.{key}" for key in STATISTICS)
-            parameters.update({name: parameters[name][order] for name in own if name in parameters})
+        _reorder(layer, order, parameters)
+
+
+def _as_paper(layers: list[Layer], index: int, parameters: dict) -> None:
+    """Makes a shuffle that of its producer's groups, by other weights before and behind it, if that is possible."""
+    before = _channelwise(layers, index)
+    behind, consumer = _until_convolution(layers, index)
+    producer = layers[layers[before[0]].inputs[0]] if before else None
+    if producer is None or consumer is None or producer.attrs["groups"] == layers[index].attrs["groups"]:
+        return
+    channels, groups = layers[index].shape[1], producer.attrs["groups"]
+    given, paper = shuffled(channels, layers[index].attrs["groups"]), shuffled(channels, groups)
+    group, block = np.arange(channels) // (channels // groups), channels // consumer.attrs["groups"]
+    first, then = np.empty(channels, int), np.empty(channels, int)  # the old channel in each new place
+    for start in range(0, channels, block):
+        mine, theirs = paper[start : start + block], given[start : start + block]
+        for a in range(groups):
+            slots, sources = np.sort(mine[group[mine] == a]), np.sort(theirs[group[theirs] == a])
+            if len(slots) != len(sources):
+                return
+            first[slots] = sources
+    then[:] = np.argsort(given)[first[paper]]
+    for layer in (producer, *(layers[i] for i in before)):
+        _reorder(layer, first, parameters)
+    for layer in behind:
+        _reorder(layer, then, parameters)
+    weight = parameters[f"{consumer.name}.weight"]
+    for number, rows in enumerate(np.split(np.arange(len(weight)), consumer.attrs["groups"])):
+        columns = then[number * block : (number + 1) * block] - number * block
+        weight = weight.copy()
+        weight[rows] = weight[rows][:, columns]
+    parameters[f"{consumer.name}.weight"] = weight
+    layers[index] = dataclasses.replace(layers[index], attrs={"groups": groups})
+
+
+def _until_convolution(layers: list[Layer], index: int) -> tuple[list[Layer], Layer | None]:
+    """The layers that work channel by channel behind `index`, and the convolution that reads them; None if another."""
+    chain = []
+    while True:
+        readers = [i for i, layer in enumerate(layers) if index in layer.inputs]
+        layer = layers[readers[0]] if len(readers) == 1 else None
+        if layer is None or layer.op not in ("conv", "batch_norm", "relu"):
+            return chain, None
+        if layer.op == "conv" and layer.attrs["groups"] != layer.shape[1]:
+            return chain, layer
+        (index,) = readers
+        chain.append(layer)
+
+
+def _reorder(layer: Layer, order: np.ndarray, parameters: dict) -> None:
+    own = (f"{layer.name}.{key}" for key in STATISTICS)
+    parameters.update({name: parameters[name][order] for name in own if name in parameters})
+
+
+def _without_shuffles_of_one_group(net: Network) -> Network:
+    layers, place = [], []
+    for layer in net.layers:
+        inputs = tuple(place[source] for source in layer.inputs)
+        if layer.op == "shuffle" and layer.attrs["groups"] == 1:
+            place.append(inputs[0])
+        else:
+            layers.append(dataclasses.replace(layer, inputs=inputs))
+            place.append(len(layers) - 1)
+    return dataclasses.replace(net, layers=tuple(layers))
 
 
 def with_batch_norms(net: Network, parameters: dict) -> tuple[Network, dict]:
