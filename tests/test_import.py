@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tvm_shufflenet import build, convert
+from tvm_shufflenet import build, convert, profile
 from tvm_shufflenet.architectures import model_names, network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
 from tvm_shufflenet.errors import UserError
@@ -225,8 +225,18 @@ def test_foreign_files_are_built_into_libraries(tmp_path, capsys, style, options
     build.main(["--weights", str(path), "--target", "native", "--size", "40x56", "-o", str(tmp_path)])
     assert path.name in capsys.readouterr().out
     library = load(tmp_path / f"{style}-native-40x56.so")
+    assert library.manifest["model"] == style and f"{style} style" in library.manifest["weights"]["source"]
     data = picture((40, 56), 2)
     assert relative_error(library(data), logits(module, data)) < 1e-5
+    if style == "megvii":  # the library says what its network is, wherever its weights are now
+        profile.main([str(library.path), "--rounds", "1"])
+        assert "shuffle" in capsys.readouterr().out
+
+
+def test_a_file_called_like_a_network_of_the_list_does_not_take_its_name(tmp_path):
+    path = tmp_path / "shufflenet-v1-1x-g3.pth"
+    saved(foreign.randomised(foreign.Jaxony()), path)
+    assert load_network(path).network.name == "shufflenet-v1-1x-g3-imported"
 
 
 def test_convert_command(tmp_path, capsys):
@@ -303,8 +313,14 @@ def test_files_that_are_none_are_refused(tmp_path, name, content, message):
         load_network(tmp_path / name)
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"size": [64, 64], "name": "x", "note": "", "layers": [["exec", "a", [0], {}]]}',
-                                    '{"size": [64, 64], "name": "x", "note": "", "layers": [["relu", "a", [9], {}]]}'])  # fmt: skip
+HEAD = '"size": [64, 64], "note": "", "name": '
+
+
+@pytest.mark.parametrize("damage", [
+    "{", "[]", "{}", f'{{{HEAD} "x", "layers": [["exec", "a", [0], {{}}]]}}',
+    f'{{{HEAD} "x", "layers": [["relu", "a", [9], {{}}]]}}', f'{{{HEAD} "../x", "layers": []}}',
+    f'{{{HEAD} "alexnet", "layers": []}}',
+])  # fmt: skip
 def test_damaged_descriptions_are_refused(tmp_path, damage):
     save_checkpoint(tmp_path / "x.safetensors", {"a": np.zeros(1, np.float32)}, {"network": damage})
     with pytest.raises(UserError, match="its description of the network is damaged"):

@@ -207,7 +207,7 @@ def small(name="shufflenet-v1-0.25x-g3"):
 
 
 def test_folded_batch_norms_are_those_of_the_list_again(tmp_path):
-    """As PyTorch's exporter writes it: batch norms in the weights, the mean as ReduceMean, MatMul and Add at the end."""
+    """As PyTorch's exporter writes it: batch norms in the weights, a ReduceMean, MatMul and Add at the end."""
     net, parameters = small()
     model = exported(net, parameters)
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

@@ -32,7 +32,6 @@ def main(argv: list[str] | None = None) -> None:
 
     from rich.console import Console
 
-    from .architectures.described import describe
     from .exchange import load_network, save_network
 
     found = load_network(args.input, args.model, reading=reading(args))
@@ -43,7 +42,6 @@ def main(argv: list[str] | None = None) -> None:
             "model": found.network.name, "style": found.style, "size": found.network.size,
             "classes": found.network.classes, "multiply_adds": found.network.multiply_adds(), "notes": found.notes,
             "mapping": [{"layer": ours, "tensors": theirs} for ours, theirs in found.mapping],
-            "network": describe(found.network),
         })  # fmt: skip
 
 

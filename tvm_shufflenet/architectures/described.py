@@ -1,4 +1,4 @@
-"""A network as plain data, for those that have no name in the list: kept in the metadata of a checkpoint.
+"""A network as JSON, for those that are not in the list: metadata of a checkpoint, and in a library's manifest.
 
     {"name": ..., "note": ..., "size": [H, W], "layers": [[op, name, [inputs], {attributes}], ...]}
 
@@ -6,6 +6,9 @@ Inputs are numbers of layers; 0 is the picture, which is not listed.
 """
 
 from __future__ import annotations
+
+import json
+import re
 
 from ..errors import UserError
 from .network import UNPUBLISHED, Network, NetworkBuilder
@@ -18,27 +21,31 @@ _OPERATORS = {
 }  # fmt: skip
 
 
-def describe(network: Network) -> dict:
-    """The description of a network; it holds no object of Python's but lists, dictionaries, texts and numbers."""
+def describe(network: Network) -> str:
+    """The description of a network, as JSON."""
     layers = [
         [layer.op, layer.name, list(layer.inputs), dict(layer.attrs) | _channels(layer)] for layer in network.layers[1:]
     ]
-    return {"name": network.name, "note": network.note, "size": list(network.size), "layers": layers}
+    return json.dumps({"name": network.name, "note": network.note, "size": network.size, "layers": layers})
 
 
 def _channels(layer) -> dict:
     return {_CHANNELS[layer.op]: layer.shape[1]} if layer.op in _CHANNELS else {}
 
 
-def from_description(description: dict, size: tuple[int, int] | None = None, source: str = "network") -> Network:
+def from_description(text: str, size: tuple[int, int] | None = None, source: str = "network") -> Network:
     """The described network at its own or another size; `UserError`, with `source`, for what is no description."""
     try:
+        description = json.loads(text)
+        name = description["name"]
+        if not re.fullmatch(r"[\w-][\w.-]*", name):  # it becomes part of a file's name
+            raise ValueError(f"{name!r} is no name")
         net = NetworkBuilder(size or tuple(description["size"]))
         place = [0]
-        for op, name, inputs, attrs in description["layers"]:
+        for op, layer, inputs, attrs in description["layers"]:
             if op not in _OPERATORS:
-                raise ValueError(f"{name} is an unknown {op}")
-            place.append(getattr(net, op)(name, *(place[index] for index in inputs), **attrs))
-        return net.network(description["name"], net.shape(place[-1])[1], dict(UNPUBLISHED), description["note"])
+                raise ValueError(f"{layer} is an unknown {op}")
+            place.append(getattr(net, op)(layer, *(place[index] for index in inputs), **attrs))
+        return net.network(name, net.shape(place[-1])[1], dict(UNPUBLISHED), description["note"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(f"{source}: its description of the network is damaged: {error}") from None

@@ -31,10 +31,10 @@ from .onnx_writer import onnx_model
 from .parameters import listed, usual_shuffles, with_batch_norms
 from .styles import SHUFFLENET, SHUFFLES, STYLES, recognise, style_names
 
-__all__ = ["Imported", "ONNX", "Reading", "load_network", "save_network", "style_names"]
+__all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network", "style_names"]
 
 ONNX = ".onnx"
-REDUCTIONS = (1, 2, 4)
+OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight")  # of the networks of the list
 _SIZE = (224, 224)
 
@@ -106,7 +106,7 @@ def save_network(path: str | os.PathLike, found: Imported) -> None:
     net, path = found.network, Path(path)
     metadata = {"model": net.name}
     if net.name not in model_names():
-        metadata = {"network": json.dumps(describe(net))}
+        metadata = {"network": describe(net)}
     if found.class_names:
         metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
     if path.suffix == ONNX:
@@ -121,7 +121,7 @@ def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
     from .onnx_reader import read_onnx
 
     net, parameters, metadata, notes = read_onnx(path, reading.size)
-    net, parameters = _ours(net, parameters)
+    net, parameters = _ours(net, parameters, path)
     if reading.size and net.size != reading.size:
         net = _resized(net, reading.size, str(path))
     return Imported(net, parameters, "ONNX", notes=notes), metadata
@@ -133,13 +133,10 @@ def _own(
     """A file under our own names: of the network that its metadata or `model` say, or whose tensors it has."""
     source, notes = f"checkpoint {path}", []
     if "network" in metadata:
-        try:
-            description = json.loads(metadata["network"])
-        except ValueError:
-            description = None
-        if not isinstance(description, dict):
-            raise UserError(f"{source}: its description of the network is damaged")
-        return Imported(from_description(description, reading.size, source), arrays, "ours")
+        net = from_description(metadata["network"], reading.size, source)
+        if net.name in model_names():
+            raise UserError(f"{source}: its description of the network is damaged: it has the name {net.name}")
+        return Imported(net, arrays, OURS)
     shapes = {name.removeprefix("module."): array.shape for name, array in arrays.items()}
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
     if classes is None:
@@ -154,7 +151,7 @@ def _own(
             notes.append(f"no tensor tells whether channels are shuffled: assumed so, else name {known}-noshuffle")
     if known is None:
         return None
-    return Imported(network(known, reading.size or _SIZE, classes), arrays, "ours", notes=notes)
+    return Imported(network(known, reading.size or _SIZE, classes), arrays, OURS, notes=notes)
 
 
 def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
@@ -184,10 +181,10 @@ def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
             how = "stride 2 and max pooling" if style.reduction == 4 else "stride 2"
             notes.append(f"strides are not in the tensors: {how} in the stem assumed, else say --stem")
         size = reading.size or (style.size, style.size)
-        net, parameters, mapping = state_dict.network(layers, style, _name(path), size, reading.eps)
+        net, parameters, mapping = state_dict.network(layers, style, size, reading.eps)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    net, parameters = _ours(net, parameters)
+    net, parameters = _ours(net, parameters, path)
     return Imported(net, parameters, f"{kind}, {style.name} style", notes=notes, mapping=[] if named else mapping)
 
 
@@ -212,20 +209,20 @@ def _read(layers: list):
     return ((layer, before.outputs) for before, layer in zip(layers, layers[1:]) if before.is_depthwise())
 
 
-def _ours(net: Network, parameters: dict) -> tuple[Network, dict]:
-    """The network as the compiler wants it, and under the name of the list if it is there."""
+def _ours(net: Network, parameters: dict, path: Path) -> tuple[Network, dict]:
+    """The network as the compiler wants it: the one of the list, if it is there, else called after the file."""
     net, parameters = usual_shuffles(net, parameters)
-    return listed(net, parameters) or listed(*with_batch_norms(net, parameters)) or (net, parameters)
+    found = listed(net, parameters) or listed(*with_batch_norms(net, parameters))
+    if found:
+        return found
+    name = re.sub(r"[^\w.-]", "_", path.stem)
+    return dataclasses.replace(net, name=f"{name}-imported" if name in model_names() else name), parameters
 
 
 def _resized(net: Network, size: tuple[int, int], source: str) -> Network:
     if net.name in model_names():
         return network(net.name, size, net.classes)
     return from_description(describe(net), size, source)
-
-
-def _name(path: Path) -> str:
-    return re.sub(r"[^\w.-]", "_", path.stem) or "network"
 
 
 def _called(net: Network) -> str:

@@ -51,7 +51,7 @@ def read_onnx(
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise UserError(f"{path} is of opset {opset}, expected {OPSETS[0]} to {OPSETS[1]}: export it anew")
     reader = _Reader(onnx, model.graph, opset, str(path), size)
-    net, parameters, notes = reader.network(Path(path).stem)
+    net, parameters, notes = reader.network()
     return net, parameters, {entry.key: entry.value for entry in model.metadata_props}, notes
 
 
@@ -114,7 +114,7 @@ class _Reader:
         # The batch of a library is 1; a file with another fixed one may have it in its shapes.
         return entry.name, (1, 3, *(n or wanted for n, wanted in zip(shape[2:], size or (0, 0))))
 
-    def network(self, name: str) -> tuple[Network, dict[str, np.ndarray], list[str]]:
+    def network(self) -> tuple[Network, dict[str, np.ndarray], list[str]]:
         for number, node in enumerate(self.graph.node):
             try:
                 self._node(node)
@@ -126,7 +126,7 @@ class _Reader:
             raise UserError(f"{self.source}: its output {self.graph.output[0].name} is no vector of classes")
         if result.layer != len(self.net.layers) - 1:
             raise UserError(f"{self.source}: some of its nodes do not lead to its output")
-        return self.net.network(name, result.shape[1], dict(UNPUBLISHED)), self.parameters, self.notes
+        return self.net.network(self.graph.name, result.shape[1], dict(UNPUBLISHED)), self.parameters, self.notes
 
     def _node(self, node) -> None:
         inputs = [self.values.get(name) for name in node.input if name]

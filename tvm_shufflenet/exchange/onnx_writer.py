@@ -20,7 +20,7 @@ def require_onnx(purpose: str):
     try:
         import onnx
     except ImportError:
-        raise UserError(f"the package onnx is needed {purpose}: run `pip install onnx`") from None
+        raise UserError(f"the package onnx is needed {purpose}: run `pip install -e .[onnx]`") from None
     return onnx
 
 

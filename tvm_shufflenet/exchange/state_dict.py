@@ -119,7 +119,7 @@ def family(layers: list[Linear]) -> str:
 
 
 def network(
-    layers: list[Linear], style: Style, name: str, size: tuple[int, int], eps: float = BATCH_NORM_EPS
+    layers: list[Linear], style: Style, size: tuple[int, int], eps: float = BATCH_NORM_EPS
 ) -> tuple[Network, dict[str, np.ndarray], list[tuple[str, str]]]:
     """The network of these layers, its parameters, and which of its tensors is which of theirs.
 
@@ -128,9 +128,9 @@ def network(
     classes = layers[-1].outputs
     if family(layers) == MOBILENET:
         channels = _mobilenet_channels(layers)
-        net = with_channels(channels, name, size, classes, stride=1 if style.reduction == 1 else 2)
+        net = with_channels(channels, "mobilenet", size, classes, stride=1 if style.reduction == 1 else 2)
     else:
-        net = planned(_plan(layers, style), name, size, classes)
+        net = planned(_plan(layers, style), "shufflenet", size, classes)
     parameters, mapping = _parameters(net, layers, eps)
     return net, parameters, mapping
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..architectures import DEFAULT_MODEL, Network, network
 from ..bridge import random_parameters
 from ..errors import UserError
-from ..exchange import Reading, load_network
+from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
 from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER, Records
@@ -102,7 +102,10 @@ def _parameters(options: BuildOptions) -> tuple[Network, dict[str, np.ndarray], 
         return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None
     reading = dataclasses.replace(options.reading, size=options.size)
     found = load_network(options.weights, options.model, options.classes, reading)
-    return found.network, found.parameters, options.weights.name, found.class_names
+    source = options.weights.name
+    if found.style != OURS:
+        source += f" ({'; '.join([found.style, *found.notes])})"
+    return found.network, found.parameters, source, found.class_names
 
 
 def _make_writable(folder: Path) -> None:
