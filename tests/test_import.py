@@ -12,7 +12,7 @@ from torch import nn
 
 from tvm_shufflenet import build, convert, profile
 from tvm_shufflenet.architectures import model_names, network
-from tvm_shufflenet.bridge import random_parameters, save_checkpoint
+from tvm_shufflenet.bridge import random_parameters, save_checkpoint, torch_module
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Imported, Reading, load_network, save_network
 from tvm_shufflenet.exchange.parameters import shuffled
@@ -139,6 +139,36 @@ def test_stems_without_pooling_and_stride(tmp_path, stem):
     agrees(load_network(path, reading=Reading(size=(32, 32), stem=stem)), module)
     notes = load_network(path).notes
     assert notes == ["strides are not in the tensors: stride 2 and max pooling in the stem assumed, else say --stem"]
+
+
+def test_our_names_with_another_stem(tmp_path):
+    module = torch_module("shufflenet-v1-0.25x-g3", 10)
+    module.stem.conv.stride, module.stem.pool = (1, 1), nn.Identity()
+    foreign.randomised(module)
+    saved(module, tmp_path / "net.pth")
+    found = load_network(tmp_path / "net.pth", reading=Reading(size=(32, 32), stem=1))
+    agrees(found, module)
+    assert found.network.name == "net" and found.style == "ShuffleNet v1, own style"
+    for path in ("ours.pth", "ours.onnx"):
+        save_network(tmp_path / path, found)
+        with pytest.raises(UserError, match="says itself what --shuffle, --style, --stem and --eps would"):
+            load_network(tmp_path / path, reading=Reading(shuffle="ng"))
+
+
+def test_names_of_one_style_with_the_structure_of_another(tmp_path):
+    module = foreign.randomised(foreign.MMPretrain())
+    state, renamed = module.state_dict(), {}
+    members = {"g_conv_1x1_compress": "1", "depthwise_conv3x3_bn": "2", "g_conv_1x1_expand": "3"}
+    for name, tensor in state.items():  # as pytorch-cifar calls them
+        name = name.replace("backbone.conv1.conv", "conv1").replace("backbone.conv1.bn", "bn1")
+        for stage in range(3):
+            name = name.replace(f"backbone.layers.{stage}.", f"layer{stage + 1}.").replace("head.fc", "linear")
+        for member, number in members.items():
+            name = name.replace(f"{member}.conv", f"conv{number}").replace(f"{member}.bn", f"bn{number}")
+        renamed[name] = tensor
+    torch.save(renamed, tmp_path / "net.pth")
+    assert load_network(tmp_path / "net.pth").style == "ShuffleNet v1, pytorch-cifar style"
+    agrees(load_network(tmp_path / "net.pth", reading=Reading(size=(64, 64), style="mmpretrain")), module)
 
 
 def test_a_convolution_as_the_classifier(tmp_path):

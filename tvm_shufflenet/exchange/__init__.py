@@ -45,7 +45,8 @@ class Reading:
 
     `size`: height and width in pixels.  `shuffle`: "gn" or "ng", the shape into which the channels are brought
     before the transposition; "none" for the paper's ablation.  `style`: whose structure tensors of unknown names
-    have.  `stem`: by how much the stem makes the picture smaller, 4, 2 or 1.  `eps`: of the batch norms.
+    have, or those of a known style instead of its own.  `stem`: by how much the stem makes the picture smaller, 4,
+    2 or 1.  `eps`: of the batch norms.
     """
 
     size: tuple[int, int] | None = None
@@ -53,6 +54,11 @@ class Reading:
     style: str | None = None
     stem: int | None = None
     eps: float = BATCH_NORM_EPS
+
+    @property
+    def is_said(self) -> bool:
+        """Whether anything but the size is given: our own files and ONNX leave nothing else open."""
+        return bool(self.shuffle or self.style or self.stem or self.eps != BATCH_NORM_EPS)
 
 
 @dataclass
@@ -83,6 +89,7 @@ def load_network(
     if model is not None:
         network(model, classes=1 if classes is None else classes)  # says which there are
     if path.suffix == ONNX:
+        _says_it_itself(path, reading)
         found, metadata = _from_onnx(path, reading)
     elif path.suffix in SUFFIXES:
         arrays, metadata = load_checkpoint(path)
@@ -117,6 +124,11 @@ def save_network(path: str | os.PathLike, found: Imported) -> None:
         raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
 
 
+def _says_it_itself(path: Path, reading: Reading) -> None:
+    if reading.is_said:
+        raise UserError(f"{path} says itself what --shuffle, --style, --stem and --eps would: leave them out")
+
+
 def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
     from .onnx_reader import read_onnx
 
@@ -132,6 +144,11 @@ def _own(
 ) -> Imported | None:
     """A file under our own names: of the network that its metadata or `model` say, or whose tensors it has."""
     source, notes = f"checkpoint {path}", []
+    known = metadata["model"] if metadata.get("model") in model_names() else None
+    if known or "network" in metadata:
+        _says_it_itself(path, reading)
+    elif reading.is_said:
+        return None
     if "network" in metadata:
         net = from_description(metadata["network"], reading.size, source)
         if net.name in model_names():
@@ -141,7 +158,6 @@ def _own(
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
     if classes is None:
         classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), 1000)
-    known = metadata["model"] if metadata.get("model") in model_names() else None
     if known is None and model is not None:
         known = model if shapes.keys() & network(model).parameters().keys() else None
     elif known is None:
@@ -170,8 +186,9 @@ def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
         layers = state_dict.cut({name: arrays[name] for name in names})
         kind = state_dict.family(layers)
         notes, named = [], style is not None
-        if not named:
+        if not named or reading.style:
             style = _structure(kind, layers, reading)
+        if not named:
             notes.append(f"names of no known style: taken by order and shape, structure as {style.name}'s")
         if reading.shuffle:
             style = dataclasses.replace(style, shuffle=reading.shuffle)
