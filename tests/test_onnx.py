@@ -171,6 +171,10 @@ def test_the_real_graph_of_the_onnx_package(tmp_path, capsys):
     expected = execute(onnx.load(LIGHT), data)
     assert relative_error(torch.from_numpy(logits).softmax(1).numpy(), expected) < 1e-5
 
+    build.main(["--weights", str(LIGHT), "--target", "native", "-o", str(tmp_path)])
+    compiled = load(tmp_path / "light_shufflenet-native.so")(data)
+    assert relative_error(torch.from_numpy(compiled).softmax(1).numpy(), expected) < 1e-5
+
     path = tmp_path / "random.onnx"
     model = with_random_constants(onnx.load(LIGHT))
     onnx.save(model, path)

@@ -101,7 +101,7 @@ class _Selector:
         """`shuffle`: the number of groups of the shuffle behind it, 0 for none."""
         conv = composite.call("relax.nn.conv2d")
         weight = conv.args[1].value.numpy()
-        bias = composite.call("relax.reshape").args[0].value.numpy()
+        bias = composite.call("relax.add").args[1].value.numpy().ravel()
         groups, stride, pad, kernel = (*(_single(conv, a) for a in ("groups", "strides", "padding")), weight.shape[2])
         data = self.tensors[composite.argument(conv.args[0])]
         residual = [self.tensors[v] for v in composite.arguments if self.tensors[v] is not data]
