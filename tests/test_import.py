@@ -223,9 +223,11 @@ def test_our_own_files_say_which_network_they_are(tmp_path, name):
     net = network(name, classes=3)
     parameters = random_parameters(net)
     save_checkpoint(tmp_path / "bare.safetensors", parameters)
-    save_network(tmp_path / "full.safetensors", Imported(net, parameters, "", ["a", "b", "c"]))
+    full = Imported(network(name, (65, 97), 3), parameters, "", ["a", "b", "c"], metadata={"recipe": "small"})
+    save_network(tmp_path / "full.safetensors", full)
     bare, full = (load_network(tmp_path / f"{kind}.safetensors") for kind in ("bare", "full"))
-    assert full.network == net and full.class_names == ["a", "b", "c"] and not full.notes
+    assert full.network == network(name, (65, 97), 3) and full.class_names == ["a", "b", "c"] and not full.notes
+    assert full.metadata == {"recipe": "small"}
     assert bare.network == network(name.removesuffix("-noshuffle"), classes=3)
     assert len(bare.notes) == name.startswith("shufflenet")
     named = load_network(tmp_path / "bare.safetensors", name, 3)

@@ -36,7 +36,7 @@ __all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network"
 ONNX = ".onnx"
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight")  # of the networks of the list
-_SIZE = (224, 224)
+_SAID = ("model", "network", "size", "class_names")  # the metadata that `save_network` writes
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Reading:
 class Imported:
     """A network from a file; `style` says of what kind it was, `notes` what was assumed or left out.
 
-    `mapping` has for each layer its tensors in the file, where they went by their order and not by their names.
+    `mapping` has for each layer its tensors in the file, where they went by their order and not by their names;
+    `metadata` is whatever else the file says, such as how the network was trained.
     """
 
     network: Network
@@ -74,6 +75,7 @@ class Imported:
     class_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
     mapping: list[tuple[str, str]] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def load_network(
@@ -102,18 +104,18 @@ def load_network(
         raise UserError(f"{path} has {found.network.classes} classes: use --classes {found.network.classes}")
     found.parameters = check_parameters(found.network, found.parameters, source)
     found.class_names = class_names(metadata, found.network.classes, source)
+    found.metadata = {key: value for key, value in metadata.items() if key not in _SAID}
     return found
 
 
 def save_network(path: str | os.PathLike, found: Imported) -> None:
     """Writes a state dict of our PyTorch twin (.safetensors, .pth, .pt) or an ONNX model with an open batch.
 
-    Metadata say which network it is, and the names of its classes.
+    Metadata say which network it is, its size, and the names of its classes.
     """
     net, path = found.network, Path(path)
-    metadata = {"model": net.name}
-    if net.name not in model_names():
-        metadata = {"network": describe(net)}
+    metadata = {**found.metadata, "size": "x".join(map(str, net.size))}
+    metadata |= {"model": net.name} if net.name in model_names() else {"network": describe(net)}
     if found.class_names:
         metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
     if path.suffix == ONNX:
@@ -167,7 +169,13 @@ def _own(
             notes.append(f"no tensor tells whether channels are shuffled: assumed so, else name {known}-noshuffle")
     if known is None:
         return None
-    return Imported(network(known, reading.size or _SIZE, classes), arrays, OURS, notes=notes)
+    return Imported(network(known, reading.size or _size(metadata), classes), arrays, OURS, notes=notes)
+
+
+def _size(metadata: dict) -> tuple[int, int]:
+    """Height and width as metadata have them, "160" or "160x224", else the usual ones."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", metadata.get("size", ""))
+    return (int(found[1]), int(found[2] or found[1])) if found else (224, 224)
 
 
 def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
