@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, model_names
-from .commands import add_records_options, parse_size, records_folder, run, tuned_kernels
+from .commands import add_reading_options, add_records_options, reading, records_folder, run, tuned_kernels
 from .errors import UserError
 from .files import write_json
 
@@ -22,10 +22,12 @@ def arguments() -> argparse.ArgumentParser:
                         "`python -m tvm_shufflenet.models` lists them")  # fmt: skip
     parser.add_argument("--target", default="arm", help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
                         "target as JSON (arm)")  # fmt: skip
-    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
-    parser.add_argument("--classes", type=int, default=1000, help="outputs of the classifier (1000)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth; "
-                        "without it the weights are random")  # fmt: skip
+    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth, ours or in "
+                        "another's style, or .onnx; it also tells the network, where no MODEL is named, its classes "
+                        "and its size; without it the weights are random")  # fmt: skip
+    add_reading_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the random weights (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("build"), metavar="DIR", help="folder (build/)")
     parser.add_argument("--cc", metavar="COMMAND", help="a C cross compiler to link with, instead of ziglang's")
@@ -37,15 +39,17 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    models = args.models or [DEFAULT_MODEL]
-    size = parse_size(args.size)
+    models = args.models or [None if args.weights else DEFAULT_MODEL]
+    how = reading(args)
     if args.weights and len(models) > 1:
         raise UserError(
             f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one"
         )
+    if not args.weights and (args.shuffle or args.style or args.stem or args.eps):
+        raise UserError("--shuffle, --style, --stem and --eps say how to read a checkpoint: name one with --weights")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: expected 0 or more")
-    unknown = [model for model in models if model not in model_names()]
+    unknown = [model for model in models if model and model not in model_names()]
     if unknown:  # before any is built; `network` words the error
         models = unknown
 
@@ -57,10 +61,19 @@ def main(argv: list[str] | None = None) -> None:
     for model in models:
         dump = args.debug_dump / model if args.debug_dump and len(models) > 1 else args.debug_dump
         options = BuildOptions(
-            model, args.target, size, args.classes, args.weights, args.seed, args.output, dump, args.cc,
+            model,
+            args.target,
+            how.size,
+            args.classes,
+            args.weights,
+            args.seed,
+            args.output,
+            dump,
+            args.cc,
             records_folder(args),
+            how,
         )
-        with console.status(f"building {model} for {args.target}"):
+        with console.status(f"building {model or args.weights} for {args.target}"):
             built = build_library(options)
         console.print(report(built), soft_wrap=True)
         results.append({"library": str(built.path), "bytes": built.path.stat().st_size, **built.manifest})

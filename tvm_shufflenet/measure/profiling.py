@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..architectures import DEFAULT_MODEL, Network, model_names, network
+from ..architectures.described import from_description
 from ..bridge import random_parameters
 from ..errors import UserError
 from ..library.elf import read_elf
@@ -205,7 +206,10 @@ def _target_of(manifest: dict) -> TargetSpec:
 
 def twin_of(entry: Entry, target: TargetSpec, scratch: Path) -> Twin:
     """The twin of a library, in the folder `scratch`."""
-    net = network(entry.model, entry.size, entry.output_shape[1])
+    if description := entry.manifest.get("network"):
+        net = from_description(description, source=str(entry.path))
+    else:
+        net = network(entry.model, entry.size, entry.output_shape[1])
     records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
     return Twin(net, target, scratch / "twin.so", records)
 
@@ -311,7 +315,8 @@ def what(call: Call) -> str:
     parts = [" ".join([*words, channels])]
     if (plane.height, plane.width) != (1, 1):
         parts.append(f"{plane.height}x{plane.width}")
-    return ", ".join([*parts, *(name for name in ("residual", "shuffle") if getattr(workload, name, False))])
+    extras = {"residual": "residual", "shuffle": "shuffle", "shuffle_groups": "shuffle"}
+    return ", ".join([*parts, *(name for key, name in extras.items() if getattr(workload, key, False))])
 
 
 def call_multiply_adds(call: Call) -> int:
