@@ -10,8 +10,8 @@ JOBS ?= 2
 
 demo: $(VENV)/installed
 	$(PY) -m tvm_shufflenet.build shufflenet-v1-1x-g3 --target arm
-	$(PY) -m tvm_shufflenet.build shufflenet-v1-1x-g3 --target native
-	$(PY) -m tvm_shufflenet.classify build/shufflenet-v1-1x-g3-native.so examples/pictures/parachute.jpg
+	$(PY) -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native
+	$(PY) -m tvm_shufflenet.classify build/shufflenet-v1-0.5x-g3-native.so examples/pictures/parachute.jpg
 	$(PY) -m tvm_shufflenet.compare
 
 test: $(VENV)/installed-test emulator

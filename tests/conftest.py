@@ -53,3 +53,22 @@ def build(build_folder):
         return build_library(BuildOptions(model, target, output=build_folder, **options))
 
     return build_one
+
+
+@pytest.fixture(scope="session")
+def labelled_pictures(tmp_path_factory) -> Path:
+    """A folder with train/ (36 pictures of three classes) and val/ (9): noise in which one colour stands out.
+
+    The first two classes are called as two of ImageNet's.
+    """
+    from PIL import Image
+
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 3)):
+        for colour, name in enumerate(("n01440764", "n02102040", "weather")):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 120, (40, 48, 3), np.uint8)
+                pixels[..., colour] += 130
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.jpeg", quality=90)
+    return folder

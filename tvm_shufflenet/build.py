@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, model_names
+from .bridge.shipped import shipped
 from .commands import add_reading_options, add_records_options, reading, records_folder, run, tuned_kernels
 from .errors import UserError
 from .files import write_json
+
+RANDOM = "random"  # in place of the name of a checkpoint
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -23,12 +26,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--target", default="arm", help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
                         "target as JSON (arm)")  # fmt: skip
     parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
-    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000)")
+    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000, or those of the weights)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth, ours or in "
                         "another's style, or .onnx; it also tells the network, where no MODEL is named, its classes "
-                        "and its size; without it the weights are random")  # fmt: skip
+                        "and its size; or `random` (the file in weights/ for a network that has one there, unless "
+                        "--classes or --seed is given; else random)")  # fmt: skip
     add_reading_options(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights (0)")
+    parser.add_argument("--seed", type=int, help="of random weights (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("build"), metavar="DIR", help="folder (build/)")
     parser.add_argument("--cc", metavar="COMMAND", help="a C cross compiler to link with, instead of ziglang's")
     add_records_options(parser)
@@ -39,15 +43,16 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    models = args.models or [None if args.weights else DEFAULT_MODEL]
+    random = str(args.weights) == RANDOM
+    models = args.models or [None if args.weights and not random else DEFAULT_MODEL]
     how = reading(args)
-    if args.weights and len(models) > 1:
+    if args.weights and not random and len(models) > 1:
         raise UserError(
             f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one"
         )
-    if not args.weights and (args.shuffle or args.style or args.stem or args.eps):
+    if (random or not args.weights) and (args.shuffle or args.style or args.stem or args.eps):
         raise UserError("--shuffle, --style, --stem and --eps say how to read a checkpoint: name one with --weights")
-    if args.seed < 0:
+    if (args.seed or 0) < 0:
         raise UserError(f"--seed {args.seed}: expected 0 or more")
     unknown = [model for model in models if model and model not in model_names()]
     if unknown:  # before any is built; `network` words the error
@@ -60,25 +65,25 @@ def main(argv: list[str] | None = None) -> None:
     console, results = Console(highlight=False), []
     for model in models:
         dump = args.debug_dump / model if args.debug_dump and len(models) > 1 else args.debug_dump
+        weights = None if random else args.weights or trained(args, model)
         options = BuildOptions(
-            model,
-            args.target,
-            how.size,
-            args.classes,
-            args.weights,
-            args.seed,
-            args.output,
-            dump,
-            args.cc,
-            records_folder(args),
-            how,
-        )
-        with console.status(f"building {model or args.weights} for {args.target}"):
+            model, args.target, how.size, args.classes, weights, args.seed or 0, args.output, dump, args.cc,
+            records_folder(args), how,
+        )  # fmt: skip
+        with console.status(f"building {model or weights} for {args.target}"):
             built = build_library(options)
         console.print(report(built), soft_wrap=True)
+        if weights and not args.weights:
+            names = ", ".join(built.manifest["class_names"])
+            console.print(f"  these are the weights that the project holds, see weights/; classes: {names}", soft_wrap=True)
         results.append({"library": str(built.path), "bytes": built.path.stat().st_size, **built.manifest})
     if args.json:
         write_json(args.json, results)
+
+
+def trained(args: argparse.Namespace, model: str) -> Path | None:
+    """The file in weights/ for a network, unless other classes or random weights are asked for."""
+    return shipped(model) if args.classes is None and args.seed is None else None
 
 
 def report(built) -> str:

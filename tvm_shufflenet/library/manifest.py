@@ -12,10 +12,8 @@ from .. import __version__
 from ..architectures import model_names
 from ..architectures.described import describe
 from ..pipeline import Compiled
+from ..runtime.preprocess import preprocessing
 
-# ImageNet's statistics, as PyTorch's models use them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"
 
 
@@ -26,7 +24,6 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
     architecture in front.
     """
     network, target = compiled.network, compiled.target
-    height, width = network.size
     tuned = Counter(kernel.record for kernel in compiled.kernels if kernel.record)
     fewer = any(kernel.workload.name == "winograd" for kernel in compiled.kernels)
     return {
@@ -39,14 +36,7 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
         "features": target.tvm.get("mattr", []),
         "input": "float32, NCHW",
         "output": "float32, logits",
-        "preprocessing": {
-            "channels": "RGB",
-            "resize_shorter_side_ratio": 256 / 224,
-            "crop": [height, width],
-            "scale": 1 / 255,
-            "mean": MEAN,
-            "std": STD,
-        },
+        "preprocessing": preprocessing(network.size),
         "class_names": class_names,
         "weights": {"source": source, "sha256": _digest(parameters)},
         "multiply_adds": network.multiply_adds(),

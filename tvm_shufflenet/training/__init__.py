@@ -1,0 +1,1 @@
+"""Training and evaluation of the PyTorch twins: pictures, recipes, the loop, what it writes."""

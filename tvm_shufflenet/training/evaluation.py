@@ -1,0 +1,203 @@
+"""Top-1 and top-5 of libraries and checkpoints on labelled pictures, and how far two of them differ.
+
+All see a picture as `classify` would: prepared by the library's manifest, which a checkpoint follows too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..architectures import network
+from ..bridge import class_names, load_checkpoint, load_parameters, require_torch
+from ..bridge.checkpoints import SUFFIXES as CHECKPOINTS
+from ..errors import UserError
+from ..runtime.library import load, read_manifest
+from ..runtime.preprocess import centre_crop, normalise, open_picture, preprocessing
+from .pictures import Pictures, labels_for
+
+CHUNK = 20  # pictures of a task of a worker
+
+
+@dataclass
+class Subject:
+    """What is evaluated: `run` takes float32 (1, 3, H, W) and gives logits (1, classes)."""
+
+    path: Path
+    model: str
+    how: dict  # "preprocessing" of a manifest
+    classes: int
+    names: list[str] | None  # of the classes
+    run: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class Score:
+    """Shares of `images` pictures whose class is the likeliest (top-1), or among the five likeliest."""
+
+    top1: float
+    top5: float
+    images: int
+
+
+@dataclass
+class Difference:
+    """Of two subjects, on the same pictures: decisions that differ, and the largest gap between two logits."""
+
+    decisions: int
+    logits: float
+    largest_logit: float  # in absolute value, of the first
+
+
+def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board=None) -> Subject:
+    """Opens a library, which runs here or on `board` (a `measure.place.Place`), or a checkpoint, which runs in PyTorch.
+
+    `model` and `size` are of a checkpoint that does not say them.  `UserError` for what cannot be run.
+    """
+    if path.suffix in CHECKPOINTS:
+        return _open_checkpoint(path, model, size)
+    manifest = read_manifest(path)
+    run = load(path) if board is None else _on_board(board, path, manifest)
+    classes = manifest["output_shape"][1]
+    return Subject(path, manifest["model"], manifest["preprocessing"], classes, manifest["class_names"], run)
+
+
+def evaluate(
+    subjects: list[Subject], pictures: Pictures, workers: int, on_picture: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = print,
+) -> tuple[list[Score], Difference | None, int]:  # fmt: skip
+    """The score of each subject, the difference of the first two, and how many pictures could not be read.
+
+    `workers` processes share the pictures; 0: this process alone.  Raises `UserError` where the pictures
+    have other classes than a subject, or none can be read.
+    """
+    labels = [labels_for(pictures, s.classes, s.names, str(s.path)) for s in subjects]
+    if len({s.classes for s in subjects}) > 1:
+        counts = " and ".join(f"{s.path} has {s.classes} classes" for s in subjects)
+        raise UserError(f"{counts}: they cannot be compared")
+    logits: list[list[np.ndarray]] = [[] for _ in subjects]
+    kept = []
+    with contextlib.closing(_answers(subjects, pictures, workers)) as answers:
+        for index, answer in answers:
+            if isinstance(answer, str):
+                say(f"picture skipped: {answer}")
+            else:
+                kept.append(index)
+                for rows, row in zip(logits, answer):
+                    rows.append(row)
+            on_picture()
+    if not kept:
+        raise UserError(f"{pictures.root}: no picture can be read")
+    tables = [np.concatenate(rows) for rows in logits]
+    scores = [_score(table, numbers[kept]) for table, numbers in zip(tables, labels)]
+    difference = None
+    if len(subjects) > 1:
+        one, other = tables
+        difference = Difference(
+            int((one.argmax(1) != other.argmax(1)).sum()),
+            float(np.abs(one - other).max()),
+            float(np.abs(one).max()),
+        )
+    return scores, difference, len(pictures) - len(kept)
+
+
+def _score(logits: np.ndarray, labels: np.ndarray) -> Score:
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :5]  # of equals the lower number wins
+    hits = best == labels[:, None]
+    return Score(float(hits[:, 0].mean()), float(hits.any(1).mean()), len(labels))
+
+
+def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None) -> Subject:
+    torch = require_torch(f"to run {path}")
+    arrays, metadata = load_checkpoint(path)
+    model = model or metadata.get("model")
+    if not model:
+        raise UserError(f"{path} does not say which network it is for: name it with --model")
+    if size is None:
+        side = metadata.get("size", "224")
+        size = (int(side), int(side)) if side.isdecimal() else (224, 224)
+    last = network(model, size).layers[-1].name
+    weight = arrays.get(f"{last}.weight", arrays.get(f"module.{last}.weight"))
+    net = network(model, size, len(weight) if weight is not None else 1000)
+    parameters, metadata = load_parameters(net, path)
+
+    from ..bridge.twin import Twin
+
+    torch.set_num_threads(1)  # workers share the cores, and a process forked from threads that are at work hangs
+    module = Twin(net).eval()
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in parameters.items()}, strict=False)
+
+    def run(data: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(data)).numpy()
+
+    return Subject(path, model, preprocessing(size), net.classes, class_names(metadata, net.classes, str(path)), run)
+
+
+def _on_board(board, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
+    import tvm
+
+    from ..runtime.rpc import upload
+
+    main = upload(board.session, path)["main"]
+    with board.explain("making room for the network"):
+        output = tvm.runtime.empty(tuple(manifest["output_shape"]), "float32", board.device)
+        workspace = tvm.runtime.empty((manifest["workspace_bytes"] // 4,), "float32", board.device)
+
+    def run(data: np.ndarray) -> np.ndarray:
+        with board.explain(f"running {path.name}"):
+            main(tvm.runtime.tensor(data, board.device), output, workspace)
+            return output.numpy()
+
+    return run
+
+
+def _answer(subjects: list[Subject], pictures: Pictures, index: int) -> list[np.ndarray] | str:
+    """The logits of each subject, or why the picture cannot be read."""
+    try:
+        picture = open_picture(io.BytesIO(pictures.read(index)), pictures.names[index])
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{pictures.names[index]}: cannot be read: {error.strerror}"
+    rows, prepared = [], {}
+    for subject in subjects:
+        how = subject.how
+        key = (*how["crop"], how["resize_shorter_side_ratio"])
+        if key not in prepared:
+            prepared[key] = normalise(centre_crop(picture, how["crop"], how["resize_shorter_side_ratio"]), how)
+        rows.append(subject.run(prepared[key]))
+    return rows
+
+
+def _answers(subjects, pictures, workers: int) -> Iterator[tuple[int, list[np.ndarray] | str]]:
+    """The answer to each picture, by its index, in order."""
+    if not workers:
+        for index in range(len(pictures)):
+            yield index, _answer(subjects, pictures, index)
+        return
+    # Forked, so that they have the libraries and weights that were opened, and the index of the pictures.
+    global _work
+    _work = subjects, pictures
+    chunks = [range(start, min(start + CHUNK, len(pictures))) for start in range(0, len(pictures), CHUNK)]
+    with multiprocessing.get_context("fork").Pool(workers, _ignore_ctrl_c) as pool:
+        for chunk, answers in zip(chunks, pool.imap(_answer_chunk, chunks)):
+            yield from zip(chunk, answers)
+
+
+_work: tuple[list[Subject], Pictures]  # of the workers
+
+
+def _ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _answer_chunk(chunk: range) -> list:
+    return [_answer(*_work, index) for index in chunk]

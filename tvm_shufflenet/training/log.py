@@ -1,0 +1,131 @@
+"""What a run shows and leaves to read: a progress bar or plain lines, a CSV and a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..files import write_bytes
+
+COLUMNS = ("epoch", "iteration", "crop", "learning_rate", "loss", "training_top1", "top1", "top5", "images", "seconds")
+REFRESH_SECONDS = 0.5
+
+
+class Silent:
+    """For the processes of a run that say nothing: all but the first."""
+
+    def say(self, text): ...
+
+    def watch(self, title, steps, total):
+        for _ in steps:
+            pass
+
+    def iteration(self, trainer, rate, crop, loss): ...
+
+    def epoch(self, trainer, row): ...
+
+    def files(self, trainer): ...
+
+
+class Log(Silent):
+    """Shows a run on stderr, and writes `out` with the suffixes .csv and .svg."""
+
+    def __init__(self, out: Path):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.out = out
+        self.console = Console(stderr=True, highlight=False)
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(), TextColumn("{task.fields[about]}"),
+            console=self.console, auto_refresh=False, transient=True, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self._task = None
+        self._shown = self._mark = (time.monotonic(), 0)
+        self._says_no_plot = True
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self.bar.stop()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def watch(self, title: str, steps: Iterator[int], total: int) -> None:
+        task = self.bar.add_task(title, total=total, about="")
+        for done in steps:
+            if done % 100 == 0 or done == total:
+                self.bar.update(task, completed=done, refresh=True)
+        self.bar.remove_task(task)
+
+    def iteration(self, trainer, rate, crop, loss) -> None:
+        now = time.monotonic()
+        if self._task is None:
+            self._task = self.bar.add_task("training", total=trainer.steps, about="")
+            self._shown = (now, trainer.step - 1)
+        since, step = self._shown
+        if now - since < REFRESH_SECONDS or self.bar.disable:
+            return
+        speed = (trainer.step - step) * trainer.options.recipe.batch / (now - since)
+        self._shown = (now, trainer.step)
+        about = f"loss {loss.item():.3f}, rate {rate:.4f}, {crop}x{crop}, {speed:.0f} pictures/s"
+        if scored := [row for row in trainer.history if "top1" in row]:
+            about += f", top-1 {100 * scored[-1]['top1']:.1f} % (epoch {scored[-1]['epoch']})"
+        self.bar.update(self._task, completed=trainer.step, about=about, refresh=True)
+
+    def epoch(self, trainer, row: dict) -> None:
+        text = (
+            f"epoch {row['epoch']}, iteration {row['iteration']} of {trainer.steps}, {row['seconds']:.0f} s: "
+            f"loss {row['loss']:.3f}, training top-1 {100 * row['training_top1']:.1f} % at {row['crop']}x{row['crop']}"
+        )
+        if "top1" in row:
+            text += f"; validation top-1 {100 * row['top1']:.2f} %, top-5 {100 * row['top5']:.2f} %"
+        self.say(text)
+
+    def files(self, trainer) -> None:
+        """The CSV with a row for each epoch, and the plot."""
+        if not trainer.history:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(trainer.history)
+        write_bytes(self.out.with_suffix(".csv"), text.getvalue().encode())
+        if "top1" not in trainer.history[-1] and trainer.step < trainer.steps:
+            return
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            if self._says_no_plot:
+                self.say("no plot: matplotlib is not installed (`pip install -e .[train]`)")
+            self._says_no_plot = False
+            return
+        write_bytes(self.out.with_suffix(".svg"), plot(trainer.options.model, trainer.history))
+
+
+def plot(title: str, history: list[dict]) -> bytes:
+    """Loss, and accuracy in training and validation, by epoch: an SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    loss.plot(epochs, [row["loss"] for row in history])
+    loss.set(xlabel="epoch", ylabel="training loss", title=title)
+    scored = [row for row in history if "top1" in row]
+    accuracy.plot(epochs, [100 * row["training_top1"] for row in history], label="training, random crops")
+    accuracy.plot([r["epoch"] for r in scored], [100 * r["top1"] for r in scored], marker=".", label="validation")
+    accuracy.set(xlabel="epoch", ylabel="top-1, %")
+    accuracy.legend()
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+    data = io.BytesIO()
+    figure.savefig(data, format="svg")
+    return data.getvalue()
