@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import shutil
 import statistics
 from collections.abc import Iterable
@@ -73,6 +74,7 @@ class Contest:
     core: int | None = None
     rounds: int = 0
     peak: float = 0.0  # multiply-adds per second: the best of all rounds
+    kernels: dict = field(default_factory=dict)  # of ours, as the manifest has it: how many are tuned
 
     @property
     def ours(self) -> Contestant:
@@ -134,9 +136,13 @@ def prepare(net: Network, rivals: Iterable[str], files: Files, progress: Silent 
     for engine in (OURS, *rivals):
         with progress.step(f"{net.name}: {'building ours' if engine == OURS else f'exporting for {title(engine)}'}"):
             try:
-                files.of(engine, net)
+                folder = files.of(engine, net)
             except Failed as error:
                 contest.leave_out(engine, error)
+                continue
+            if engine == OURS:
+                (manifest,) = folder.glob("*.json")
+                contest.kernels = json.loads(manifest.read_text())["kernels"]
     return contest
 
 

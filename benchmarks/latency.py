@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.commands import parse_size, run
+from tvm_shufflenet.commands import parse_size, run, tuned_kernels
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
 from tvm_shufflenet.terminal import Terminal, open_console
@@ -162,6 +162,7 @@ def footer(contests: list) -> list[str]:
     lines = [
         f"{describe_processor().name}, core {cores}; {rounds} interleaved rounds; ratios and shares of the minimum"
     ]
+    lines.append("ours: " + "; ".join(f"{c.net.name} {tuned_kernels(c.kernels)}" for c in contests))
     lines.append("% of peak: of all the network's multiply-adds, also those that an engine saves by Winograd's method")
     lines.append(", ".join(f"{title} {version}" for title, version in versions(contests).items()))
     return lines
@@ -197,7 +198,8 @@ def to_json(contests: list, missing: list[str], command: str) -> dict:
         "networks": [
             {
                 "network": contest.net.name, "size": contest.net.size, "multiply_adds": contest.net.multiply_adds(),
-                "core": contest.core, "rounds": contest.rounds, "not_run": contest.absent,
+                "kernels": contest.kernels, "core": contest.core, "rounds": contest.rounds,
+                "not_run": contest.absent,
                 "peak_multiply_adds_per_second": contest.peak,
                 "best_rival_over_ours": min(map(contest.ratio, contest.standing[1:]), default=None),
                 "engines": [

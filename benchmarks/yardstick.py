@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_shufflenet.architectures import network
+from tvm_shufflenet.commands import tuned_kernels
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation.counting import WORD, Block
 from tvm_shufflenet.estimation.estimates import Figures, estimate, figures, miss_cycles
@@ -68,7 +69,8 @@ class Cost:
 def ours(model: str, name: str, folder: Path, caches: bool = False) -> Cost:
     """Builds the network for the core in the folder, and counts and prices it."""
     built = build_library(BuildOptions(model, name, output=folder))
-    return Cost(model, OURS, name, name, estimate(built.path, core(name), caches).network)
+    kernels = f"{name}, {tuned_kernels(built.manifest['kernels'])}"
+    return Cost(model, OURS, name, kernels, estimate(built.path, core(name), caches).network)
 
 
 def rival(engine: str, exported: Exported, name: str, caches: bool = False) -> Cost:

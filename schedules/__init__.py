@@ -7,10 +7,12 @@ from .depthwise import Depthwise
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
+from .reshuffled import Reshuffled
+from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
 
 __all__ = [
     "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
-    "Plane", "Pointwise", "WindowPool", "Winograd", "round_up", "tuning_space",
+    "Plane", "Pointwise", "Reshuffled", "ValidAvgPool", "WindowPool", "Winograd", "round_up", "tuning_space",
 ]  # fmt: skip

@@ -49,7 +49,7 @@ def build(build_folder):
     """`build(model, ...)` -> `Built`, as the command does."""
     from tvm_shufflenet.library.build_library import BuildOptions, build_library
 
-    def build_one(model: str, target: str = "native", **options):
+    def build_one(model: str | None, target: str = "native", **options):
         return build_library(BuildOptions(model, target, output=build_folder, **options))
 
     return build_one

@@ -11,7 +11,7 @@ import pytest
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
 
-from . import emulator
+from . import emulator, foreign
 from .conftest import ROOT, picture, relative_error, twin_logits
 
 pytestmark = [
@@ -41,6 +41,19 @@ def run_on(board, path, manifest, data) -> np.ndarray:
     workspace = tvm.runtime.empty((manifest["workspace_bytes"] // 4,), "float32", device)
     module["main"](tvm.runtime.tensor(data, device), output, workspace)
     return output.numpy()
+
+
+def test_aarch64_agrees_with_an_imported_module(board, build, tmp_path):
+    """A shuffle by (n, g) that is no shuffle by (g, n) with other weights: g = 8, 3 channels a group."""
+    import torch
+
+    module = foreign.randomised(foreign.Megvii((16, 96, 192, 384), 8))
+    torch.save(module.state_dict(), tmp_path / "megvii.pth")
+    built = build(None, target="arm", size=(64, 64), weights=tmp_path / "megvii.pth")
+    data = picture((64, 64))
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(data)).numpy()
+    assert relative_error(run_on(board, built.path, built.manifest, data), expected) < 1e-5
 
 
 @pytest.mark.parametrize(

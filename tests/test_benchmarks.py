@@ -155,7 +155,8 @@ class TestFiles:
 
 def finished(name="shufflenet-v1-0.25x-g3", **seconds) -> Contest:
     """A contest with these seconds for `engine` or `engine_variant`."""
-    result = Contest(small(name), absent={"executorch": "it cannot"}, core=0, peak=1e11, rounds=3)
+    result = Contest(small(name), absent={"executorch": "it cannot"}, core=0, peak=1e11, rounds=3,
+                     kernels={"tuned": 2, "total": 9, "tuned_by": {"measured": 2}})
     for key, value in {"ours": 2e-3, **seconds}.items():
         engine, _, variant = key.partition("__")
         result.contestants.append(Contestant(engine, variant, 1e-6, [value, 2 * value, 1.5 * value]))
@@ -179,6 +180,10 @@ class TestLatency:
         assert heading.count("|") == rule.count("|") == first.count("|") == second.count("|")
         assert first.split(" | ")[3:] == ["10.00", "6.000", "3.00 |"]
         assert second.split(" | ")[3:] == ["-", "1.000", "0.50 |"]
+
+    def test_says_how_many_kernels_are_tuned(self):
+        said = "shufflenet-v1-0.25x-g3 2 of 9 kernels tuned; alexnet 2 of 9 kernels tuned"
+        assert f"ours: {said}" in latency.footer([finished(), finished("alexnet")])
 
     def test_says_what_did_not_run_and_why(self):
         lines = latency.not_run([finished(), finished("alexnet")], ["openvino"])

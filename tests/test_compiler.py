@@ -12,7 +12,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from schedules import Machine
-from tvm_shufflenet.architectures import model_names, network
+from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
 from tvm_shufflenet.lowering.plan_memory import GUARD, plan_memory
@@ -32,10 +32,14 @@ SHUFFLED = [f"shufflenet-v1-{scale}x-g{g}" for scale in ("0.25", "0.5", "1", "1.
 def graph(name: str, size=(224, 224)):
     """The Relax module behind the graph passes."""
     net = network(name, size)
-    module = relax.transform.BindParams("main", to_relax(random_parameters(net)))(relax_module(net))
+    return net, passed(net, random_parameters(net))
+
+
+def passed(net, parameters):
+    module = relax.transform.BindParams("main", to_relax(parameters))(relax_module(net))
     for graph_pass in (FoldBatchNorm(), fold_channel_shuffle(), DistributeReLU(), fuse_epilogues()):
         module = graph_pass(module)
-    return net, module
+    return module
 
 
 def operators(function) -> Counter:
@@ -54,7 +58,7 @@ def test_fold_batch_norm_before_and_after():
     scale = gamma.astype("float64") / np.sqrt(variance.astype("float64") + 1e-5)
     constants = [relax.const(a) for a in (weight, gamma, beta, mean, variance)]
     folded_weight = relax.const((weight * scale[:, None, None, None]).astype("float32"))
-    folded_bias = relax.const((beta - mean * scale).astype("float32"))
+    folded_bias = relax.const((beta - mean * scale).astype("float32").reshape(1, 4, 1, 1))
 
     def module(folded: bool):
         builder = relax.BlockBuilder()
@@ -63,8 +67,7 @@ def test_fold_batch_norm_before_and_after():
             with builder.dataflow():
                 if folded:
                     y = builder.emit(relax.op.nn.conv2d(x, folded_weight, padding=1))
-                    bias = builder.emit(relax.op.reshape(folded_bias, (1, 4, 1, 1)))
-                    out = builder.emit_output(relax.op.add(y, bias))
+                    out = builder.emit_output(relax.op.add(y, folded_bias))
                 else:
                     y = builder.emit(relax.op.nn.conv2d(x, constants[0], padding=1))
                     y = builder.emit(relax.op.nn.batch_norm(y, *constants[1:], axis=1, epsilon=1e-5, training=False))
@@ -73,6 +76,26 @@ def test_fold_batch_norm_before_and_after():
         return builder.get()
 
     tvm.ir.assert_structural_equal(FoldBatchNorm()(module(False)), module(True), map_free_vars=True)
+
+
+@pytest.mark.parametrize("batch_norms", [True, False])
+def test_equal_parameters_stay_apart(batch_norms):
+    """As in a network that is yet to be trained: TVM merges equal expressions, but not what becomes kernels."""
+    net = NetworkBuilder((8, 8))
+    x = 0
+    for index in range(3):
+        layer = f"layer{index}"
+        if batch_norms:
+            x = net.conv_bn(layer, "", x, 3, groups=3, relu=True)
+        else:
+            x = net.relu(f"{layer}.relu", net.conv(layer, x, 3, groups=3, bias=True))
+        x = net.shuffle(f"{layer}.shuffle", x, 3)
+    net.dense("classifier", net.global_avg_pool("pool", x), 2)
+    net = net.network("tiny", 2, {})
+    parameters = {name: np.full(shape, 0.5, "float32") for name, shape in net.parameters().items()}
+    module = passed(net, parameters)
+    assert set(operators(module["main"])) == {"composite"}
+    assert len(select_kernels(module, NEON).calls) == 5
 
 
 def test_distribute_relu_before_and_after():

@@ -168,6 +168,15 @@ class TestPricing:
         monkeypatch.setattr("tvm_shufflenet.estimation.pricing._priced", None)
         assert price(blocks, core("cortex-a72")) == first  # the same model
 
+    def test_a_damaged_file_of_prices_starts_anew(self, assemble):
+        from tvm_shufflenet.estimation import pricing
+
+        blocks = straighten(count([assemble(LOOP)]))
+        first = price(blocks, core("cortex-a57"))
+        (file,) = pricing.cache_folder().glob("prices-*")
+        file.write_text("no data base at all" * 100)
+        assert price(blocks, core("cortex-a57")) == first
+
     def test_a_missing_model_is_said(self, monkeypatch):
         old, new = tools.Llvm("", "", "14.0.6"), tools.Llvm("", "", "19.1.7")
         monkeypatch.setattr("tvm_shufflenet.estimation.pricing.llvm", lambda: old)

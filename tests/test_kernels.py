@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import tvm
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, WindowPool, Winograd,
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Reshuffled,
+    ValidAvgPool, WindowPool, Winograd,
 )  # fmt: skip
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
@@ -103,6 +105,18 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     assert relative_error(from_plane(found, groups * outputs, plane), expected) < 1e-5
 
 
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("groups,outputs,shuffle_groups", [(3, 20, 20), (8, 12, 12), (1, 60, 3), (1, 24, 8), (4, 6, 2)])
+def test_pointwise_shuffled_by_other_groups(machine, groups, outputs, shuffle_groups):
+    plane, channels = Plane.padded(7, 7, machine.lanes), groups * outputs
+    x, weight, bias = random(groups * 5, 7, 7), random(channels, 5, 1, 1), random(channels)
+    workload = Reshuffled(groups, 5, outputs, plane, machine.lanes, True, shuffle_groups=shuffle_groups)
+    found = run(workload, machine, into_plane(x, plane), weight, bias, out_floats=channels * plane.size)
+    expected = np.maximum(conv_reference(x, weight, bias, groups, 1, 0), 0)
+    expected = expected.reshape(shuffle_groups, -1, 7, 7).swapaxes(0, 1).reshape(expected.shape)
+    assert relative_error(from_plane(found, channels, plane), expected) < 1e-5
+
+
 @pytest.mark.parametrize(
     "rows,unroll,block,panel,strip",
     [(1, 1, 13, 0, 1), (4, 2, 2, 1, 2), (5, 6, 1, 0, 3), (8, 3, 1, 1, 1), (13, 1, 1, 1, 2)],
@@ -132,7 +146,7 @@ def window_planes(machine, height, width, kernel, stride, pad):
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize("height,width,kernel,stride,pad", WINDOWS)
-@pytest.mark.parametrize("kind", ["conv", "max", "avg"])
+@pytest.mark.parametrize("kind", ["conv", "max", "avg", "valid"])
 def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad):
     import torch.nn.functional as F
     from torch import from_numpy
@@ -140,13 +154,16 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
     before, after = window_planes(machine, height, width, kernel, stride, pad)
     x, weight, bias = random(5, height, width), random(5, 1, kernel, kernel), random(5)
     shape = (5, before, after, kernel, stride, pad, machine.lanes)
-    workload = Depthwise(*shape) if kind == "conv" else WindowPool(*shape, kind=kind)
+    if kind == "conv":
+        workload = Depthwise(*shape)
+    else:
+        workload = ValidAvgPool(*shape) if kind == "valid" else WindowPool(*shape, kind=kind)
     parameters = (weight, bias) if kind == "conv" else ()
     found = run(workload, machine, into_plane(x, before), *parameters, out_floats=5 * after.size)
     if kind == "conv":
         expected = conv_reference(x, weight, bias, 5, stride, pad)
     else:
-        pool = F.max_pool2d if kind == "max" else F.avg_pool2d
+        pool = F.max_pool2d if kind == "max" else functools.partial(F.avg_pool2d, count_include_pad=kind == "avg")
         expected = pool(from_numpy(x[None]), kernel, stride, pad)[0].numpy()
     assert relative_error(from_plane(found, 5, after), expected) < 1e-5
 

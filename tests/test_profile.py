@@ -26,7 +26,7 @@ from tvm_shufflenet.lowering.select_kernels import select_kernels
 from tvm_shufflenet.measure import place, profiling
 from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.entries import Entry
-from tvm_shufflenet.measure.profiling import ProfileOptions, Twin, profile, seconds_of
+from tvm_shufflenet.measure.profiling import ProfileOptions, profile, seconds_of, twin_of
 from tvm_shufflenet.pipeline import compile_network
 from tvm_shufflenet.runtime.library import read_manifest
 from tvm_shufflenet.runtime.processor import Processor
@@ -55,7 +55,7 @@ def library(folder):
 
 @pytest.fixture(scope="module")
 def twin(library, tmp_path_factory):
-    return Twin(Entry("small", library, read_manifest(library)), NATIVE, tmp_path_factory.mktemp("twin"))
+    return twin_of(Entry("small", library, read_manifest(library)), NATIVE, tmp_path_factory.mktemp("twin"))
 
 
 # ----------------------------------------------------------------------------- the library shipped
@@ -97,7 +97,7 @@ def test_the_twin_computes_the_same(library, twin):
     ticks = np.zeros((3, twin.calls + 3), np.int64)
     profiled = here.load(twin.path, "profile", *twin.arguments, ticks)
     np.testing.assert_array_equal(profiled.run(result=1), expected)
-    assert twin.differences == []
+    assert twin.differences(Entry("small", library, read_manifest(library))) == []
 
 
 # -------------------------------------------------------------------------------------- the clock
@@ -181,6 +181,17 @@ def test_ticks_become_seconds():
     np.testing.assert_allclose(seconds, np.array([[205, 105], [100, 50]]) * 2e-9)
     np.testing.assert_allclose(whole, np.array([320, 160]) * 2e-9)
     np.testing.assert_allclose(tick, [10e-9, 10e-9])
+
+
+def test_a_disturbed_tick_makes_no_call_short():
+    """Something took 100 between two ticks of the second round."""
+    rows = [np.cumsum([0, 105, 55, 17, 5, last]) for last in (5, 100)]
+    turns = [np.array([[1, 0, 2000 * n, 1000, 1000 + 2000 * n, 0], row]) for n, row in enumerate(rows)]
+    turns[-1][0, 3:5] = 2000, 1000
+    turns[0][0, 1:3] = 0, 0
+    seconds, _, tick = seconds_of(turns, calls=2)
+    np.testing.assert_allclose(seconds, np.array([[100, 50], [100, 50]]) * 2e-9)
+    assert tick[1] > 10 * tick[0]
 
 
 # ------------------------------------------------------------------------------- what a call does
@@ -408,8 +419,8 @@ def test_emulated_board(tmp_path):
         with pytest.raises(UserError, match=f"emulated aarch64.*: wall time there says nothing.*estimate {path}"):
             profile(ProfileOptions(str(path), rpc=f"{host}:{port}", key="arm"))
         with rpc.connect(f"{host}:{port}", "arm", timeout=60) as session:
-            twin = Twin(entry, spec, tmp_path)
+            twin = twin_of(entry, spec, tmp_path)
             turn = twin.load(place.Place("aarch64", session, "emulated"))()
-    assert turn[0, 0] >= 1 and twin.differences == []
+    assert turn[0, 0] >= 1 and twin.differences(entry) == []
     seconds, whole, tick = seconds_of([turn], twin.calls)
     assert (seconds > 0).all() and seconds.sum() <= whole[0] < 100 and tick[0] >= 0

@@ -131,6 +131,13 @@ def test_host_that_closes():
 @contextlib.contextmanager
 def daemon(module, *arguments):
     """Run TVM's tracker or RPC server until the end of the block; yields its port."""
+    with daemon_process(module, *arguments) as (_, port):
+        yield port
+
+
+@contextlib.contextmanager
+def daemon_process(module, *arguments):
+    """As `daemon`; yields its process, the first of a group, and its port."""
     for needed in ("cloudpickle", "psutil", "tornado"):
         pytest.importorskip(needed, reason="TVM's RPC server needs it: pip install 'apache-tvm[rpc]'")
     port = free_port()
@@ -141,7 +148,7 @@ def daemon(module, *arguments):
         start_new_session=True,
     )  # fmt: skip
     try:
-        yield port
+        yield process, port
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # the server proper is its child
         process.wait()

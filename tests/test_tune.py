@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -20,18 +21,22 @@ from schedules import (
 )  # fmt: skip
 from tvm_shufflenet import records as records_command
 from tvm_shufflenet import tune
+from tvm_shufflenet.architectures import network
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
+from tvm_shufflenet.measure.beside_peak import Silent
+from tvm_shufflenet.measure.place import Place
+from tvm_shufflenet.measure.profiling import seconds_of
 from tvm_shufflenet.runtime.library import load
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.cores import core
 from tvm_shufflenet.tuning import records as store
-from tvm_shufflenet.tuning import trials
+from tvm_shufflenet.tuning import in_place, trials
 from tvm_shufflenet.tuning.places import Estimated, Timed
 from tvm_shufflenet.tuning.records import Record, Records, knob_key
 from tvm_shufflenet.tuning.search import Search, cost_model
 from tvm_shufflenet.tuning.tasks import Task, label, label_of, tasks_of
-from tvm_shufflenet.tuning.tuner import FINAL_ROUNDS, ROUNDS, Tuner
+from tvm_shufflenet.tuning.tuner import FINAL_ROUNDS, FINALISTS, ROUNDS, Tuner
 from tvm_shufflenet.tuning.workers import Crashed, TimedOut, Worker
 
 from .conftest import ROOT, picture, relative_error
@@ -424,14 +429,55 @@ def test_compile_errors_are_failures(records):
     assert [outcome.failure.split(":")[0] for outcome in found] == ["compile error"]
 
 
+# ------------------------------------------------------------------------------------- in place
+
+
+def test_what_is_timed_in_place(records):
+    task = small_task()
+    assert in_place.finalists_of(task, records) == []
+    default, lucky, *others = (record(task, knobs, rounds=FINAL_ROUNDS) for knobs in task.space[:7])
+    records.all = [default, record(task, lucky.knobs, 0.1), record(task, task.space[8], failure="crashed")]
+    assert in_place.finalists_of(task, records) == []  # nothing but the default was timed in enough turns
+    records.all += [dataclasses.replace(r, value=r.default * (0.9 + 0.01 * n)) for n, r in enumerate(others)]
+    found = in_place.finalists_of(task, records)
+    assert found[0] == default and [r.knobs for r in found[1:]] == [r.knobs for r in others[:FINALISTS]]
+
+
+def test_places_in_the_network_decide(records, monkeypatch):
+    """Knobs that looked fast alone, by records that are made up here, take twice the default's time in the network."""
+    net = network(MODEL, SIZE)
+    tasks = tasks_of([net], NATIVE, "depthwise")[:2]
+    others = [task.space[-1] for task in tasks]
+    for task, knobs in zip(tasks, others):
+        records.append(record(task, task.default, rounds=FINAL_ROUNDS))
+        records.append(record(task, knobs, 0.5, rounds=FINAL_ROUNDS))
+        assert records.best(task.workload, task.space).knobs == knobs
+    read = []
+
+    def seconds(turns, calls):
+        assert np.isfinite(seconds_of(turns, calls)[0]).all()
+        read.append(len(read) + 1)  # the default's twin is the first
+        return np.full((len(turns), calls), 1e-6 * read[-1]), None, None
+
+    monkeypatch.setattr(in_place, "seconds_of", seconds)
+    known = len(records.all)
+    kept = in_place.compete(net, tasks, NATIVE, records, Place(NATIVE.arch), Silent())
+    assert read == [1, 2] and kept == 2 and len(records.all) == known + 4
+    for task, knobs in zip(tasks, others):
+        best = records.best(task.workload, task.space)
+        assert best.knobs == task.default and best.rounds == in_place.ROUNDS and f", in {MODEL}" in best.where
+        assert best.value == pytest.approx(1e-6)  # of one call
+        assert records.known(task.workload, "measured")[knob_key(knobs)].relative == pytest.approx(2)
+    again = Records.read(records.path.parents[1], NATIVE)
+    assert in_place.compete(net, tasks, NATIVE, again, Place(NATIVE.arch), Silent()) is None
+
+
 # --------------------------------------------------------------------------- builds and commands
 
 
 @pytest.fixture(scope="module")
 def tuned_folder(tmp_path_factory):
     """Records of other knobs than the defaults for every kernel of a small network."""
-    from tvm_shufflenet.architectures import network
-
     folder = tmp_path_factory.mktemp("logs")
     records = Records.read(folder, NATIVE)
     records.describe_target(NATIVE)
@@ -561,6 +607,18 @@ def a72(tmp_path):
     task = Task(workload, [(48, 12, 1, 1), (48,)], tuning_space(workload, target.machine)[:6])
     with Estimated(target) as place:
         yield place, Records.read(tmp_path, target), task
+
+
+@pytest.mark.emulator
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+def test_a_kernel_that_calls_memset_is_priced(a72):
+    """AlexNet's stem, whose scratch is filled with zeros: a candidate brings what it calls."""
+    place, records, _ = a72
+    before, after = Plane(224, 224, 224, 224 * 224), Plane(55, 55, 56, 3088)
+    workload = Conv2d(1, 3, 96, before, after, kernel=11, stride=4, pad=2, lanes=place.target.lanes, relu=True)
+    task = Task(workload, [(96, 3, 11, 11), (96,)], tuning_space(workload, place.target.machine)[:1], ["net"], 1)
+    (found,) = place.run(task, task.space, 1)
+    assert found.value > workload.multiply_adds / core("cortex-a72").lanes
 
 
 @pytest.mark.emulator

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, model_names
-from .commands import add_records_options, parse_size, records_folder, run, tuned_kernels
+from .bridge.shipped import shipped
+from .commands import add_reading_options, add_records_options, reading, records_folder, run, tuned_kernels
 from .errors import UserError
 from .files import write_json
 
@@ -25,12 +25,13 @@ def arguments() -> argparse.ArgumentParser:
                         "`python -m tvm_shufflenet.models` lists them")  # fmt: skip
     parser.add_argument("--target", default="arm", help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
                         "target as JSON (arm)")  # fmt: skip
-    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
-    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000; with the weights that the "
-                        "project holds, theirs)")  # fmt: skip
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth, or `random` "
-                        "(those in weights/ for a network that has some there, unless --classes or --seed is given; "
-                        "else random)")  # fmt: skip
+    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000, or those of the weights)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth, ours or in "
+                        "another's style, or .onnx; it also tells the network, where no MODEL is named, its classes "
+                        "and its size; or `random` (the file in weights/ for a network that has one there, unless "
+                        "--classes or --seed is given; else random)")  # fmt: skip
+    add_reading_options(parser)
     parser.add_argument("--seed", type=int, help="of random weights (0)")
     parser.add_argument("-o", "--output", type=Path, default=Path("build"), metavar="DIR", help="folder (build/)")
     parser.add_argument("--cc", metavar="COMMAND", help="a C cross compiler to link with, instead of ziglang's")
@@ -42,15 +43,18 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    models = args.models or [DEFAULT_MODEL]
-    size = parse_size(args.size)
-    if args.weights and str(args.weights) != RANDOM and len(models) > 1:
+    random = str(args.weights) == RANDOM
+    models = args.models or [None if args.weights and not random else DEFAULT_MODEL]
+    how = reading(args)
+    if args.weights and not random and len(models) > 1:
         raise UserError(
             f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one"
         )
+    if (random or not args.weights) and (args.shuffle or args.style or args.stem or args.eps):
+        raise UserError("--shuffle, --style, --stem and --eps say how to read a checkpoint: name one with --weights")
     if (args.seed or 0) < 0:
         raise UserError(f"--seed {args.seed}: expected 0 or more")
-    unknown = [model for model in models if model not in model_names()]
+    unknown = [model for model in models if model and model not in model_names()]
     if unknown:  # before any is built; `network` words the error
         models = unknown
 
@@ -61,31 +65,25 @@ def main(argv: list[str] | None = None) -> None:
     console, results = Console(highlight=False), []
     for model in models:
         dump = args.debug_dump / model if args.debug_dump and len(models) > 1 else args.debug_dump
-        weights, classes, said = choose_weights(args, model)
+        weights = None if random else args.weights or trained(args, model)
         options = BuildOptions(
-            model, args.target, size, classes, weights, args.seed or 0, args.output, dump, args.cc,
-            records_folder(args),
+            model, args.target, how.size, args.classes, weights, args.seed or 0, args.output, dump, args.cc,
+            records_folder(args), how,
         )  # fmt: skip
-        with console.status(f"building {model} for {args.target}"):
+        with console.status(f"building {model or weights} for {args.target}"):
             built = build_library(options)
-        console.print(report(built) + (f"\n  {said}" if said else ""), soft_wrap=True)
+        console.print(report(built), soft_wrap=True)
+        if weights and not args.weights:
+            names = ", ".join(built.manifest["class_names"])
+            console.print(f"  these are the weights that the project holds, see weights/; classes: {names}", soft_wrap=True)
         results.append({"library": str(built.path), "bytes": built.path.stat().st_size, **built.manifest})
     if args.json:
         write_json(args.json, results)
 
 
-def choose_weights(args: argparse.Namespace, model: str) -> tuple[Path | None, int, str]:
-    """The checkpoint, or None for random weights; the number of classes; what there is to say about the choice."""
-    if str(args.weights) != RANDOM and args.weights is not None:
-        return args.weights, 1000 if args.classes is None else args.classes, ""
-    from .bridge.checkpoints import load_checkpoint
-    from .bridge.shipped import shipped
-
-    path = shipped(model)
-    if path and args.weights is None and args.classes is None and args.seed is None:
-        names = json.loads(load_checkpoint(path)[1]["class_names"])
-        return path, len(names), f"trained weights of this project, {len(names)} classes: {', '.join(names)}"
-    return None, 1000 if args.classes is None else args.classes, ""
+def trained(args: argparse.Namespace, model: str) -> Path | None:
+    """The file in weights/ for a network, unless other classes or random weights are asked for."""
+    return shipped(model) if args.classes is None and args.seed is None else None
 
 
 def report(built) -> str:

@@ -62,6 +62,29 @@ def records_folder(args) -> Path | None:
     return None if args.default_schedules else args.records or FOLDER
 
 
+def add_reading_options(parser) -> None:
+    """What a foreign checkpoint may leave open; see `reading`."""
+    parser.add_argument("--shuffle", choices=("gn", "ng", "none"), help="of a foreign checkpoint: into which shape "
+                        "channels are brought before they are transposed, (g, n) as in the paper or (n, g), where its "
+                        "style does not tell")  # fmt: skip
+    parser.add_argument("--style", metavar="NAME", help="of one whose names are unknown: whose structure it has, such "
+                        "as megvii, pytorchcv, jaxony")  # fmt: skip
+    parser.add_argument("--stem", type=int, choices=(4, 2, 1), help="of a foreign checkpoint: by how much its stem "
+                        "makes pictures smaller; 4 is stride 2 and max pooling, 2 stride 2, 1 neither")  # fmt: skip
+    parser.add_argument("--eps", type=float, help="epsilon of its batch norms, which no checkpoint holds (1e-5)")
+
+
+def reading(args):
+    """The `Reading` that these options and --size say."""
+    from .architectures import BATCH_NORM_EPS
+    from .exchange import Reading
+
+    if args.eps is not None and not 0 <= args.eps < 1:
+        raise UserError(f"--eps {args.eps:g}: expected a small number such as 1e-5")
+    size = parse_size(args.size) if args.size else None
+    return Reading(size, args.shuffle, args.style, args.stem, BATCH_NORM_EPS if args.eps is None else args.eps)
+
+
 def tuned_kernels(kernels: dict) -> str:
     """How many kernels have tuned knobs, by what: from a manifest's "kernels", or the sum of several."""
     kinds = [f"{n} {TUNED_BY[kind]}" for kind, n in kernels.get("tuned_by", {}).items() if kind in TUNED_BY]

@@ -87,7 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.rpc:
         each = ", ".join(str(board.trials) for board in place.boards)
         console.print(f"turns of {len(place.boards)} boards: {each}" + "".join(f"; {why}" for why in place.lost))
-    whole = [] if interrupted or args.no_network else _whole(args, models, size, target, place, console)
+    whole = []
+    if not (interrupted or args.no_network):
+        if place.kind == "measured":
+            _in_place(args, networks, tasks, target, records, console)
+        whole = _whole(args, models, size, target, place, console)
     if args.json:
         write_json(args.json, _to_json(results, place, target, seconds, whole))
     unmeasured = [result for result in results if result.best is None]
@@ -149,6 +153,19 @@ def _place(args, target, console):
         place.__exit__()
         raise
     return place
+
+
+def _in_place(args, networks, tasks, target, records, console) -> None:
+    """The best candidates of all kernels once more, in the networks."""
+    from .measure.place import open_place
+    from .terminal import Terminal
+    from .tuning.in_place import compete
+
+    with open_place(target, args.rpc, args.key, args.timeout) as place:
+        for net in networks:
+            kept = compete(net, tasks, target, records, place, Terminal())
+            if kept is not None:
+                console.print(f"in {net.name} the finalists were timed once more: {kept} defaults won", soft_wrap=True)
 
 
 def _whole(args, models, size, target, place, console) -> list[dict]:

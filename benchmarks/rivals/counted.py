@@ -23,6 +23,7 @@ import numpy as np
 from tvm_shufflenet.architectures import Network
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation.counting import Block, count, straighten, subtract
+from tvm_shufflenet.exchange import onnx_writer
 from tvm_shufflenet.files import write_bytes
 from tvm_shufflenet.targets.cores import Core, Level
 
@@ -112,7 +113,7 @@ def counted(rival: str, net: Network, shown: Core, caches: Sequence[Level] = ())
 def _path(rival: str, net: Network, shown: Core, caches: Sequence[Level]) -> Path:
     sources = [SOURCES / f"{name}.py" for name in ("folded", "run", "board", rival)]
     if b"import onnx_model" in sources[-1].read_bytes():
-        sources.append(SOURCES / "onnx_model.py")
+        sources += [SOURCES / "onnx_model.py", Path(onnx_writer.__file__)]
     key = {
         "format": FORMAT,
         "sources": hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .network import Network, NetworkBuilder
+from collections.abc import Sequence
+
+from .network import UNPUBLISHED, Network, NetworkBuilder
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
@@ -17,13 +19,21 @@ PAPER = {1.0: (569, 29.4), 0.75: (325, 31.6), 0.5: (149, 36.3), 0.25: (41, 49.4)
 
 def mobilenet_v1(width: float, size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
     """MobileNet v1 with width multiplier `width`."""
+    macs, error = PAPER[width]
+    channels = int(32 * width), *(int(channels * width) for channels, _ in BLOCKS)
+    return with_channels(channels, f"mobilenet-v1-{width}", size, classes, {"macs": macs, "error": error})
+
+
+def with_channels(
+    channels: Sequence[int], name: str, size: tuple[int, int], classes: int, paper: dict | None = None, stride: int = 2
+) -> Network:
+    """MobileNet v1 of any width: `channels` of the stem, whose stride is `stride`, and of each block."""
     net = NetworkBuilder(size)
-    x = net.conv_bn("stem", "", 0, int(32 * width), kernel=3, stride=2, pad=1, relu=True)
-    for index, (channels, stride) in enumerate(BLOCKS):
-        inputs, name = net.shape(x)[1], f"block{index}"
-        x = net.conv_bn(name, "1", x, inputs, kernel=3, stride=stride, pad=1, groups=inputs, relu=True)
-        x = net.conv_bn(name, "2", x, int(channels * width), relu=True)
+    x = net.conv_bn("stem", "", 0, channels[0], kernel=3, stride=stride, pad=1, relu=True)
+    for index, (outputs, (_, stride)) in enumerate(zip(channels[1:], BLOCKS, strict=True)):
+        inputs, block = net.shape(x)[1], f"block{index}"
+        x = net.conv_bn(block, "1", x, inputs, kernel=3, stride=stride, pad=1, groups=inputs, relu=True)
+        x = net.conv_bn(block, "2", x, outputs, relu=True)
     x = net.global_avg_pool("pool", x)
     net.dense("classifier", x, classes)
-    macs, error = PAPER[width]
-    return net.network(f"mobilenet-v1-{width}", classes, {"macs": macs, "error": error})
+    return net.network(name, classes, paper or dict(UNPUBLISHED))

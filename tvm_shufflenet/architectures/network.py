@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import UserError
 
 BATCH_NORM_EPS = 1e-5
+UNPUBLISHED = {"macs": None, "error": None}  # what the literature prints of a network that it does not name
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ class NetworkBuilder:
     def avg_pool(self, name, x, kernel, stride, pad=0) -> int:
         """Average pooling; the zeros of the padding count (PyTorch's default)."""
         return self._window("avg_pool", name, x, self.shape(x)[1], kernel, stride, pad)
+
+    def valid_avg_pool(self, name, x, kernel, stride, pad=0) -> int:
+        """Average pooling over those pixels of the window that lie inside: the padding does not count."""
+        return self._window("valid_avg_pool", name, x, self.shape(x)[1], kernel, stride, pad)
 
     def adaptive_avg_pool(self, name, x, size) -> int:
         """Averages over `size` x `size` bins; nothing is appended where the input has that size."""

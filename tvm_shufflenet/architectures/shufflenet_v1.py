@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import gcd
 
-from .network import Network, NetworkBuilder
+from .network import UNPUBLISHED, Network, NetworkBuilder
 
 SCALES = (0.25, 0.5, 1, 1.5, 2)
 GROUPS = (1, 2, 3, 4, 8)
@@ -36,21 +37,59 @@ def bottleneck_channels(channels: int, groups: int) -> int:
     return (channels + 2 * groups) // (4 * groups) * groups
 
 
+@dataclass(frozen=True)
+class Stem:
+    """The layers before the first unit: a convolution, and max pooling where `pool`."""
+
+    channels: int
+    kernel: int = 3
+    stride: int = 2
+    pool: bool = True
+    relu: bool = True
+
+
+@dataclass(frozen=True)
+class Unit:
+    """`groups` are those of the two pointwise convolutions, to `bottleneck` and to `outputs` channels.
+
+    `shuffle` is the number of groups of the channel shuffle, 1 for none; with `downsample` the unit has stride 2,
+    and its average-pooled input is concatenated to the outputs.
+    """
+
+    bottleneck: int
+    outputs: int
+    groups: tuple[int, int]
+    shuffle: int
+    downsample: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What implementations of ShuffleNet v1 differ in; the defaults are the paper's."""
+
+    stem: Stem
+    stages: tuple[tuple[Unit, ...], ...]
+    pooled_first: bool = True  # in the concatenation
+    late_shuffle: bool = False  # behind the depthwise convolution
+    depthwise_relu: bool = False
+
+
 def shufflenet_v1(
     scale: float, groups: int, size: tuple[int, int] = (224, 224), classes: int = 1000, shuffle: bool = True
 ) -> Network:
     """ShuffleNet `scale`x with `groups` groups; `shuffle=False` is the ablation of Table 3."""
-    net = NetworkBuilder(size)
-    x = net.conv_bn("stem", "", 0, STEM_CHANNELS[scale], kernel=3, stride=2, pad=1, relu=True)
-    x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
-    for stage, units in UNITS.items():
-        channels = int(STAGE2_CHANNELS[groups] * scale) * 2 ** (stage - 2)
-        for unit in range(units):
+    inputs, stages = STEM_CHANNELS[scale], []
+    for stage, count in UNITS.items():
+        channels, units = int(STAGE2_CHANNELS[groups] * scale) * 2 ** (stage - 2), []
+        for unit in range(count):
             # "We do not apply group convolution on the first pointwise layer" of stage 2 (Table 1).
-            first_groups = 1 if (stage, unit) == (2, 0) else groups
-            x = _unit(net, f"stage{stage}.{unit}", x, channels, groups, first_groups, unit == 0, shuffle)
-    x = net.global_avg_pool("pool", x)
-    net.dense("classifier", x, classes)
+            first = 1 if (stage, unit) == (2, 0) else groups
+            outputs = channels - inputs if unit == 0 else channels
+            # 12 channels of the stem leave 84 and 180 for 8 groups at 0.25x and 0.5x: then 4 groups.
+            both, shuffled = (first, gcd(groups, outputs)), first if shuffle else 1
+            units.append(Unit(bottleneck_channels(channels, groups), outputs, both, shuffled, unit == 0))
+        stages.append(tuple(units))
+        inputs = channels
     name = f"shufflenet-v1-{scale:g}x-g{groups}" + ("" if shuffle else "-noshuffle")
     macs = PAPER_MACS[scale]
     error = PAPER_ERROR if shuffle else PAPER_ERROR_NOSHUFFLE
@@ -58,22 +97,39 @@ def shufflenet_v1(
     # At 1.5x and 2x the tables print multiply-adds of g = 3 only.
     if scale > 1 and groups != 3:
         paper["macs"] = None
-    return net.network(name, classes, paper)
+    return planned(Plan(Stem(STEM_CHANNELS[scale]), tuple(stages)), name, size, classes, paper)
 
 
-def _unit(net, name, x, channels, groups, first_groups, downsample, shuffle) -> int:
+def planned(plan: Plan, name: str, size: tuple[int, int], classes: int, paper: dict | None = None) -> Network:
+    """The network of a plan; `ValueError` where groups do not divide the channels."""
+    net, stem = NetworkBuilder(size), plan.stem
+    conv = dict(kernel=stem.kernel, stride=stem.stride, pad=stem.kernel // 2)
+    x = net.conv_bn("stem", "", 0, stem.channels, relu=stem.relu, **conv)
+    if stem.pool:
+        x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
+    for stage, units in enumerate(plan.stages, 2):
+        for index, unit in enumerate(units):
+            x = _unit(net, f"stage{stage}.{index}", x, unit, plan)
+    x = net.global_avg_pool("pool", x)
+    net.dense("classifier", x, classes)
+    return net.network(name, classes, paper or dict(UNPUBLISHED))
+
+
+def _unit(net, name, x, unit, plan) -> int:
     """One ShuffleNet unit: Figure 2 (b), or with `downsample` (stride 2) Figure 2 (c)."""
-    inputs = net.shape(x)[1]
-    bottleneck = bottleneck_channels(channels, groups)
-    y = net.conv_bn(name, "1", x, bottleneck, groups=first_groups, relu=True)
-    if shuffle and first_groups > 1:
-        y = net.shuffle(f"{name}.shuffle", y, first_groups)
-    y = net.conv_bn(name, "2", y, bottleneck, kernel=3, stride=2 if downsample else 1, pad=1, groups=bottleneck)
-    if downsample:
-        # 12 channels of the stem leave 84 and 180 for 8 groups at 0.25x and 0.5x: then 4 groups.
-        y = net.conv_bn(name, "3", y, channels - inputs, groups=gcd(groups, channels - inputs))
-        y = net.concat(f"{name}.concat", net.avg_pool(f"{name}.pool", x, kernel=3, stride=2, pad=1), y)
+    middle, stride = unit.bottleneck, 2 if unit.downsample else 1
+
+    def shuffle(y, here):
+        return net.shuffle(f"{name}.shuffle", y, unit.shuffle) if here and unit.shuffle > 1 else y
+
+    y = net.conv_bn(name, "1", x, middle, groups=unit.groups[0], relu=True)
+    y = shuffle(y, not plan.late_shuffle)
+    y = net.conv_bn(name, "2", y, middle, kernel=3, stride=stride, pad=1, groups=middle, relu=plan.depthwise_relu)
+    y = shuffle(y, plan.late_shuffle)
+    y = net.conv_bn(name, "3", y, unit.outputs, groups=unit.groups[1])
+    if unit.downsample:
+        pooled = net.avg_pool(f"{name}.pool", x, kernel=3, stride=2, pad=1)
+        y = net.concat(f"{name}.concat", *((pooled, y) if plan.pooled_first else (y, pooled)))
     else:
-        y = net.conv_bn(name, "3", y, channels, groups=groups)
         y = net.add(f"{name}.add", x, y)
     return net.relu(f"{name}.relu", y)

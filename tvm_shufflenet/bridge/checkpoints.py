@@ -23,7 +23,7 @@ from .parameters import check_parameters
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 # Keys under which training scripts put the state dict, beside their optimiser and epoch.
-WRAPPERS = ("state_dict", "model")
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 
 _SAFETENSORS_DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "BOOL": np.bool_,

@@ -83,6 +83,7 @@ _EMIT = {
     "shuffle": _shuffle,
     "max_pool": _window(nn.max_pool2d),
     "avg_pool": _window(nn.avg_pool2d, count_include_pad=True),
+    "valid_avg_pool": _window(nn.avg_pool2d, count_include_pad=False),
     "adaptive_avg_pool": lambda builder, layer, x: builder.emit(nn.adaptive_avg_pool2d(x, (layer.attrs["size"],) * 2)),
     "global_avg_pool": lambda builder, layer, x: builder.emit(relax.op.mean(x, axis=[2, 3])),
     "lrn": _lrn,

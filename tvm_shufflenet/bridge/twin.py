@@ -65,6 +65,7 @@ MODULES = {
     "shuffle": lambda layer, channels: Shuffle(layer.attrs["groups"]),
     "max_pool": lambda layer, channels: nn.MaxPool2d(*_window(layer)),
     "avg_pool": lambda layer, channels: nn.AvgPool2d(*_window(layer), count_include_pad=True),
+    "valid_avg_pool": lambda layer, channels: nn.AvgPool2d(*_window(layer), count_include_pad=False),
     "adaptive_avg_pool": lambda layer, channels: nn.AdaptiveAvgPool2d(layer.attrs["size"]),
     "global_avg_pool": lambda layer, channels: GlobalAvgPool(),
     "lrn": lambda layer, channels: nn.LocalResponseNorm(**layer.attrs),

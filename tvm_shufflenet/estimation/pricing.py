@@ -10,16 +10,14 @@ foreseen.  Prices are kept in the user's cache folder by code, model and version
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import UserError
-from ..files import write_bytes
 from ..targets.cores import Core
 from .counting import Block
 from .instructions import FEATURES, disassemble, words_of
@@ -28,7 +26,7 @@ from .tools import Llvm, cache_folder, llvm
 REPETITIONS = 100
 PROCESSES = 2
 BATCH = 3000  # instructions in one call of llvm-mca
-FORMAT = 1  # of the cache: raise it where prices are computed in another way
+FORMAT = 2  # of the cache: raise it where prices are computed in another way
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,14 @@ class Price:
 def price(blocks: Sequence[Block], core: Core) -> list[Price]:
     """The price of each block, in their order."""
     tools = llvm()
-    path = cache_folder() / f"prices-{FORMAT}-{core.model}-llvm-{tools.version}.json"
-    known = _load(path)
-    keys = [hashlib.sha256(block.code).hexdigest()[:24] for block in blocks]
-    missing = {key: block.code for key, block in zip(keys, blocks) if key not in known}
-    if missing:
-        known |= _priced(missing, core, tools)
-        write_bytes(path, json.dumps(_load(path) | known).encode())
+    with _Kept(f"prices-{FORMAT}-{core.model}-llvm-{tools.version}.sqlite") as kept:
+        keys = [hashlib.sha256(block.code).hexdigest()[:24] for block in blocks]
+        known = kept.find(keys)
+        missing = {key: block.code for key, block in zip(keys, blocks) if key not in known}
+        if missing:
+            priced = _priced(missing, core, tools)
+            kept.add(priced)
+            known |= priced
     return [Price(known[key][0] / REPETITIONS, known[key][1]) for key in keys]
 
 
@@ -61,14 +60,46 @@ def model_note(core: Core) -> str:
             f"apt-get install llvm-19 or another from {core.since} on")  # fmt: skip
 
 
-def _load(path: Path) -> dict[str, list[int]]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
+class _Kept:
+    """Prices in a file of the cache folder, which processes share; a file that is damaged starts anew."""
+
+    def __init__(self, name: str):
+        self.path = cache_folder() / name
+
+    def __enter__(self) -> _Kept:
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:
+            raise UserError(f"cannot keep prices in {self.path}: {error}") from None
+        except sqlite3.DatabaseError:
+            self._base.close()
+            self.path.unlink()
+            self._open()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._base.close()
+
+    def _open(self) -> None:
+        self._base = sqlite3.connect(self.path, timeout=60)
+        self._base.execute("PRAGMA synchronous = OFF")  # what a power cut takes is computed again
+        with self._base:
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS prices (key TEXT PRIMARY KEY, cycles, refused) WITHOUT ROWID"
+            )
+
+    def find(self, keys: list[str]) -> dict[str, tuple[int, int]]:
+        rows = (self._base.execute("SELECT * FROM prices WHERE key = ?", (key,)).fetchone() for key in set(keys))
+        return {row[0]: row[1:] for row in rows if row}
+
+    def add(self, prices: dict[str, tuple[int, int]]) -> None:
+        with self._base:
+            self._base.executemany(
+                "INSERT OR REPLACE INTO prices VALUES (?, ?, ?)", ((k, *v) for k, v in prices.items())
+            )
 
 
-def _priced(missing: dict[str, bytes], core: Core, tools: Llvm) -> dict[str, list[int]]:
+def _priced(missing: dict[str, bytes], core: Core, tools: Llvm) -> dict[str, tuple[int, int]]:
     """Total cycles of all repetitions, and instructions refused, of each block."""
     text = disassemble({word for code in missing.values() for word in words_of(code)})
     regions = {key: [_modelled(text[word]) for word in words_of(code)] for key, code in missing.items()}
@@ -96,7 +127,7 @@ def _batches(regions: dict[str, list]) -> Iterator[dict[str, list]]:
         yield batch
 
 
-def _run(batch: dict[str, list], core: Core, tools: Llvm) -> dict[str, list[int]]:
+def _run(batch: dict[str, list], core: Core, tools: Llvm) -> dict[str, tuple[int, int]]:
     """Calls llvm-mca until nothing is left that it refuses."""
     refused = dict.fromkeys(batch, 0)
     lines: list[str] = []
@@ -125,4 +156,4 @@ def _run(batch: dict[str, list], core: Core, tools: Llvm) -> dict[str, list[int]
     totals = re.findall(r"^\[\d+\] Code Region - (\w+)\n(?:.*\n)*?Total Cycles: +(\d+)", done.stdout, re.M)
     if len(totals) != len(batch):
         raise UserError(f"llvm-mca failed: {(done.stderr.strip().splitlines() or ['it says nothing'])[0]}")
-    return {key: [int(cycles), refused[key]] for key, cycles in totals}
+    return {key: (int(cycles), refused[key]) for key, cycles in totals}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..architectures import DEFAULT_MODEL, Network, network
-from ..bridge import class_names, load_parameters, random_parameters
+from ..bridge import random_parameters
 from ..errors import UserError
+from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
 from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER, Records
@@ -23,21 +25,24 @@ HEADER = Path(__file__).with_name("tvm_shufflenet.h")
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to build.  `weights` is a checkpoint (.safetensors, .pth); without one `seed` makes them.
+    """What to build.  `weights` is a file that `exchange.load_network` reads; without one `seed` makes them.
 
+    Where `model`, `size` or `classes` are None, the file of the weights says them; else they are the default network,
+    224x224 pixels, and 1000 classes.  `reading` says what a foreign file leaves open; its size does not matter here.
     `records` is the folder of tuning records; None leaves every kernel its default schedule.
     """
 
-    model: str = DEFAULT_MODEL
+    model: str | None = None
     target: str = "arm"
-    size: tuple[int, int] = (224, 224)
-    classes: int = 1000
+    size: tuple[int, int] | None = None
+    classes: int | None = None
     weights: Path | None = None
     seed: int = 0
     output: Path = Path("build")
     debug_dump: Path | None = None
     cc: str | None = None
     records: Path | None = FOLDER
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,21 @@ def build_library(options: BuildOptions) -> Built:
     Raises `UserError` for bad options, checkpoints that do not fit and folders that cannot be
     written.  A library that is already there stays whole until the new one replaces it.
     """
-    net = network(options.model, options.size, options.classes)
+    net, parameters, source, names = _parameters(options)
     target = resolve(options.target)
-    parameters, source, names = _parameters(net, options)
     for folder in filter(None, (options.output, options.debug_dump)):
         _make_writable(folder)
 
-    from ..pipeline import compile_network  # slow to import: only once the input is known to be good
+    # Slow to import: only once the input is known to be good.
+    from ..lowering.select_kernels import UnsupportedGraph
+    from ..pipeline import compile_network
     from .manifest import manifest
 
     records = Records.read(options.records, target) if options.records else None
-    compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
+    try:
+        compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
+    except UnsupportedGraph as error:  # never of a network of the list
+        raise UserError(f"{net.name} cannot be compiled: {error}") from None
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
@@ -85,12 +94,18 @@ def library_name(net: Network, target: TargetSpec) -> str:
     return f"{net.name}-{target.name}" + ("" if (height, width) == (224, 224) else f"-{height}x{width}")
 
 
-def _parameters(net: Network, options: BuildOptions) -> tuple[dict[str, np.ndarray], str, list[str] | None]:
-    """The parameters, where they are from, and the names of the classes if the checkpoint has them."""
+def _parameters(options: BuildOptions) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None]:
+    """The network and its parameters, where they are from, and the names of the classes if the file has them."""
     if options.weights is None:
-        return random_parameters(net, options.seed), f"random, seed {options.seed}", None
-    parameters, metadata = load_parameters(net, options.weights)
-    return parameters, options.weights.name, class_names(metadata, net.classes, str(options.weights))
+        classes = 1000 if options.classes is None else options.classes
+        net = network(options.model or DEFAULT_MODEL, options.size or (224, 224), classes)
+        return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None
+    reading = dataclasses.replace(options.reading, size=options.size)
+    found = load_network(options.weights, options.model, options.classes, reading)
+    source = options.weights.name
+    if found.style != OURS:
+        source += f" ({'; '.join([found.style, *found.notes])})"
+    return found.network, found.parameters, source, found.class_names
 
 
 def _make_writable(folder: Path) -> None:

@@ -10,6 +10,7 @@ out again whatever the file of that name holds by then.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -26,7 +27,7 @@ from ..targets import TargetSpec
 from . import FORMAT, FUNCTIONS, MANIFEST, TVM_FUNCTION
 from .elf import read_elf
 
-SOURCE = Path(__file__).with_name("runtime.c")
+SOURCE, MEMORY = (Path(__file__).with_name(name) for name in ("runtime.c", "memory.c"))
 ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "x86_64": "x86_64-linux-gnu"}
 # No unwinding tables, which name functions of a C library.
 COMPILE = (
@@ -124,7 +125,7 @@ def _build(
     cc: str | None,
 ) -> Path:
     """Calls the tools, with everything they write in `folder`."""
-    compiler, assembler, linker, prefix = _tools(spec, cc)
+    compiler, assembler, linker, prefix = _tools(spec.arch, cc)
     runtime, embedded, library = folder / "runtime.o", folder / "embedded.o", folder / "library"
     quoted = str(folder).replace("\\", r"\\").replace('"', r"\"")
     (folder / "embedded.s").write_bytes(os.fsencode(ASSEMBLER.format(manifest=MANIFEST, folder=quoted)))
@@ -142,7 +143,16 @@ def _build(
     return library
 
 
-def _tools(spec: TargetSpec, cc: str | None) -> tuple[list[str], list[str], list[str], list[str]]:
+@functools.cache
+def memory_functions(arch: str) -> bytes:
+    """The object file of memory.c for an architecture."""
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
+        found, (compiler, *_) = Path(folder, "memory.o"), _tools(arch, None)
+        _call(f"compiling {MEMORY.name}", [*compiler, *COMPILE, "-c", str(MEMORY), "-o", str(found)])
+        return found.read_bytes()
+
+
+def _tools(arch: str, cc: str | None) -> tuple[list[str], list[str], list[str], list[str]]:
     """Commands that compile C, assemble and link, and what goes before each option for the linker."""
     if cc is not None:
         try:
@@ -155,7 +165,7 @@ def _tools(spec: TargetSpec, cc: str | None) -> tuple[list[str], list[str], list
     if not importlib.util.find_spec("ziglang"):
         raise UserError("nothing to link with: pip install ziglang, or give a C compiler for the target with --cc")
     zig = [sys.executable, "-m", "ziglang"]
-    target = ["-target", ZIG_TARGETS[spec.arch]]
+    target = ["-target", ZIG_TARGETS[arch]]
     return [*zig, "cc", *target], [*zig, "clang", *target], [*zig, "ld.lld", "-shared"], []
 
 

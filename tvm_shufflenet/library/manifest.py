@@ -9,6 +9,8 @@ from collections import Counter
 import numpy as np
 
 from .. import __version__
+from ..architectures import model_names
+from ..architectures.described import describe
 from ..pipeline import Compiled
 from ..runtime.preprocess import preprocessing
 
@@ -18,13 +20,15 @@ WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kerne
 def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None) -> dict:
     """What a program needs to know of the network.  `source` says where the weights are from.
 
-    `link` puts the shapes, the workspace and the architecture in front.
+    A network that is not in the list is described by "network".  `link` puts the shapes, the workspace and the
+    architecture in front.
     """
     network, target = compiled.network, compiled.target
     tuned = Counter(kernel.record for kernel in compiled.kernels if kernel.record)
     fewer = any(kernel.workload.name == "winograd" for kernel in compiled.kernels)
     return {
         "model": network.name,
+        **({} if network.name in model_names() else {"network": describe(network)}),
         "note": "; ".join(filter(None, [network.note, WINOGRAD if fewer else ""])),
         "target": target.name,
         "triple": target.tvm["mtriple"],

@@ -11,7 +11,8 @@ import tvm
 from tvm import relax
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, WindowPool, Winograd,
+    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Reshuffled,
+    ValidAvgPool, WindowPool, Winograd,
 )  # fmt: skip
 
 from .program import Call, Program, Tensor
@@ -93,12 +94,14 @@ class _Selector:
     # Composites
 
     def _shuffled_conv(self, var, composite) -> None:
-        self._conv(var, composite, shuffle=True)
+        grouped = _shape(composite.call("relax.permute_dims").args[0])
+        self._conv(var, composite, shuffle=grouped[1])
 
-    def _conv(self, var, composite, shuffle: bool = False) -> None:
+    def _conv(self, var, composite, shuffle: int = 0) -> None:
+        """`shuffle`: the number of groups of the shuffle behind it, 0 for none."""
         conv = composite.call("relax.nn.conv2d")
         weight = conv.args[1].value.numpy()
-        bias = composite.call("relax.reshape").args[0].value.numpy()
+        bias = composite.call("relax.add").args[1].value.numpy().ravel()
         groups, stride, pad, kernel = (*(_single(conv, a) for a in ("groups", "strides", "padding")), weight.shape[2])
         data = self.tensors[composite.argument(conv.args[0])]
         residual = [self.tensors[v] for v in composite.arguments if self.tensors[v] is not data]
@@ -106,9 +109,11 @@ class _Selector:
         lanes, outputs = self.machine.lanes, weight.shape[0]
         if kernel == 1 and stride == 1 and pad == 0:
             plane = data.plane
-            workload = Pointwise(
-                groups, weight.shape[1], outputs // groups, plane, lanes, relu, bool(residual), shuffle
-            )
+            sizes = groups, weight.shape[1], outputs // groups, plane, lanes, relu, bool(residual)
+            if shuffle in (0, groups):
+                workload = Pointwise(*sizes, bool(shuffle))
+            else:
+                workload = Reshuffled(*sizes, shuffle_groups=shuffle)
         elif residual or shuffle:
             raise UnsupportedGraph("residual add or channel shuffle behind a convolution that is not pointwise")
         elif groups == outputs == data.channels:
@@ -130,7 +135,11 @@ class _Selector:
         data, plane = self.tensors[composite.argument(pool.args[0])], self._plane(var)
         kernel, stride, pad = (_single(pool, a) for a in ("pool_size", "strides", "padding"))
         relu = composite.has("relax.nn.relu")
-        workload = WindowPool(data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu, kind)
+        sizes = data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu
+        if kind == "avg" and pad and not pool.attrs["count_include_pad"]:
+            workload = ValidAvgPool(*sizes)
+        else:
+            workload = WindowPool(*sizes, kind)
         self._call(var, workload, [data], data.channels, plane)
 
     def _max_pool(self, var, composite) -> None:

@@ -53,8 +53,12 @@ class Entry:
         return (self.manifest["workspace_bytes"] // 4,)
 
     def picture(self) -> np.ndarray:
-        """Standard normal numbers in place of a preprocessed picture."""
-        return np.random.default_rng(0).standard_normal(self.input_shape, "float32")
+        return standard_picture(self.input_shape)
+
+
+def standard_picture(shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers in place of a preprocessed picture."""
+    return np.random.default_rng(0).standard_normal(shape, "float32")
 
 
 def check_name(name: str, size: tuple[int, int], arch: str, where: str) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..architectures import DEFAULT_MODEL, model_names, network
+from ..architectures import DEFAULT_MODEL, Network, model_names, network
+from ..architectures.described import from_description
 from ..bridge import random_parameters
 from ..errors import UserError
 from ..library.elf import read_elf
@@ -32,7 +33,7 @@ from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve, target_names
 from ..tuning.records import FOLDER, Records
 from .beside_peak import Silent, time_beside_peak
-from .entries import Entry, check_name, make_entry
+from .entries import Entry, check_name, make_entry, standard_picture
 from .peak import multiply_adds
 from .place import Place, open_place
 from .rounds import calibrate
@@ -156,7 +157,7 @@ def profile(options: ProfileOptions, progress: Silent = Silent()) -> Profile:
         with progress.step(f"building {options.name} for {target.name}"):
             entry = make_entry(options.name, target_name, options.size or SIZE, scratch)
         with progress.step(f"building the profiled twin of {entry.label}"):
-            twin = Twin(entry, target, scratch)
+            twin = twin_of(entry, target, scratch)
         with progress.step(f"loading {entry.label} and its twin on {place.name}"):
             library = place.load(entry.path, "main", entry.picture(), entry.output_shape, entry.workspace_shape)
             turn = twin.load(place)
@@ -165,7 +166,7 @@ def profile(options: ProfileOptions, progress: Silent = Silent()) -> Profile:
         seconds, totals, ticks = seconds_of(turns, twin.calls)
         return Profile(
             entry.label, entry.manifest, target, place.name, place.processor, timed.core, options.rounds,
-            twin.differences, twin.timings(seconds), timed.peak_seconds, whole, list(totals), list(ticks),
+            twin.differences(entry), twin.timings(seconds), timed.peak_seconds, whole, list(totals), list(ticks),
         )  # fmt: skip
 
 
@@ -203,25 +204,36 @@ def _target_of(manifest: dict) -> TargetSpec:
     return resolve(json.dumps({"kind": "llvm", **described}))
 
 
-class Twin:
-    """The profiled twin of a library, compiled and linked into the folder `scratch`."""
-
-    def __init__(self, entry: Entry, target: TargetSpec, scratch: Path):
+def twin_of(entry: Entry, target: TargetSpec, scratch: Path) -> Twin:
+    """The twin of a library, in the folder `scratch`."""
+    if description := entry.manifest.get("network"):
+        net = from_description(description, source=str(entry.path))
+    else:
         net = network(entry.model, entry.size, entry.output_shape[1])
-        parameters = random_parameters(net)
-        records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
-        self.compiled = compile_network(net, parameters, target, ticking=True, records=records)
-        self.path = scratch / "twin.so"
-        object_file = scratch / "twin.o"
+    records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
+    return Twin(net, target, scratch / "twin.so", records)
+
+
+class Twin:
+    """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`."""
+
+    def __init__(self, net: Network, target: TargetSpec, path: Path, records: Records | None):
+        self.path, self._parameters = path, random_parameters(net)
+        self.compiled = compile_network(net, self._parameters, target, ticking=True, records=records)
+        object_file = path.with_suffix(".o")
         self.compiled.code.write_to_file(str(object_file), "o")
+        shapes = net.layers[0].shape, net.layers[-1].shape
         link(
-            object_file, np.concatenate(self.compiled.weights), {}, input_shape=entry.input_shape,
-            output_shape=entry.output_shape, workspace_floats=self.compiled.plan.floats, spec=target,
-            output=self.path, source=SOURCE, functions=("__tvm_ffi_profile",),
+            object_file, np.concatenate(self.compiled.weights), {}, input_shape=shapes[0], output_shape=shapes[1],
+            workspace_floats=self.compiled.plan.floats, spec=target, output=path, source=SOURCE,
+            functions=("__tvm_ffi_profile",),
         )  # fmt: skip
-        expected = describe_library(self.compiled, parameters, "", None)
-        self.differences = _differences(entry, expected) or _code_differences(entry.path, self.path, self.compiled)
-        self.arguments = entry.picture(), entry.output_shape, (self.compiled.plan.floats,)
+        self.arguments = standard_picture(shapes[0]), shapes[1], (self.compiled.plan.floats,)
+
+    def differences(self, entry: Entry) -> list[str]:
+        """What its library has otherwise: nothing where the kernels are the same."""
+        expected = describe_library(self.compiled, self._parameters, "", None)
+        return _differences(entry, expected) or _code_differences(entry.path, self.path, self.compiled)
 
     @property
     def calls(self) -> int:
@@ -255,7 +267,8 @@ def seconds_of(turns: list[np.ndarray], calls: int) -> tuple[np.ndarray, np.ndar
     steps *= 1e-9 * nanoseconds / ticks
     tick = steps[:, calls + 1 :].mean(axis=1)  # step number `calls` is the way out of `main`
     inside = steps[:, :calls]
-    return np.maximum(inside - tick[:, None], 1e-9), inside.sum(axis=1), tick  # slow clocks may not move at all
+    # The least tick for all: in a turn where something got between two ticks, its own would make each call too short.
+    return np.maximum(inside - tick.min(), 1e-9), inside.sum(axis=1), tick  # slow clocks may not move at all
 
 
 def _differences(entry: Entry, expected: dict) -> list[str]:
@@ -302,7 +315,8 @@ def what(call: Call) -> str:
     parts = [" ".join([*words, channels])]
     if (plane.height, plane.width) != (1, 1):
         parts.append(f"{plane.height}x{plane.width}")
-    return ", ".join([*parts, *(name for name in ("residual", "shuffle") if getattr(workload, name, False))])
+    extras = {"residual": "residual", "shuffle": "shuffle", "shuffle_groups": "shuffle"}
+    return ", ".join([*parts, *(name for key, name in extras.items() if getattr(workload, key, False))])
 
 
 def call_multiply_adds(call: Call) -> int:

@@ -6,8 +6,9 @@ producer's kernel stores plane (a, b) at b*g + a: an affine address, whether or 
 next grouped convolution then finds the channels of each of its groups contiguous, and neither a
 reshape nor a transposition is left outside the composite.
 
-A shuffle in any other place, or of another number of groups than the convolution before it, is not
-matched; `select_kernels` then refuses the module instead of copying.
+A shuffle by another number of groups than the convolution's own is an address all the same, though not an
+affine one.  In any other place it is not matched; `select_kernels` then refuses the module instead of
+copying.
 """
 
 from __future__ import annotations
@@ -19,18 +20,16 @@ from tvm.relax.transform import FuseOpsByPattern
 from .patterns import channel_shuffle, convolution, relu
 
 
-def _shuffles_the_groups(context) -> bool:
-    """Does the match regroup by the convolution's own groups, and swap just these two axes?"""
-    calls = {name: [] for name in ("relax.nn.conv2d", "relax.reshape", "relax.permute_dims")}
-    for call in context.matched_bindings.values():
-        if isinstance(call, relax.Call) and getattr(call.op, "name", None) in calls:
-            calls[call.op.name].append(call)
-    groups = int(calls["relax.nn.conv2d"][0].attrs["groups"])
-    (transposition,) = calls["relax.permute_dims"]
-    grouped = [int(n) for n in transposition.args[0].ty.shape]
-    return grouped[1] == groups and [int(a) for a in transposition.attrs["axes"]] == [0, 2, 1, 3, 4]
+def _swaps_two_axes(context) -> bool:
+    """Is the transposition in the match that of the groups and the channels of a group?"""
+    transpositions = (call for call in context.matched_bindings.values() if _is_transposition(call))
+    return [list(map(int, call.attrs["axes"])) for call in transpositions] == [[0, 2, 1, 3, 4]]
+
+
+def _is_transposition(value) -> bool:
+    return isinstance(value, relax.Call) and getattr(value.op, "name", None) == "relax.permute_dims"
 
 
 def fold_channel_shuffle() -> tvm.transform.Pass:
     shuffled = channel_shuffle(relu(convolution()))
-    return FuseOpsByPattern([("tsn.shuffled_conv", shuffled, {}, _shuffles_the_groups)])
+    return FuseOpsByPattern([("tsn.shuffled_conv", shuffled, {}, _swaps_two_axes)])

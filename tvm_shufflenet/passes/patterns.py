@@ -7,9 +7,8 @@ from tvm.relax.dpl import is_const, is_op, wildcard
 
 
 def convolution():
-    """conv2d + bias: add(conv2d(x, constant), reshape(constant))."""
-    conv = is_op("relax.nn.conv2d")(wildcard(), is_const())
-    return is_op("relax.add")(conv, is_op("relax.reshape")(is_const(), wildcard()))
+    """conv2d + bias: add(conv2d(x, constant), constant)."""
+    return is_op("relax.add")(is_op("relax.nn.conv2d")(wildcard(), is_const()), is_const())
 
 
 def relu(value):

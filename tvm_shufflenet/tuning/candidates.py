@@ -19,6 +19,7 @@ from tvm import tirx
 from schedules import Knobs
 
 from ..errors import UserError
+from ..library.link import memory_functions
 from ..lowering.emit_module import FLOAT_POINTER, scheduled_kernel
 from ..lowering.plan_memory import ALIGN, GUARD
 from ..lowering.program import ScheduledKernel, WorkloadType
@@ -75,9 +76,11 @@ def _kernel(workload: WorkloadType, knobs: Knobs) -> tuple[tvm.ir.GlobalVar, tir
 def write_library(module: tvm.IRModule, target: TargetSpec, path: Path) -> None:
     """Compiles and links; only TVM's runtime, if any, is needed to load it."""
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
-        object_file = Path(folder, "kernel.o")
+        object_file, memory = Path(folder, "kernel.o"), Path(folder, "memory.o")
         compile_module(module, target.tvm).write_to_file(str(object_file), "o")
-        argv = [*_linker(), "-shared", "-z", "max-page-size=16384", str(object_file), "-o", str(path)]
+        memory.write_bytes(memory_functions(target.arch))
+        options = ["-shared", "-z", "max-page-size=16384", "--gc-sections"]
+        argv = [*_linker(), *options, str(object_file), str(memory), "-o", str(path)]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"linking a kernel failed: {(done.stderr.strip().splitlines() or ['no reason given'])[0]}")

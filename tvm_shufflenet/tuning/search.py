@@ -47,20 +47,21 @@ class Search:
         self._target = Target(target.tvm)
         self._module = IRModule({"main": task.workload.definition().with_attr("global_symbol", "main")})
         rng = random.Random(f"{seed} {task.key}")
+        batch = min(BATCH, trials)  # a generation larger than all trials would be thrown away
         self._context = _Context(
             self._module, self._target, rng,
             ms.space_generator.ScheduleFn(
                 self._sample, sch_rules=[], postprocs=[_Apply(self)], mutator_probs={_Mutate(task.space, rng): 1.0}
             ),
             ms.search_strategy.EvolutionarySearch(
-                population_size=4 * BATCH, init_measured_ratio=0.4, init_min_unmeasured=1, genetic_num_iters=3,
+                population_size=4 * batch, init_measured_ratio=0.4, init_min_unmeasured=1, genetic_num_iters=3,
                 genetic_mutate_prob=0.9, eps_greedy=0.1,
             ),
         )  # fmt: skip
         self._database = ms.database.MemoryDatabase()
         self._workload = self._database.commit_workload(self._module)
         self._context.pre_tuning(
-            4 * trials, BATCH, self._context.generate_design_space(), self._database, self.model
+            4 * trials, batch, self._context.generate_design_space(), self._database, self.model
         )  # what is known already is proposed as well, so there are more proposals than trials
         self._proposed: list = []
 

@@ -107,7 +107,8 @@ class Tuner:
         """Times the best candidates, and the default, in many turns, unless that was done."""
         good = sorted((r for r in known.values() if not r.failure), key=lambda r: r.relative)
         chosen = [r.knobs for r in good[:FINALISTS]]
-        if any(r.rounds < FINAL_ROUNDS for r in good[:FINALISTS]):
+        done = sum(r.rounds >= FINAL_ROUNDS for r in good) >= min(FINALISTS, len(good))
+        if any(r.rounds < FINAL_ROUNDS for r in good[:FINALISTS]) and (result.new or not done):
             wanted = [task.default] + [knobs for knobs in chosen if knobs != task.default]
             self._try(task, wanted, FINAL_ROUNDS, known, result)
 

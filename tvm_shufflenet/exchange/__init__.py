@@ -1,0 +1,254 @@
+"""Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, and ONNX.
+
+    styles        whose names are which, and what no tensor tells
+    state_dict    a network from the shapes of its tensors
+    onnx_reader   a network from an ONNX graph
+    parameters    batch norms, shuffles and names of others in the terms of ours
+    onnx_writer   a network as an ONNX model
+
+`load_network` reads any of them, `save_network` writes.  Importing this package imports neither torch, tvm nor onnx.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..architectures import BATCH_NORM_EPS, Network, model_names, network
+from ..architectures.described import describe, from_description
+from ..bridge import check_parameters, class_names, load_checkpoint, save_checkpoint
+from ..bridge.checkpoints import SUFFIXES
+from ..errors import UserError
+from ..files import write_bytes
+from . import state_dict
+from .onnx_writer import onnx_model
+from .parameters import listed, usual_shuffles, with_batch_norms
+from .styles import SHUFFLENET, SHUFFLES, STYLES, recognise, style_names
+
+__all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network", "style_names"]
+
+ONNX = ".onnx"
+OURS = "ours"  # the style of our own names
+CLASSIFIERS = ("classifier.weight", "fc8.weight")  # of the networks of the list
+_SAID = ("model", "network", "size", "class_names")  # the metadata that `save_network` writes
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file may leave open.  None: as the file or its style says, else as usual.
+
+    `size`: height and width in pixels.  `shuffle`: "gn" or "ng", the shape into which the channels are brought
+    before the transposition; "none" for the paper's ablation.  `style`: whose structure tensors of unknown names
+    have, or those of a known style instead of its own.  `stem`: by how much the stem makes the picture smaller, 4,
+    2 or 1.  `eps`: of the batch norms.
+    """
+
+    size: tuple[int, int] | None = None
+    shuffle: str | None = None
+    style: str | None = None
+    stem: int | None = None
+    eps: float = BATCH_NORM_EPS
+
+    @property
+    def is_said(self) -> bool:
+        """Whether anything but the size is given: our own files and ONNX leave nothing else open."""
+        return bool(self.shuffle or self.style or self.stem or self.eps != BATCH_NORM_EPS)
+
+
+@dataclass
+class Imported:
+    """A network from a file; `style` says of what kind it was, `notes` what was assumed or left out.
+
+    `mapping` has for each layer its tensors in the file, where they went by their order and not by their names;
+    `metadata` is whatever else the file says, such as how the network was trained.
+    """
+
+    network: Network
+    parameters: dict[str, np.ndarray]
+    style: str
+    class_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+    mapping: list[tuple[str, str]] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def load_network(
+    path: str | os.PathLike, model: str | None = None, classes: int | None = None, reading: Reading | None = None
+) -> Imported:
+    """The network and the parameters in a file: ours, another's checkpoint, or ONNX.
+
+    With `model` and `classes` the file must hold that network; without, it says which it is.  A network of the list
+    has its name and its names of tensors, another is called after the file.  Raises `UserError` for a file that is
+    missing or damaged, that fits no network, or that leaves open what only the user can know.
+    """
+    path, reading, source = Path(path), reading or Reading(), f"checkpoint {path}"
+    if model is not None:
+        network(model, classes=1 if classes is None else classes)  # says which there are
+    if path.suffix == ONNX:
+        _says_it_itself(path, reading)
+        found, metadata = _from_onnx(path, reading)
+    elif path.suffix in SUFFIXES:
+        arrays, metadata = load_checkpoint(path)
+        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading)
+    else:
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
+    if model is not None and found.network.name != model:
+        raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {model}")
+    if classes not in (None, found.network.classes):
+        raise UserError(f"{path} has {found.network.classes} classes: use --classes {found.network.classes}")
+    found.parameters = check_parameters(found.network, found.parameters, source)
+    found.class_names = class_names(metadata, found.network.classes, source)
+    found.metadata = {key: value for key, value in metadata.items() if key not in _SAID}
+    return found
+
+
+def save_network(path: str | os.PathLike, found: Imported) -> None:
+    """Writes a state dict of our PyTorch twin (.safetensors, .pth, .pt) or an ONNX model with an open batch.
+
+    Metadata say which network it is, its size, and the names of its classes.
+    """
+    net, path = found.network, Path(path)
+    metadata = {**found.metadata, "size": "x".join(map(str, net.size))}
+    metadata |= {"model": net.name} if net.name in model_names() else {"network": describe(net)}
+    if found.class_names:
+        metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
+    if path.suffix == ONNX:
+        write_bytes(path, onnx_model(net, found.parameters, "batch", metadata))
+    elif path.suffix in SUFFIXES:
+        save_checkpoint(path, found.parameters, metadata)
+    else:
+        raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
+
+
+def _says_it_itself(path: Path, reading: Reading) -> None:
+    if reading.is_said:
+        raise UserError(f"{path} says itself what --shuffle, --style, --stem and --eps would: leave them out")
+
+
+def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
+    from .onnx_reader import read_onnx
+
+    net, parameters, metadata, notes = read_onnx(path, reading.size)
+    net, parameters = _ours(net, parameters, path)
+    if reading.size and net.size != reading.size:
+        net = _resized(net, reading.size, str(path))
+    return Imported(net, parameters, "ONNX", notes=notes), metadata
+
+
+def _own(
+    path: Path, arrays: dict, metadata: dict, model: str | None, classes: int | None, reading: Reading
+) -> Imported | None:
+    """A file under our own names: of the network that its metadata or `model` say, or whose tensors it has."""
+    source, notes = f"checkpoint {path}", []
+    known = metadata["model"] if metadata.get("model") in model_names() else None
+    if known or "network" in metadata:
+        _says_it_itself(path, reading)
+    elif reading.is_said:
+        return None
+    if "network" in metadata:
+        net = from_description(metadata["network"], reading.size, source)
+        if net.name in model_names():
+            raise UserError(f"{source}: its description of the network is damaged: it has the name {net.name}")
+        return Imported(net, arrays, OURS)
+    shapes = {name.removeprefix("module."): array.shape for name, array in arrays.items()}
+    shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    if classes is None:
+        classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), 1000)
+    if known is None and model is not None:
+        known = model if shapes.keys() & network(model).parameters().keys() else None
+    elif known is None:
+        names = [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
+        known = next(iter(names), None)
+        if f"{known}-noshuffle" in names:
+            notes.append(f"no tensor tells whether channels are shuffled: assumed so, else name {known}-noshuffle")
+    if known is None:
+        return None
+    return Imported(network(known, reading.size or _size(metadata), classes), arrays, OURS, notes=notes)
+
+
+def _size(metadata: dict) -> tuple[int, int]:
+    """Height and width as metadata have them, "160" or "160x224", else the usual ones."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", metadata.get("size", ""))
+    return (int(found[1]), int(found[2] or found[1])) if found else (224, 224)
+
+
+def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
+    source = f"checkpoint {path}"
+    arrays = {
+        name: array for name, array in arrays.items()
+        if name.rpartition(".")[2] != "num_batches_tracked" and array.ndim
+    }  # fmt: skip
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            raise UserError(f"{source}: tensor {name} is {array.dtype}, expected floating-point numbers")
+    style, names, stray = recognise(arrays)
+    if stray:
+        raise UserError(f"{source} looks like {style.family} of {style.name}, but tensor {stray} belongs to none of it")
+    try:
+        layers = state_dict.cut({name: arrays[name] for name in names})
+        kind = state_dict.family(layers)
+        notes, named = [], style is not None
+        if not named or reading.style:
+            style = _structure(kind, layers, reading)
+        if not named:
+            notes.append(f"names of no known style: taken by order and shape, structure as {style.name}'s")
+        if reading.shuffle:
+            style = dataclasses.replace(style, shuffle=reading.shuffle)
+        if reading.stem:
+            style = dataclasses.replace(style, reduction=reading.stem)
+        elif style.reduction > 1:
+            how = "stride 2 and max pooling" if style.reduction == 4 else "stride 2"
+            notes.append(f"strides are not in the tensors: {how} in the stem assumed, else say --stem")
+        size = reading.size or (style.size, style.size)
+        net, parameters, mapping = state_dict.network(layers, style, size, reading.eps)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    net, parameters = _ours(net, parameters, path)
+    return Imported(net, parameters, f"{kind}, {style.name} style", notes=notes, mapping=[] if named else mapping)
+
+
+def _structure(kind: str, layers: list, reading: Reading):
+    """The style whose structure tensors of unknown names are taken to have."""
+    candidates = {style.name: style for style in STYLES if style.family == kind}
+    if reading.style:
+        if reading.style not in candidates:
+            raise UserError(f"--style {reading.style}: expected {', '.join(candidates)}")
+        return candidates[reading.style]
+    grouped = any(layer.is_pointwise() and layer.weight.shape[1] * 2 <= before for layer, before in _read(layers))
+    if kind == SHUFFLENET and grouped and not reading.shuffle:
+        raise UserError(
+            f"names such as {layers[0].name} are of no known style, and no tensor tells how channels are shuffled: "
+            f"say --shuffle {' or '.join(SHUFFLES)}, or --style {', '.join(candidates)}"
+        )
+    return candidates["own"]
+
+
+def _read(layers: list):
+    """Each last convolution of a unit, with the number of channels before it."""
+    return ((layer, before.outputs) for before, layer in zip(layers, layers[1:]) if before.is_depthwise())
+
+
+def _ours(net: Network, parameters: dict, path: Path) -> tuple[Network, dict]:
+    """The network as the compiler wants it: the one of the list, if it is there, else called after the file."""
+    net, parameters = usual_shuffles(net, parameters)
+    found = listed(net, parameters) or listed(*with_batch_norms(net, parameters))
+    if found:
+        return found
+    name = re.sub(r"[^\w.-]", "_", path.stem)
+    return dataclasses.replace(net, name=f"{name}-imported" if name in model_names() else name), parameters
+
+
+def _resized(net: Network, size: tuple[int, int], source: str) -> Network:
+    if net.name in model_names():
+        return network(net.name, size, net.classes)
+    return from_description(describe(net), size, source)
+
+
+def _called(net: Network) -> str:
+    return net.name if net.name in model_names() else f"a network that is not in the list, {net.classes} classes"

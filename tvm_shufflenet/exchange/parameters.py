@@ -1,0 +1,240 @@
+"""Batch norms of others in the terms of ours, and networks that are one of the list but for their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from ..architectures import BATCH_NORM_EPS, Layer, Network, model_names, network
+from ..errors import UserError
+
+STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+
+def batch_norm(statistics, eps: float = BATCH_NORM_EPS, conv_bias=None) -> dict[str, np.ndarray]:
+    """Parameters that do with our epsilon what (gamma, beta, mean, variance) do with `eps` behind a biased convolution.
+
+    The bias moves into the mean, and another epsilon into gamma, so that nothing but the rounding changes.
+    """
+    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in statistics)
+    if conv_bias is not None:
+        mean = mean - np.asarray(conv_bias, np.float64)
+    if eps != BATCH_NORM_EPS:
+        gamma = gamma * np.sqrt((variance + BATCH_NORM_EPS) / (variance + eps))
+    return dict(zip(STATISTICS, (array.astype(np.float32) for array in (gamma, beta, mean, variance)), strict=True))
+
+
+def biased(bias) -> dict[str, np.ndarray]:
+    """A batch norm that adds `bias` and does nothing else."""
+    one = np.ones(len(bias))
+    return batch_norm((one * np.sqrt(1 + BATCH_NORM_EPS), bias, 0 * one, one))
+
+
+def shuffled(channels: int, groups: int) -> np.ndarray:
+    """The channel from which each channel behind a shuffle by `groups` groups comes."""
+    return np.arange(channels).reshape(groups, -1).T.ravel()
+
+
+def usual_shuffles(net: Network, parameters: dict) -> tuple[Network, dict]:
+    """The same network with its shuffles where the paper has them and, wherever possible, as the paper has them.
+
+    Depthwise convolution, batch norm and ReLU work channel by channel: a shuffle behind them may as well stand
+    directly behind the convolution, batch norm and ReLU before them, if their parameters are shuffled once and for
+    all.  There its producer's kernel takes it in.  And which channels of a group are which is free: any shuffle that
+    gives each group of the next convolution as many channels of each group before as the paper's does is the paper's
+    with other weights.  That is so for all g up to 3, and whenever g divides the channels of a group; where there
+    are no groups before, nothing is left of the shuffle.
+    """
+    layers, parameters = list(net.layers), dict(parameters)
+    for index in range(len(layers)):
+        if layers[index].op == "shuffle":
+            _shuffle_behind(layers, index)
+    for index in range(len(layers)):
+        if layers[index].op == "shuffle":
+            chain = _channelwise(layers, index)
+            stays = 0
+            for op in ("batch_norm", "relu"):
+                stays += stays < len(chain) and layers[chain[stays]].op == op
+            if chain[stays:]:
+                _shuffle_before(layers, index, chain[stays:], parameters)
+    for index in range(len(layers)):
+        if layers[index].op == "shuffle":
+            _as_paper(layers, index, parameters)
+    return _without_shuffles_of_one_group(dataclasses.replace(net, layers=tuple(layers))), parameters
+
+
+def _shuffle_behind(layers: list[Layer], index: int) -> None:
+    """Swaps a shuffle with the ReLU that alone reads it."""
+    readers = [i for i, layer in enumerate(layers) if index in layer.inputs]
+    if len(readers) == 1 and layers[readers[0]].op == "relu":
+        shuffle, relu = layers[index], layers[readers[0]]
+        layers[index] = dataclasses.replace(relu, inputs=shuffle.inputs)
+        layers[readers[0]] = dataclasses.replace(shuffle, inputs=(index,))
+
+
+def _channelwise(layers: list[Layer], index: int) -> list[int]:
+    """The layers between a pointwise convolution and the shuffle `index`, if all work channel by channel; else none."""
+    chain = []
+    while True:
+        (index,) = layers[index].inputs
+        layer = layers[index]
+        readers = sum(other.inputs.count(index) for other in layers)
+        depthwise = layer.op == "conv" and layer.attrs["groups"] == layer.shape[1]
+        if readers != 1 or not (depthwise or layer.op in ("batch_norm", "relu", "conv")):
+            return []
+        if layer.op == "conv" and not depthwise:
+            return chain[::-1]
+        chain.append(index)
+
+
+def _shuffle_before(layers: list[Layer], index: int, chain: list[int], parameters: dict) -> None:
+    shuffle, places = layers[index], [*chain, index]
+    source = layers[chain[0]].inputs[0]
+    order = shuffled(shuffle.shape[1], shuffle.attrs["groups"])
+    moved = [dataclasses.replace(shuffle, shape=layers[source].shape), *(layers[i] for i in chain)]
+    for place, layer in zip(places, moved):
+        layers[place] = dataclasses.replace(layer, inputs=(source,))
+        source = place
+        _reorder(layer, order, parameters)
+
+
+def _as_paper(layers: list[Layer], index: int, parameters: dict) -> None:
+    """Makes a shuffle that of its producer's groups, by other weights before and behind it, if that is possible."""
+    before = _channelwise(layers, index)
+    behind, consumer = _until_convolution(layers, index)
+    producer = layers[layers[before[0]].inputs[0]] if before else None
+    if producer is None or consumer is None or producer.attrs["groups"] == layers[index].attrs["groups"]:
+        return
+    channels, groups = layers[index].shape[1], producer.attrs["groups"]
+    given, paper = shuffled(channels, layers[index].attrs["groups"]), shuffled(channels, groups)
+    group, block = np.arange(channels) // (channels // groups), channels // consumer.attrs["groups"]
+    first, then = np.empty(channels, int), np.empty(channels, int)  # the old channel in each new place
+    for start in range(0, channels, block):
+        mine, theirs = paper[start : start + block], given[start : start + block]
+        for a in range(groups):
+            slots, sources = np.sort(mine[group[mine] == a]), np.sort(theirs[group[theirs] == a])
+            if len(slots) != len(sources):
+                return
+            first[slots] = sources
+    then[:] = np.argsort(given)[first[paper]]
+    for layer in (producer, *(layers[i] for i in before)):
+        _reorder(layer, first, parameters)
+    for layer in behind:
+        _reorder(layer, then, parameters)
+    weight = parameters[f"{consumer.name}.weight"]
+    for number, rows in enumerate(np.split(np.arange(len(weight)), consumer.attrs["groups"])):
+        columns = then[number * block : (number + 1) * block] - number * block
+        weight = weight.copy()
+        weight[rows] = weight[rows][:, columns]
+    parameters[f"{consumer.name}.weight"] = weight
+    layers[index] = dataclasses.replace(layers[index], attrs={"groups": groups})
+
+
+def _until_convolution(layers: list[Layer], index: int) -> tuple[list[Layer], Layer | None]:
+    """The layers that work channel by channel behind `index`, and the convolution that reads them; None if another."""
+    chain = []
+    while True:
+        readers = [i for i, layer in enumerate(layers) if index in layer.inputs]
+        layer = layers[readers[0]] if len(readers) == 1 else None
+        if layer is None or layer.op not in ("conv", "batch_norm", "relu"):
+            return chain, None
+        if layer.op == "conv" and layer.attrs["groups"] != layer.shape[1]:
+            return chain, layer
+        (index,) = readers
+        chain.append(layer)
+
+
+def _reorder(layer: Layer, order: np.ndarray, parameters: dict) -> None:
+    own = (f"{layer.name}.{key}" for key in STATISTICS)
+    parameters.update({name: parameters[name][order] for name in own if name in parameters})
+
+
+def _without_shuffles_of_one_group(net: Network) -> Network:
+    layers, place = [], []
+    for layer in net.layers:
+        inputs = tuple(place[source] for source in layer.inputs)
+        if layer.op == "shuffle" and layer.attrs["groups"] == 1:
+            place.append(inputs[0])
+        else:
+            layers.append(dataclasses.replace(layer, inputs=inputs))
+            place.append(len(layers) - 1)
+    return dataclasses.replace(net, layers=tuple(layers))
+
+
+def with_batch_norms(net: Network, parameters: dict) -> tuple[Network, dict]:
+    """The same network with a batch norm behind each convolution, as those of the list have.
+
+    Exporters fold them into the convolutions; the bias that this leaves is then a batch norm's.
+    """
+    layers, place, parameters = [net.layers[0]], [0], dict(parameters)
+    for layer in net.layers[1:]:
+        inputs = tuple(place[source] for source in layer.inputs)
+        if layer.op == "conv" and layer.attrs["bias"]:
+            name = f"{layer.name}.bn"
+            layers.append(dataclasses.replace(layer, inputs=inputs, attrs={**layer.attrs, "bias": False}))
+            norm = biased(parameters.pop(f"{layer.name}.bias"))
+            parameters.update({f"{name}.{key}": array for key, array in norm.items()})
+            layer, inputs = Layer("batch_norm", name, (), layer.shape), (len(layers) - 1,)
+        layers.append(dataclasses.replace(layer, inputs=inputs))
+        place.append(len(layers) - 1)
+    return dataclasses.replace(net, layers=tuple(layers)), parameters
+
+
+def listed(net: Network, parameters: dict) -> tuple[Network, dict] | None:
+    """The network of the list that computes the same, and the parameters under its names; None if there is none."""
+    wanted, mine = _signatures(net)[-1], None
+    for name in model_names():
+        try:
+            candidate = network(name, net.size, net.classes)
+        except UserError:  # too small for this one
+            continue
+        if _signatures(candidate)[-1] == wanted:
+            mine = mine or _signatures(net)
+            pairs = _pairs(net, mine, candidate, _signatures(candidate))
+            return candidate, _renamed(net, candidate, pairs, parameters)
+    return None
+
+
+def _signatures(net: Network) -> list[int]:
+    """A number for each layer that depends on all that it computes, and on no name."""
+    found: list[int] = []
+    for layer in net.layers:
+        inputs = [found[source] for source in layer.inputs]
+        if layer.op == "dropout":
+            found.append(inputs[0])
+            continue
+        if layer.op == "add":
+            inputs.sort()
+        found.append(hash((layer.op, layer.shape, tuple(sorted(layer.attrs.items())), *inputs)))
+    return found
+
+
+def _pairs(net: Network, mine: list[int], candidate: Network, theirs: list[int]) -> dict[int, int]:
+    """For each layer of `candidate` the layer of `net` that computes the same in the same place."""
+    pairs, waiting = {}, [(len(net.layers) - 1, len(candidate.layers) - 1)]
+    while waiting:
+        i, j = waiting.pop()
+        if candidate.layers[j].op == "dropout":
+            waiting.append((i, candidate.layers[j].inputs[0]))
+        elif net.layers[i].op == "dropout":
+            waiting.append((net.layers[i].inputs[0], j))
+        elif j not in pairs:
+            pairs[j] = i
+            inputs = net.layers[i].inputs
+            for order in itertools.permutations(inputs):  # an addition may have its inputs the other way round
+                if [mine[source] for source in order] == [theirs[source] for source in candidate.layers[j].inputs]:
+                    inputs = order
+                    break
+            waiting += zip(inputs, candidate.layers[j].inputs)
+    return pairs
+
+
+def _renamed(net: Network, candidate: Network, pairs: dict[int, int], parameters: dict) -> dict:
+    renamed = {}
+    for index, layer in enumerate(candidate.layers):
+        if layer.inputs and index in pairs:
+            for name in layer.parameters(candidate.layers[layer.inputs[0]].shape):
+                renamed[name] = parameters[f"{net.layers[pairs[index]].name}.{name.rpartition('.')[2]}"]
+    return renamed

@@ -1,0 +1,139 @@
+"""The ways in which ShuffleNet v1 and MobileNet v1 are written in PyTorch: names of tensors, and what no tensor tells.
+
+A checkpoint holds names and shapes.  Shapes tell channels, groups and stages; the way in which channels are
+shuffled, the order of a concatenation and strides can only be known from whose code it is, which its names tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SHUFFLENET, MOBILENET = "ShuffleNet v1", "MobileNet v1"
+SHUFFLES = ("gn", "ng")
+LEAVES = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class Style:
+    """`stem`, `unit` + `members` and `classifier` are the modules in the order of execution; `unit` is a pattern.
+
+    `shuffle`: "gn" reshapes the channels to (g, n) and transposes, as the paper does; "ng" to (n, g).
+    `always`: also a unit whose first convolution has no groups shuffles.  `reduction`: by how much the stem
+    makes the picture smaller; 4 is stride 2 and max pooling, 2 stride 2 alone, 1 neither.
+    """
+
+    name: str
+    family: str
+    stem: tuple[str, ...]
+    unit: str
+    members: tuple[str, ...]
+    classifier: str
+    shuffle: str = "gn"
+    always: bool = True
+    late_shuffle: bool = False
+    pooled_first: bool = True
+    depthwise_relu: bool = False
+    reduction: int = 4
+    stem_relu: bool = True
+    size: int = 224
+
+    def key(self, module: str) -> tuple | None:
+        """Where a module stands in the order of execution; None if it is none of this style."""
+        if module in self.stem:
+            return 0, self.stem.index(module)
+        if module == self.classifier:
+            return (2,)
+        found = re.fullmatch(rf"{self.unit}\.({'|'.join(map(re.escape, self.members))})", module)
+        return found and (1, *map(int, found.groups()[:-1]), self.members.index(found[found.lastindex]))
+
+
+_CONV_BN = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
+
+STYLES = (
+    Style(
+        "own", SHUFFLENET, ("stem.conv", "stem.bn"), r"stage(\d+)\.(\d+)", _CONV_BN, "classifier", always=False,
+    ),
+    Style(
+        "megvii", SHUFFLENET, ("first_conv.0", "first_conv.1"), r"features\.(\d+)",
+        ("branch_main_1.0", "branch_main_1.1", "branch_main_1.3", "branch_main_1.4", "branch_main_2.0",
+         "branch_main_2.1"),
+        "classifier.0", shuffle="ng", late_shuffle=True,
+    ),
+    Style(
+        "pytorchcv", SHUFFLENET, ("features.init_block.conv", "features.init_block.bn"),
+        r"features\.stage(\d+)\.unit(\d+)",
+        ("compress_conv1", "compress_bn1", "dw_conv2", "dw_bn2", "expand_conv3", "expand_bn3"), "output",
+        pooled_first=False,
+    ),
+    Style(
+        "jaxony", SHUFFLENET, ("conv1",), r"stage(\d+)\.ShuffleUnit_Stage\d+_(\d+)",
+        ("g_conv_1x1_compress.conv1x1", "g_conv_1x1_compress.batch_norm", "depthwise_conv3x3", "bn_after_depthwise",
+         "g_conv_1x1_expand.conv1x1", "g_conv_1x1_expand.batch_norm"),
+        "fc", stem_relu=False,
+    ),
+    Style(
+        "mmpretrain", SHUFFLENET, ("backbone.conv1.conv", "backbone.conv1.bn"), r"backbone\.layers\.(\d+)\.(\d+)",
+        ("g_conv_1x1_compress.conv", "g_conv_1x1_compress.bn", "depthwise_conv3x3_bn.conv",
+         "depthwise_conv3x3_bn.bn", "g_conv_1x1_expand.conv", "g_conv_1x1_expand.bn"),
+        "head.fc",
+    ),
+    Style(
+        "pytorch-cifar", SHUFFLENET, ("conv1", "bn1"), r"layer(\d+)\.(\d+)", _CONV_BN, "linear", always=False,
+        pooled_first=False, depthwise_relu=True, reduction=1, size=32,
+    ),
+    Style(
+        "pytorch-cifar100", SHUFFLENET, ("conv1.conv", "conv1.bn"), r"stage(\d+)\.(\d+)",
+        ("gp1.0.pointwise.0", "gp1.0.pointwise.1", "depthwise.depthwise.0", "depthwise.depthwise.1",
+         "expand.pointwise.0", "expand.pointwise.1"),
+        "fc", reduction=1, size=32,
+    ),
+    Style(
+        "own", MOBILENET, ("stem.conv", "stem.bn"), r"block(\d+)", _CONV_BN[:4], "classifier", reduction=2,
+    ),
+    Style(
+        "conv_dw", MOBILENET, ("model.0.0", "model.0.1"), r"model\.(\d+)", ("0", "1", "3", "4"), "fc", reduction=2,
+    ),
+    Style(
+        "pytorchcv", MOBILENET, ("features.init_block.conv", "features.init_block.bn"),
+        r"features\.stage(\d+)\.unit(\d+)", ("dw_conv.conv", "dw_conv.bn", "pw_conv.conv", "pw_conv.bn"), "output",
+        reduction=2,
+    ),
+    Style(
+        "pytorch-cifar", MOBILENET, ("conv1", "bn1"), r"layers\.(\d+)", _CONV_BN[:4], "linear", reduction=1, size=32,
+    ),
+)  # fmt: skip
+
+
+def style_names() -> list[str]:
+    """Whose ShuffleNets are known: the names that tell what an unnamed list of tensors does not."""
+    return [style.name for style in STYLES if style.family == SHUFFLENET]
+
+
+def recognise(names: Iterable[str]) -> tuple[Style | None, list[str], str]:
+    """Whose names these are: the style, the names in the order of execution, and what of them is in no style.
+
+    Prefixes that all names share, as of `DataParallel` or of a surrounding module, do not matter.  The style is
+    None if less than half of the names are of any.
+    """
+    names = list(names)
+    best, prefix = (0, None, [], ""), ""
+    while True:
+        for style in STYLES:
+            keys = {name: _key(style, name.removeprefix(prefix)) for name in names}
+            known = sorted((name for name in names if keys[name]), key=keys.get)
+            if len(known) > best[0]:
+                best = len(known), style, known, next((name for name in names if not keys[name]), "")
+        deeper = prefix + names[0].removeprefix(prefix).partition(".")[0] + "." if names else ""
+        if not deeper or not all(name.startswith(deeper) for name in names):
+            break
+        prefix = deeper
+    count, style, known, stray = best
+    return (style, known, stray) if 2 * count > len(names) else (None, names, "")
+
+
+def _key(style: Style, name: str) -> tuple | None:
+    module, _, leaf = name.rpartition(".")
+    place = style.key(module) if leaf in LEAVES else None
+    return place and (*place, LEAVES.index(leaf))
