@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", default=",".join(MODELS), help=f"separated by commas ({','.join(MODELS)})")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="seeds 0 to N-1 (2)")
     parser.add_argument("--epochs", type=int, default=12, help="of each run (12)")
-    parser.add_argument("--size", type=int, default=160, help="pixels of a side of the input (160)")
+    parser.add_argument("--size", type=int, default=128, help="pixels of a side of the input (128)")
     parser.add_argument("--out", type=Path, default=Path("build", "accuracy"), metavar="DIR", help="of the runs "
                         "(build/accuracy/)")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")

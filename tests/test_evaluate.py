@@ -124,14 +124,14 @@ def test_build_takes_the_weights_of_the_project(tmp_path):
 
     build = ["build", TRAINED, "--target", "native", "-o", tmp_path]
     said = call(*build)
-    assert f"weights: {TRAINED}.safetensors" in said and "trained weights of this project, 10 classes: tench" in said
+    assert f"weights: {TRAINED}.safetensors" in said and "the project holds" in said and "tench" in said
     library = tmp_path / f"{TRAINED}-native.so"
     call("classify", library, ROOT / "examples" / "pictures" / "parachute.jpg", "--json", tmp_path / "classes.json")
     best = json.loads((tmp_path / "classes.json").read_text())["pictures"][0]["classes"][0]
     assert best["name"] == "parachute"
     for arguments, classes in ((["--weights", "random"], 1000), (["--seed", 3], 1000), (["--classes", 10], 10)):
         said = call(*build, *arguments)
-        assert "weights: random, seed" in said and "trained" not in said
+        assert "weights: random, seed" in said and "the project holds" not in said
         manifest = json.loads((tmp_path / f"{TRAINED}-native.json").read_text())
         assert manifest["output_shape"] == [1, classes] and not manifest["class_names"]
 
