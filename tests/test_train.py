@@ -118,6 +118,7 @@ def test_a_resumed_run_makes_the_same_weights(data, tmp_path, monkeypatch):
     assert not same(fit(data, tmp_path / "c.safetensors", "--epochs", "3", "--seed", "8"), unbroken)
 
 
+@pytest.mark.slow  # 60 million parameters
 def test_dropout_is_resumed_too(data, tmp_path, monkeypatch):
     """AlexNet has dropout, whose numbers are PyTorch's own."""
     arguments = ["alexnet", "--data", str(data), "--size", "67", "--batch", "4", "--iterations", "3", "--workers", "0",
