@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     if not (interrupted or args.no_network):
         if place.kind == "measured":
             _in_place(args, networks, tasks, target, records, console)
+            for result in results:
+                result.best = records.best(result.task.workload, result.task.space)
         whole = _whole(args, models, size, target, place, console)
     if args.json:
         write_json(args.json, _to_json(results, place, target, seconds, whole))
