@@ -15,7 +15,7 @@ from .files import write_json
 from .targets import resolve
 from .targets.cores import core
 from .terminal import open_console
-from .tuning.records import FOLDER, Records
+from .tuning.records import FOLDER, Records, fastest
 
 NETWORK_ROUNDS = 20
 
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         if place.kind == "measured":
             _in_place(args, networks, tasks, target, records, console)
             for result in results:
-                result.best = records.best(result.task.workload, result.task.space)
+                result.best = fastest(records.known(result.task.workload, place.kind).values())
         whole = _whole(args, models, size, target, place, console)
     if args.json:
         write_json(args.json, _to_json(results, place, target, seconds, whole))
