@@ -141,8 +141,8 @@ def prepare(net: Network, rivals: Iterable[str], files: Files, progress: Silent 
                 contest.leave_out(engine, error)
                 continue
             if engine == OURS:
-                (manifest,) = folder.glob("*.json")
-                contest.kernels = json.loads(manifest.read_text())["kernels"]
+                (library,) = folder.glob("*.so")
+                contest.kernels = json.loads(library.with_suffix(".json").read_text())["kernels"]
     return contest
 
 

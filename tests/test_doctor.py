@@ -28,8 +28,9 @@ def board():
 
 @pytest.fixture
 def link(board):
+    trials._forget()  # what other tests left in this process, where the steps are called here
     yield Link(board[1], "native", 10.0)
-    trials._forget()  # the session of the steps, which are called in this process here
+    trials._forget()
 
 
 def test_all_is_well(board):
