@@ -182,7 +182,8 @@ def test_the_peak_kernel_computes(monkeypatch, tmp_path):
 def entry(model, macs, seconds=(), size=(224, 224), note=""):
     manifest = {
         "model": model, "multiply_adds": macs, "input_shape": [1, 3, *size], "output_shape": [1, 1000],
-        "note": note, "kernels": {"tuned": 1, "total": 4}, "weights": {"source": "random, seed 0"},
+        "note": note, "kernels": {"tuned": 1, "total": 3, "default_schedule": ["conv2d_1", "dense_1"]},
+        "weights": {"source": "random, seed 0"},
     }  # fmt: skip
     return Entry(model, Path(f"{model}.so"), manifest, seconds=list(seconds))
 
@@ -214,7 +215,10 @@ def test_figures_beside_the_paper():
     row = next(line for line in text(result).splitlines() if line.startswith("shufflenet"))
     assert row.split()[1:] == ["140.0", "40.00", "41.00", "3.5", "58", "5.0x", "5.1x", "37.8", "4.9x"]
     assert all(len(line) <= 80 for line in text(result, 80).splitlines())
-    assert "2 of 8 kernels tuned; the others use their default schedule" in command.footer(result, "")
+    result.entries[1].manifest["kernels"] = {"tuned": 0, "total": 2, "default_schedule": ["conv2d_1", "dense_1"]}
+    told = command.footer(result, "")
+    at = told.index("1 of 5 kernels tuned; default schedules:")
+    assert told[at + 1 : at + 3] == ["  shufflenet-v1-1x-g3: conv2d_1, dense_1", "  alexnet: all 2"]
 
 
 def test_columns_that_nothing_fills_are_left_out():

@@ -192,8 +192,11 @@ def footer(result, command: str) -> list[str]:
     kernels = [entry.manifest["kernels"] for entry in entries]
     whole = {key: sum(each[key] for each in kernels) for key in ("tuned", "total")}
     whole["tuned_by"] = sum((Counter(each.get("tuned_by")) for each in kernels), Counter())
-    others = "; the others use their default schedule" * (whole["tuned"] < whole["total"])
-    lines.append(tuned_kernels(whole) + others)
+    lines.append(tuned_kernels(whole) + "; default schedules:" * (whole["tuned"] < whole["total"]))
+    for entry in entries:
+        if default := entry.manifest["kernels"]["default_schedule"]:
+            names = ", ".join(default) if entry.manifest["kernels"]["tuned"] else f"all {len(default)}"
+            lines.append(f"  {entry.label}: {names}")
     lines += notes(result)
     lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
     lines.append(command)
