@@ -37,6 +37,17 @@ def twin_logits(net, parameters: dict, data: np.ndarray) -> np.ndarray:
         return module(torch.from_numpy(data)).numpy()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """For PyTorch with small tensors: several threads mostly wait for each other, above all on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def build_folder():
     """Where tests put libraries; removed at the end."""

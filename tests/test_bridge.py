@@ -22,13 +22,7 @@ from tvm_shufflenet.errors import UserError
 SMALL = "shufflenet-v1-0.25x-g3"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The tensors are small: several threads mostly wait for each other, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def loaded_twin(name: str, size=(64, 64), classes=10, seed=0):

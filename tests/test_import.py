@@ -28,12 +28,7 @@ STYLES = {
 PAPER_1X = {"channels": (24, 240, 480, 960), "repeats": (4, 8, 4)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def logits(module: nn.Module, data: np.ndarray) -> np.ndarray:

@@ -82,6 +82,7 @@ class Place:
         self.folder = Path(self._folder.name)
         self.builders = Workers(len(os.sched_getaffinity(0)))
         self._files = 0
+        self._defaults: dict[str, object] = {}
         self._lock = threading.Lock()
 
     def run(self, task: Task, candidates: list[Knobs], rounds: int) -> Iterator[Outcome]:
@@ -99,6 +100,17 @@ class Place:
         with self._lock:
             self._files += 1
             return self.folder / f"{self._files}.so"
+
+    def default(self, task: Task, make):
+        """What `make()` gave for the default knobs of the task; None where `stop` was set, `UserError` if they fail."""
+        if task.key not in self._defaults:
+            made = make()
+            if isinstance(made, Outcome):
+                raise UserError(f"{task.label}: its default schedule fails: {made.failure}")
+            if made is None:
+                return None
+            self._defaults[task.key] = made
+        return self._defaults[task.key]
 
     def build(self, function, task: Task, knobs: Knobs, path: Path):
         """The result of a builder, or the `Outcome` of its failure."""
@@ -125,7 +137,6 @@ class Estimated(Place):
         tools.qemu(), tools.llvm(), tools.plugin(), tools.runner()  # before the workers race for them
         self.where = model_note(core(target.name))
         super().__init__(target, timeout)
-        self._defaults: dict[str, float] = {}
 
     def run(self, task: Task, candidates: list[Knobs], rounds: int) -> Iterator[Outcome]:
         def cycles(knobs: Knobs) -> float | Outcome | None:
@@ -137,14 +148,8 @@ class Estimated(Place):
             finally:
                 path.unlink(missing_ok=True)
 
-        if task.key not in self._defaults:
-            default = cycles(task.default)
-            if default is None:
-                return
-            if isinstance(default, Outcome):
-                raise UserError(f"{task.label}: its default schedule fails: {default.failure}")
-            self._defaults[task.key] = default
-        default = self._defaults[task.key]
+        if (default := self.default(task, lambda: cycles(task.default))) is None:
+            return
         futures = {self.builders.threads.submit(cycles, k): k for k in candidates if k != task.default}
         if task.default in candidates:
             yield Outcome(task.default, default, default)
@@ -168,7 +173,6 @@ class Timed(Place):
         self.free: queue.Queue[_Board] = queue.Queue()
         self.threads = ThreadPoolExecutor(len(links))
         self.lost: list[str] = []
-        self._defaults: dict[str, Path] = {}
         self.kind, self.where = "measured", "not asked yet"
 
     def open(self) -> bool:
@@ -192,14 +196,8 @@ class Timed(Place):
         return self.build(trials.build, task, knobs, path) or path
 
     def run(self, task: Task, candidates: list[Knobs], rounds: int) -> Iterator[Outcome]:
-        if task.key not in self._defaults:
-            default = self.library(task, task.default)
-            if default is None:
-                return
-            if isinstance(default, Outcome):
-                raise UserError(f"{task.label}: its default schedule fails: {default.failure}")
-            self._defaults[task.key] = default
-        default = self._defaults[task.key]
+        if (default := self.default(task, lambda: self.library(task, task.default))) is None:
+            return
         built = [
             (k, self.builders.threads.submit(self.library, task, k) if k != task.default else None) for k in candidates
         ]
