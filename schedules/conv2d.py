@@ -23,8 +23,10 @@ from .common import (
     Knobs, Machine, Plane, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
+from .prefetch import by_default, distance_for, prefetch_stores
 
 BAND_BYTES = 16 * 1024  # half of the smallest L1 in use
+WIDE = 4  # rows, of which not two fit
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,12 @@ class Conv2d:
 
     @property
     def _band(self) -> int:
-        """Output rows whose input is padded at once: as many as leave it in the L1 cache, at least one."""
+        """Output rows whose input is padded at once: as many as leave it in the L1 cache, or else in L2.
+
+        Neighbouring bands both copy the rows that they share, single rows one and a half times as many.
+        """
         fit = (BAND_BYTES // (4 * self.groups * self.inputs * self.stride * self._columns) - self.kernel) // self.stride
-        bands = -(-self.after.height // max(1, fit + 1))
+        bands = -(-self.after.height // (fit + 1 if fit > 0 else WIDE))
         return -(-self.after.height // bands)
 
     @property
@@ -117,14 +122,22 @@ class Conv2d:
         return conv2d
 
     def knobs(self, machine: Machine) -> Knobs:
-        """As for the pointwise kernel; a row of the window is unrolled, if its operands fit beside the sums."""
+        """As for the pointwise kernel; a row of the window is unrolled, if its operands fit beside the sums.
+
+        `prefetch`: how far ahead of its stores, which are the larger part of what it moves.
+        """
         vectors = min(2, self.after.pitch // machine.lanes)
         rows = row_tile(self.outputs, machine.tile // vectors)
         operands = self.kernel * (vectors + -(-rows // machine.lanes))
         unroll = not machine.loads_apart or operands <= machine.registers - rows * vectors
-        return {
-            "rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "unroll": int(unroll)
-        }  # fmt: skip
+        return by_default(machine, {
+            "rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "unroll": int(unroll),
+            "prefetch": self.prefetch_knob(rows, vectors),
+        })  # fmt: skip
+
+    def prefetch_knob(self, rows: int, vectors: int) -> int:
+        multiply_adds = self.inputs * self.kernel**2 * rows * vectors
+        return distance_for(self.groups * self.outputs * self.after.size, vectors * self.lanes, multiply_adds)
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -149,6 +162,8 @@ class Conv2d:
         )
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", kx)
+        if knobs["prefetch"]:
+            prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)
 
     def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
@@ -157,4 +172,8 @@ class Conv2d:
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 
     def space(self, machine: Machine) -> list[Knobs]:
-        return register_tiles(machine, self.outputs, range(1, min(8, self.after.pitch // self.lanes) + 1))
+        tiles = register_tiles(machine, self.outputs, range(1, min(8, self.after.pitch // self.lanes) + 1))
+        return [
+            {**tile, "prefetch": distance} for tile in tiles
+            for distance in {0, self.prefetch_knob(tile["rows"], tile["vectors"])}
+        ]  # fmt: skip

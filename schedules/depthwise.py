@@ -16,6 +16,7 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, load_as_vectors, unroll_and_vectorize
+from .prefetch import by_default
 from .strided import strided_tap
 from .windows import Window
 
@@ -69,7 +70,7 @@ class Depthwise(Window):
         """
         one, two = (14, 5) if machine.by_element else (8, 4)  # of 32 registers, at strides 1 and 2
         accumulators = (one if self.stride == 1 else two) * machine.registers // 32
-        return self.tile_knobs(accumulators, max(1, accumulators // self.after.height))
+        return by_default(machine, self.tile_knobs(accumulators, max(1, accumulators // self.after.height)))
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         acc, out = sch.get_sblock("acc"), sch.get_sblock("out")

@@ -30,6 +30,7 @@ from .common import (
     Knobs, Machine, Plane, combinations, cut_tails, divisor_up_to, divisors, load_as_vectors, pack_rows,
     register_tiles, relu, row_tile, unroll_and_vectorize,
 )  # fmt: skip
+from .prefetch import CACHES, by_default, distance_for, prefetch_loads, prefetch_stores
 
 WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
@@ -62,6 +63,11 @@ class Pointwise:
         pixels = (self.plane.height - 1) * self.plane.pitch + self.plane.width
         vectors, rest = divmod(pixels, self.lanes)
         return (vectors, rest) if vectors and rest <= self.lanes // 2 else (-(-pixels // self.lanes), 0)
+
+    @property
+    def _floats(self) -> int:
+        """Of input and output."""
+        return self.groups * (self.inputs + self.outputs) * self.plane.size
 
     @property
     def multiply_adds(self) -> int:
@@ -154,7 +160,8 @@ class Pointwise:
         copies the pixels of a strip side by side first: where the lines that they are strewn over would
         fill half of a small L1, and many row tiles read them.  `strip` pixel tiles are done for one row
         tile before the next: where planes are pages apart, few bytes of each page would otherwise be
-        read or written at a time.
+        read or written at a time.  Where caches do not keep the planes, what is read and written `prefetch`
+        floats later is asked for; a tile of all outputs of few inputs then reads them once.
         """
         pixels, _ = self._pixels
         interleaves = machine.in_order and not machine.loads_apart
@@ -168,21 +175,24 @@ class Pointwise:
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
             limit = machine.tile // vectors
             rows = 8 if self.outputs % 8 == 0 and limit >= 8 else row_tile(self.outputs, limit)
+            if 4 * self._floats > CACHES and max(rows, self.inputs) < self.outputs <= machine.tile:
+                rows, vectors = self.outputs, machine.tile // self.outputs
         tiles = -(-self.outputs // rows)
-        return {
+        return by_default(machine, {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
             "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
             **self.tile_knobs(machine, rows, vectors),
-        }  # fmt: skip
+        })  # fmt: skip
 
     def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
-        """How many tiles of `rows` x `vectors` go together."""
+        """How many tiles of `rows` x `vectors` go together, and how far ahead they prefetch."""
         tiles, large = -(-self.outputs // rows), 4 * self.plane.size >= PAGES
         rest_registers = max(1, self._pixels[1]) * -(-rows // machine.lanes)
         return {
             "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
             "strip": max(1, min(16, STRIP // (4 * self.inputs * vectors * self.lanes))) if large else 1,
             "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
+            "prefetch": distance_for(self._floats, vectors * self.lanes, self.inputs * rows * vectors),
         }
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
@@ -204,11 +214,14 @@ class Pointwise:
         )
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", step)
-        if knobs["panel"]:
-            panel = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
-            sch.compute_at(panel, strip, preserve_unit_loops=True)
-            _, *tile = sch.split(sch.get_loops(panel)[-1], [None, vectors, self.lanes])
+        if knobs["panel"] or knobs["prefetch"]:
+            load = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
+            sch.compute_at(load, strip if knobs["panel"] else step, preserve_unit_loops=True)
+            _, *tile = sch.split(sch.get_loops(load)[-1], [None, vectors, self.lanes])
             unroll_and_vectorize(sch, *tile)
+        if knobs["prefetch"]:
+            prefetch_loads(sch, load, knobs["prefetch"])
+            prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)
         if knobs["unroll"] == self.inputs:
             sch.unroll(k)
@@ -250,6 +263,9 @@ class Pointwise:
             if self.inputs * rows * vectors <= 2 * WHOLE:
                 unroll.add(self.inputs)
             panel = {0, int(tiles > 1 and 4 * self.inputs * vectors * self.lanes <= SMALL_L1)}
-            chosen = combinations(unroll=unroll, panel=panel, block={1, tiles, rule["block"]}, strip={1, rule["strip"]})
+            chosen = combinations(
+                unroll=unroll, panel=panel, block={1, tiles, rule["block"]}, strip={1, rule["strip"]},
+                prefetch={0, rule["prefetch"]},
+            )  # fmt: skip
             found += [rule | tile | knobs for knobs in chosen]
         return found

@@ -18,6 +18,7 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, round_up, unroll_and_vectorize
+from .prefetch import by_default
 from .strided import strided_tap
 from .windows import Window
 
@@ -89,7 +90,7 @@ class WindowPool(Window):
     def knobs(self, machine: Machine) -> Knobs:
         """Little is shared between the outputs of a tile: enough of them to be independent."""
         vectors = min(4, self.vectors)
-        return self.tile_knobs(max(1, machine.registers // 4 // vectors), vectors)
+        return by_default(machine, self.tile_knobs(max(1, machine.registers // 4 // vectors), vectors))
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, masked, acc, out = (sch.get_sblock(name) for name in ("rows", "masked", "acc", "out"))

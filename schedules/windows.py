@@ -17,6 +17,7 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors, row_tiles
+from .prefetch import CACHES, prefetch_for
 
 L1_BYTES = 32 * 1024  # the smallest in use
 
@@ -84,19 +85,28 @@ class Window:
         """Even tiles of up to `rows` x `vectors`; `channels` go through one before its neighbour is next.
 
         Several channels make a tile a loop of its own, whose registers LLVM allots apart from its
-        neighbours'.  Their planes stay in the L1 cache: large planes are read one after the other.
+        neighbours'.  Their planes stay in the L1 cache: large planes are read one after the other.  Of what caches
+        do not keep, the rows of the next tile below are prefetched.
         """
         height = self.after.height
         rows, vectors = -(-height // -(-height // rows)), min(vectors, self.vectors)
         planes = 4 * (self.before.size + self.after.size)
         channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // planes)))
-        return {"rows": rows, "vectors": vectors, "channels": channels}
+        return {"rows": rows, "vectors": vectors, "channels": channels, "prefetch": self.prefetch_knob(rows)}
+
+    def prefetch_knob(self, rows: int) -> int:
+        """Floats of the input from one tile to the next below it; 0 where caches keep the planes."""
+        large = 4 * self.channels * (self.before.size + self.after.size) > CACHES
+        return rows * self.stride * self.before.pitch if large else 0
 
     def space(self, machine: Machine) -> list[Knobs]:
         """Tiles of any shape, as large as all registers together."""
         vectors, channels = range(1, min(4, self.vectors) + 1), divisors(self.channels, 8)
         tiles = combinations(rows=row_tiles(self.after.height, 16), vectors=vectors, channels=channels)
-        return [knobs for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers]
+        return [
+            {**knobs, "prefetch": distance} for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers
+            for distance in {0, self.prefetch_knob(knobs["rows"])}
+        ]  # fmt: skip
 
     def tile(self, sch: s_tir.Schedule, out, knobs: Knobs):
         """Tiles the loops c, y, v, i over `out`: returns the loop of one tile and those inside."""
@@ -107,4 +117,14 @@ class Window:
         sch.reorder(c_tile, y_tile, v_tile, c, y, v, i)
         for tiles in (y_tile, v_tile):
             sch.annotate(tiles, "pragma_loop_partition_hint", 1)
+        if knobs["prefetch"]:
+            self._prefetch(sch, out, knobs["prefetch"])
         return c, y, v, i
+
+    def _prefetch(self, sch: s_tir.Schedule, out, distance: int) -> None:
+        """With each vector of the output as many of the input as it stands for, of as many rows."""
+        S, pitch, data = self.stride, self.before.pitch, sch.mod["main"].params[0]
+        c, y, v, i = (axis.var for axis in sch.get(out).iter_vars)
+        start = y * S * pitch + self.column(v) * S + i + distance
+        lines = [data[c, start + row * pitch + part * self.vector] for row in range(S) for part in range(S)]
+        prefetch_for(sch, out, lines)

@@ -92,7 +92,7 @@ def _describe(target: TargetSpec) -> dict:
     return {"triple": tvm["mtriple"], "cpu": tvm.get("mcpu", "generic"), "features": sorted(tvm.get("mattr", []))}
 
 
-RULES = ("knobs", "space", "tile_knobs")  # methods that choose knobs, and do nothing else
+RULES = ("knobs", "space", "tile_knobs", "prefetch_knob")  # methods that choose knobs, and do nothing else
 
 
 @functools.cache

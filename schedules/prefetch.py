@@ -1,0 +1,75 @@
+"""Prefetches beside the loads or stores of a block.
+
+Where a kernel reads a little of each of many large planes, no hardware prefetcher follows so many streams,
+and the more work there is between two loads, the fewer misses are under way at once.
+"""
+
+from __future__ import annotations
+
+from tvm import s_tir, tirx
+from tvm.ir import op as _op
+
+from .common import Knobs, Machine
+
+CACHES = 4 * 1024 * 1024  # bytes that caches may keep
+FETCH = 2000  # vector multiply-adds in the time in which memory answers
+
+_READ, _WRITE = "tirx.tsn_prefetch_to_read", "tirx.tsn_prefetch_to_write"
+
+
+def distance_for(floats: int, pixels: int, multiply_adds: int) -> int:
+    """How many floats ahead a kernel prefetches that reads and writes `floats`: 0 for what stays in caches.
+
+    Its tiles have so many pixels and vector multiply-adds.
+    """
+    return pixels * -(-FETCH // multiply_adds) if 4 * floats > CACHES else 0
+
+
+def by_default(machine: Machine, knobs: Knobs) -> Knobs:
+    """NEON kernels do not prefetch: whether it pays there is for a board to say, and a line is four vectors."""
+    return {**knobs, "prefetch": 0} if machine.by_element else knobs
+
+
+def prefetch_loads(sch: s_tir.Schedule, block, distance: int) -> None:
+    """Lets `block`, which copies, ask for what is `distance` floats behind what it loads."""
+    load = sch.get(block).body.value
+    _ask(sch, block, _READ, [tirx.BufferLoad(load.source, [*load.indices[:-1], load.indices[-1] + distance])])
+
+
+def prefetch_stores(sch: s_tir.Schedule, block, distance: int) -> None:
+    """Lets `block` ask for what is `distance` floats behind where it stores."""
+    store = sch.get(block).body
+    _ask(sch, block, _WRITE, [tirx.BufferLoad(store.buffer, [*store.indices[:-1], store.indices[-1] + distance])])
+
+
+def prefetch_for(sch: s_tir.Schedule, block, places: list) -> None:
+    """Lets `block` ask for `places`, loads in terms of its axes."""
+    _ask(sch, block, _READ, places)
+
+
+def _ask(sch: s_tir.Schedule, block, name: str, places: list) -> None:
+    """The block's innermost loop is vectorised: one prefetch a vector.  One of what is not there does nothing."""
+    old = sch.get(block)
+    asks = [tirx.Evaluate(tirx.call_intrin("int32", name, place)) for place in places]
+    body = tirx.SeqStmt([*asks, old.body])
+    new = s_tir.SBlock(old.iter_vars, old.reads, old.writes, old.name_hint, body, old.init, annotations=old.annotations)
+    sch.state.replace(sch.get_sref(block), new, {old: new})
+
+
+def _lower(call):
+    (there,) = call.args
+    *first, last = there.indices
+    address = tirx.address_of(tirx.BufferLoad(there.source, [*first, getattr(last, "base", last)]))
+    options = int(call.op.name == _WRITE), 3, 1  # read or write; to stay in all caches; data
+    return tirx.call_llvm_intrin("void", "llvm.prefetch.p0", address, *(tirx.IntImm("int32", n) for n in options))
+
+
+def _register(name: str) -> None:
+    _op._ffi_api.RegisterOp(name, "a prefetch of the vector that a load names")
+    _op.register_op_attr(name, "TCallEffectKind", 3)  # not to be removed
+    _op.register_op_attr(name, "TVectorizable", True)
+    tirx.op.register_intrin_lowering(name, "llvm", f=_lower)
+
+
+_register(_READ)
+_register(_WRITE)
