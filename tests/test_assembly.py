@@ -28,10 +28,10 @@ LAYERS = {
 }
 
 
-def assembly(workload, target: str) -> list[str]:
+def assembly(workload, target: str, **knobs: int) -> list[str]:
     """The instructions and labels of the kernel, one text each."""
     spec = resolve(target)
-    kernel = ScheduledKernel("kernel", workload, workload.knobs(spec.machine))
+    kernel = ScheduledKernel("kernel", workload, {**workload.knobs(spec.machine), **knobs})
     function, variable = scheduled_kernel(kernel), tvm.ir.GlobalVar("kernel")
     buffers = [tirx.decl_buffer((1,), "float32", p.name) for p in function.params]
     call = tirx.Evaluate(variable(*(tirx.address_of(tirx.BufferLoad(b, [0])) for b in buffers)))
@@ -75,6 +75,17 @@ def test_pointwise_is_multiply_adds_of_vectors(target, layer):
         vectors_loaded = sum(len(re.findall(r"\b[qd]\d+", line)) for line in block if line.startswith("ld"))
         assert vectors_loaded == knobs["unroll"] * (-(-knobs["rows"] // 4) + knobs["vectors"])
         assert len(block) <= len(products) + vectors_loaded + 6, "more than pointers and a counter beside them"
+
+
+def test_prefetches_are_a_knob():
+    """One for each vector of pixels that a tile loads, and one for each that it stores."""
+    workload, target = LAYERS["g8-48-12"], "cortex-a72"
+    knobs = workload.knobs(resolve(target).machine)
+    assert not [line for line in assembly(workload, target) if line.startswith("prfm")]
+    lines = assembly(workload, target, prefetch=64, unroll=1)
+    assert len([line for line in hottest(lines) if line.startswith("prfm pldl1keep")]) == knobs["vectors"]
+    stores = [line for line in lines if line.startswith("prfm pstl1keep")]
+    assert len(stores) >= knobs["rows"] * knobs["vectors"]
 
 
 @pytest.mark.parametrize("layer", LAYERS)

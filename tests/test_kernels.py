@@ -118,17 +118,17 @@ def test_pointwise_shuffled_by_other_groups(machine, groups, outputs, shuffle_gr
 
 
 @pytest.mark.parametrize(
-    "rows,unroll,block,panel,strip",
-    [(1, 1, 13, 0, 1), (4, 2, 2, 1, 2), (5, 6, 1, 0, 3), (8, 3, 1, 1, 1), (13, 1, 1, 1, 2)],
+    "rows,unroll,block,panel,strip,prefetch",
+    [(1, 1, 13, 0, 1, 8), (4, 2, 2, 1, 2, 0), (5, 6, 1, 0, 3, 4), (8, 3, 1, 1, 1, 4), (13, 1, 1, 1, 2, 0)],
 )
 @pytest.mark.parametrize("size", [(4, 4), (3, 6)], ids=["whole", "rest"])
-def test_pointwise_with_any_tile(size, rows, unroll, block, panel, strip):
+def test_pointwise_with_any_tile(size, rows, unroll, block, panel, strip, prefetch):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
     plane = Plane.dense(*size)
     x, weight, bias = random(12, *size), random(26, 6, 1, 1), random(26)
     workload = Pointwise(2, 6, 13, plane, 4)
     knobs = {"rows": rows, "vectors": 1 if strip > 1 else 3, "unroll": unroll, "block": block, "panel": panel}
-    knobs |= {"weight_vectors": int(rows in (5, 8)), "strip": strip, "rest_tiles": 2}
+    knobs |= {"weight_vectors": int(rows in (5, 8)), "strip": strip, "rest_tiles": 2, "prefetch": prefetch}
     found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
     assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
@@ -168,14 +168,14 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
     assert relative_error(from_plane(found, 5, after), expected) < 1e-5
 
 
-@pytest.mark.parametrize("rows,vectors,channels", [(1, 1, 1), (3, 2, 5), (5, 4, 1), (13, 1, 5)])
+@pytest.mark.parametrize("rows,vectors,channels,prefetch", [(1, 1, 1, 0), (3, 2, 5, 50), (5, 4, 1, 0), (13, 1, 5, 99)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_with_any_tile(rows, vectors, channels, stride):
+def test_depthwise_with_any_tile(rows, vectors, channels, prefetch, stride):
     """Tiles that divide neither the rows nor the vectors of a row."""
     machine = MACHINES[0]
     before, after = window_planes(machine, 26, 27, 3, stride, 1)
     x, weight, bias = random(5, 26, 27), random(5, 1, 3, 3), random(5)
-    knobs = {"rows": rows, "vectors": vectors, "channels": channels}
+    knobs = {"rows": rows, "vectors": vectors, "channels": channels, "prefetch": prefetch}
     workload = Depthwise(5, before, after, 3, stride, 1, machine.lanes)
     found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=5 * after.size, knobs=knobs)
     assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
@@ -268,6 +268,53 @@ def test_lrn(machine):
     found = run(workload, machine, into_plane(x, plane), out_floats=9 * plane.size)
     expected = torch.nn.functional.local_response_norm(torch.from_numpy(x[None]), 5, 5e-4, 0.75, 2.0)[0].numpy()
     assert relative_error(from_plane(found, 9, plane), expected) < 1e-5
+
+
+LARGE = {
+    "pointwise": lambda lanes: Pointwise(8, 48, 12, Plane.padded(90, 160, lanes), lanes, True, shuffle=True),
+    "residual": lambda lanes: Pointwise(3, 20, 80, Plane.padded(90, 161, lanes), lanes, True, residual=True),
+    "few inputs": lambda lanes: Pointwise(1, 8, 16, Plane.padded(360, 641, lanes), lanes, True),
+    "depthwise": lambda lanes: Depthwise(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 1, 1), 3, 1, 1, lanes),
+    "strided": lambda lanes: Depthwise(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 2, 1), 3, 2, 1, lanes),
+    "pool": lambda lanes: WindowPool(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 2, 1), 3, 2, 1, lanes),
+    "stem": lambda lanes: Conv2d(1, 3, 24, Plane.dense(360, 641), Plane.padded_rows(180, 321, lanes), 3, 2, 1, lanes),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LARGE)
+def test_what_caches_do_not_keep_is_prefetched(layer):
+    """By default and with tiles of any kind, and it changes no bit of the result."""
+    machine = Machine(16, 32)
+    workload = LARGE[layer](machine.lanes)
+    defaults = workload.knobs(machine)
+    assert defaults["prefetch"] > 0
+    assert LARGE[layer](4).knobs(MACHINES[0])["prefetch"] == 0  # never tried on a board
+    data, *parameters, out = arrays(workload)
+    residual = random(out.size) if getattr(workload, "residual", False) else None
+    same = functools.partial(run, workload, machine, data, *parameters, residual=residual, out_floats=out.size)
+    assert np.array_equal(same(), same(knobs={**defaults, "prefetch": 0}), equal_nan=True)
+
+
+def arrays(workload):
+    """Random data, weights and bias; room for the output."""
+    before = getattr(workload, "before", None) or workload.plane
+    after = getattr(workload, "after", None) or workload.plane
+    if isinstance(workload, WindowPool):
+        return random(workload.channels, before.size), np.empty(workload.channels * after.size)
+    if isinstance(workload, Depthwise):
+        inputs, outputs, weights = workload.channels, workload.channels, (workload.channels, 1, 3, 3)
+    else:
+        kernel = getattr(workload, "kernel", 1)
+        inputs, outputs = workload.groups * workload.inputs, workload.groups * workload.outputs
+        weights = (outputs, workload.inputs, kernel, kernel)
+    return random(inputs, before.size), random(*weights), random(outputs), np.empty(outputs * after.size)
+
+
+def test_small_planes_are_not_prefetched():
+    machine = Machine(16, 32)
+    for workload in (Pointwise(3, 160, 40, Plane.padded(14, 14, 16), 16), Pointwise(3, 80, 20, Plane.dense(28, 28), 16)):
+        assert workload.knobs(machine)["prefetch"] == 0
+        assert {knobs["prefetch"] for knobs in workload.space(machine)} == {0}
 
 
 def test_workloads_are_values():
