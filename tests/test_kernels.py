@@ -282,9 +282,9 @@ LARGE = {
 
 
 @pytest.mark.parametrize("layer", LARGE)
-def test_what_caches_do_not_keep_is_prefetched(layer):
-    """By default and with tiles of any kind, and it changes no bit of the result."""
-    machine = Machine(16, 32)
+@pytest.mark.parametrize("machine", [Machine(16, 32), Machine(8, 16)], ids=str)
+def test_what_caches_do_not_keep_is_prefetched(machine, layer):
+    """It changes no bit of the result."""
     workload = LARGE[layer](machine.lanes)
     defaults = workload.knobs(machine)
     assert defaults["prefetch"] > 0

@@ -43,7 +43,7 @@ def test_agrees_with_pytorch_at_every_size(build, name, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["shufflenet-v1-1x-g3", "mobilenet-v1-1.0", "alexnet"])
+@pytest.mark.parametrize("name", ["shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "mobilenet-v1-1.0", "alexnet"])
 def test_agrees_with_pytorch_at_the_papers_largest_size(build, name):
     check(build, name, (720, 1280))
 
