@@ -658,6 +658,24 @@ def test_tuning_by_the_model_of_a_core(a72, capsys):
     assert again.new == 0 and again.best == result.best
 
 
+@pytest.mark.emulator
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+def test_interrupted_while_the_networks_are_compared(tmp_path, capsys, monkeypatch):
+    """What was found before is told and kept."""
+    monkeypatch.setattr(tune, "_whole", interrupted)
+    file = tmp_path / "f.json"
+    arguments = [MODEL, "--size", "64", "--target", "cortex-a72", "--estimate", "--op", "depthwise", "--trials", "1",
+                 "--records", str(tmp_path / "logs"), "--json", str(file)]  # fmt: skip
+    assert tune.main(arguments) == 130
+    found = json.loads(file.read_text())
+    assert found["tasks"] and not found["networks"]
+    assert "run it again to go on" in capsys.readouterr().err
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 @pytest.mark.emulator
 @pytest.mark.skipif(bool(_missing()), reason=_missing())

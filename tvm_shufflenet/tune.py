@@ -89,11 +89,14 @@ def main(argv: list[str] | None = None) -> int:
         console.print(f"turns of {len(place.boards)} boards: {each}" + "".join(f"; {why}" for why in place.lost))
     whole = []
     if not (interrupted or args.no_network):
-        if place.kind == "measured":
-            _in_place(args, networks, tasks, target, records, console)
-            for result in results:
-                result.best = fastest(records.known(result.task.workload, place.kind).values())
-        whole = _whole(args, models, size, target, place, console)
+        try:
+            if place.kind == "measured":
+                _in_place(args, networks, tasks, target, records, console)
+                for result in results:
+                    result.best = fastest(records.known(result.task.workload, place.kind).values())
+            whole = _whole(args, models, size, target, place, console)
+        except KeyboardInterrupt:
+            interrupted = True
     if args.json:
         write_json(args.json, _to_json(results, place, target, seconds, whole))
     unmeasured = [result for result in results if result.best is None]
