@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import os
@@ -153,8 +154,6 @@ def test_knobs_that_are_not_legal_any_more_are_ignored(records):
 
 def test_versions_follow_the_code_and_nothing_else(tmp_path):
     """Comments, docstrings and the rules of defaults may change; the schedule may not."""
-    import ast
-
     rule, schedule = "    def knobs(self):\n        return 1\n", "    def schedule(self):\n        return 2\n"
     source = f'class K:\n    """Text."""\n\n{rule}\n{schedule}'
 
@@ -169,15 +168,16 @@ def test_versions_follow_the_code_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("kernel, taken, not_taken", [
-    (Depthwise, ["windows.Window", "strided.strided_tap", "strided._lower", "common.load_as_vectors"],
-     ["windows.L1_BYTES", "common.divisor_up_to", "common.Machine"]),
+    (Depthwise, ["windows.Window", "strided.strided_tap", "strided._lower", "common.load_as_vectors", "prefetch._lower"],
+     ["windows.L1_BYTES", "common.divisor_up_to", "common.Machine", "prefetch.CACHES"]),
     (LRN, ["lrn.power", "lrn.GUESS"], ["common.row_filler", "common.combinations"]),
     (Conv2d, ["conv2d.BAND_BYTES", "common.row_filler", "common._spread"], ["common.relu", "common.row_tiles"]),
 ], ids=["depthwise", "lrn", "conv2d"])  # fmt: skip
 def test_versions_follow_what_a_kernel_takes_from_elsewhere(kernel, taken, not_taken):
     defined = set()
     for module, node, _ in store.used_code(kernel):
-        names = [node.name] if hasattr(node, "name") else [target.id for target in getattr(node, "targets", [])]
+        parts = [part for target in getattr(node, "targets", []) for part in ast.walk(target)]
+        names = [node.name] if hasattr(node, "name") else [part.id for part in parts if isinstance(part, ast.Name)]
         defined |= {f"{module.removeprefix('schedules.')}.{name}" for name in names}
     assert defined.issuperset(taken) and defined.isdisjoint(not_taken)
 
