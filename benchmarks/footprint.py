@@ -104,7 +104,7 @@ def weight_bytes(net: Network) -> int:
 def footprint(net: Network, target: str, folder: Path) -> Footprint:
     """Builds the network in a fresh process and looks at what came of it."""
     argv = [sys.executable, "-m", "tvm_shufflenet.build", net.name, "--target", target, "--output", str(folder),
-            "--size", "x".join(map(str, net.size))]  # fmt: skip
+            "--size", "x".join(map(str, net.size)), "--classes", str(net.classes)]  # fmt: skip
     start = time.perf_counter()
     child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=PROJECT)
     message = child.stderr.read()
