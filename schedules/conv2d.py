@@ -136,6 +136,7 @@ class Conv2d:
         })  # fmt: skip
 
     def prefetch_knob(self, rows: int, vectors: int) -> int:
+        """Floats that a tile of `rows` x `vectors` prefetches ahead of its stores; 0 where caches keep the output."""
         multiply_adds = self.inputs * self.kernel**2 * rows * vectors
         return distance_for(self.groups * self.outputs * self.after.size, vectors * self.lanes, multiply_adds)
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from tvm import s_tir, tirx
 
-from .common import Knobs
 from .pointwise import Pointwise
 
 
