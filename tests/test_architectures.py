@@ -67,13 +67,14 @@ def test_units_are_those_of_figure_2(name):
         assert own == pointwise + ["conv", "batch_norm"] * 2 + tail + ["relu"]
         conv1, conv2, conv3 = (layers[f"{unit}.conv{i}"] for i in (1, 2, 3))
         assert conv1.attrs["groups"] == (1 if first else groups)
-        assert conv2.attrs["groups"] == conv2.shape[1] and conv2.attrs["kernel"] == 3
-        assert conv2.attrs["stride"] == (2 if downsample else 1)
+        assert conv2.attrs["groups"] == conv2.shape[1] and conv2.attrs["kernel"] == (3, 3)
+        assert conv2.attrs["stride"] == ((2, 2) if downsample else (1, 1))
         if not (name in EXCEPTIONS and first):
             assert conv3.attrs["groups"] == groups
         if downsample:
             pool = layers[f"{unit}.pool"]
-            assert (pool.op, pool.attrs) == ("avg_pool", {"kernel": 3, "stride": 2, "pad": 1})
+            assert pool.op == "avg_pool" and not pool.attrs["ceil"]
+            assert [pool.attrs[key] for key in ("kernel", "stride", "pad")] == [(3, 3), (2, 2), (1,) * 4]
             junction = layers[f"{unit}.concat"]
             assert junction.shape[1] == pool.shape[1] + conv3.shape[1]
             assert net.layers[junction.inputs[0]] == pool  # the shortcut's channels come first
@@ -134,7 +135,7 @@ def test_bad_requests_are_refused_by_name():
         network("vgg16")
     with pytest.raises(UserError, match="--classes 0"):
         network("alexnet", classes=0)
-    with pytest.raises(ValueError, match="3 groups"):
+    with pytest.raises(UserError, match="3 groups"):
         NetworkBuilder((8, 8)).conv("conv", 0, 4, groups=3)
 
 

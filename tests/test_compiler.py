@@ -91,7 +91,7 @@ def test_equal_parameters_stay_apart(batch_norms):
             x = net.relu(f"{layer}.relu", net.conv(layer, x, 3, groups=3, bias=True))
         x = net.shuffle(f"{layer}.shuffle", x, 3)
     net.dense("classifier", net.global_avg_pool("pool", x), 2)
-    net = net.network("tiny", 2, {})
+    net = net.network("tiny", {})
     parameters = {name: np.full(shape, 0.5, "float32") for name, shape in net.parameters().items()}
     module = passed(net, parameters)
     assert set(operators(module["main"])) == {"composite"}

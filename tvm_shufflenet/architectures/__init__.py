@@ -7,8 +7,9 @@ import functools
 
 from ..errors import UserError
 from .alexnet import alexnet
+from .builder import NetworkBuilder
 from .mobilenet_v1 import WIDTHS, mobilenet_v1
-from .network import BATCH_NORM_EPS, Layer, Network, NetworkBuilder
+from .network import BATCH_NORM_EPS, Layer, Network
 from .shufflenet_v1 import GROUPS, SCALES, shufflenet_v1
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .network import Network, NetworkBuilder
+from .builder import NetworkBuilder
+from .network import Network
 
 # ShuffleNet paper, Tables 6 and 8.
 PAPER = {"macs": 720, "error": 42.8}
@@ -26,7 +27,7 @@ def alexnet(size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
         x = net.dense(f"fc{index}", net.dropout(f"drop{index}", x, 0.5), 4096)
         x = net.relu(f"relu{index}", x)
     net.dense("fc8", x, classes)
-    return net.network("alexnet", classes, dict(PAPER), note)
+    return net.network("alexnet", dict(PAPER), note)
 
 
 def _conv(net, name, x, channels, **attrs) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .network import UNPUBLISHED, Network, NetworkBuilder
+from .builder import NetworkBuilder
+from .network import UNPUBLISHED, Network
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
@@ -36,4 +37,4 @@ def with_channels(
         x = net.conv_bn(block, "2", x, outputs, relu=True)
     x = net.global_avg_pool("pool", x)
     net.dense("classifier", x, classes)
-    return net.network(name, classes, paper or dict(UNPUBLISHED))
+    return net.network(name, paper or dict(UNPUBLISHED))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
-from .network import UNPUBLISHED, Network, NetworkBuilder
+from .builder import NetworkBuilder
+from .network import UNPUBLISHED, Network
 
 SCALES = (0.25, 0.5, 1, 1.5, 2)
 GROUPS = (1, 2, 3, 4, 8)
@@ -112,7 +113,7 @@ def planned(plan: Plan, name: str, size: tuple[int, int], classes: int, paper: d
             x = _unit(net, f"stage{stage}.{index}", x, unit, plan)
     x = net.global_avg_pool("pool", x)
     net.dense("classifier", x, classes)
-    return net.network(name, classes, paper or dict(UNPUBLISHED))
+    return net.network(name, paper or dict(UNPUBLISHED))
 
 
 def _unit(net, name, x, unit, plan) -> int:

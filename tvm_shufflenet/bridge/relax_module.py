@@ -34,7 +34,7 @@ def relax_module(network: Network) -> tvm.IRModule:
 
 def _conv(builder, layer, x, weight, bias=None):
     a = layer.attrs
-    y = builder.emit(nn.conv2d(x, weight, strides=a["stride"], padding=a["pad"], groups=a["groups"]))
+    y = builder.emit(nn.conv2d(x, weight, a["stride"], a["pad"], a["dilation"], a["groups"]))
     if bias is None:
         return y
     channels = layer.shape[1]
@@ -57,7 +57,7 @@ def _shuffle(builder, layer, x):
 def _window(op, **extra):
     def emit(builder, layer, x):
         a = layer.attrs
-        return builder.emit(op(x, (a["kernel"],) * 2, (a["stride"],) * 2, (a["pad"],) * 2, **extra))
+        return builder.emit(op(x, a["kernel"], a["stride"], a["pad"], a["dilation"], a["ceil"], **extra))
 
     return emit
 

@@ -126,7 +126,7 @@ class _Reader:
             raise UserError(f"{self.source}: its output {self.graph.output[0].name} is no vector of classes")
         if result.layer != len(self.net.layers) - 1:
             raise UserError(f"{self.source}: some of its nodes do not lead to its output")
-        return self.net.network(self.graph.name, result.shape[1], dict(UNPUBLISHED)), self.parameters, self.notes
+        return self.net.network(self.graph.name, dict(UNPUBLISHED)), self.parameters, self.notes
 
     def _node(self, node) -> None:
         inputs = [self.values.get(name) for name in node.input if name]

@@ -35,6 +35,10 @@ class MemoryPlan:
     floats: int
     live: int
 
+    @property
+    def bytes(self) -> int:
+        return 4 * self.floats
+
     def describe(self, program: Program) -> str:
         lines = [f"workspace: {4 * self.floats} bytes; alive at once at most: {4 * self.live} bytes"]
         for index, call in enumerate(program.calls):

@@ -1,0 +1,105 @@
+"""What every workload answers beside its computation: which buffers its kernel touches, and how far around them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import s_tir, tirx
+
+from .common import Knobs, Machine
+
+INPUT, RESIDUAL, WEIGHT, OUTPUT, SCRATCH = ROLES = ("input", "residual", "weight", "output", "scratch")
+# By the names that parameters of definitions have; every other parameter is a weight.
+_ROLES = {"data": INPUT, "other": RESIDUAL, "out": OUTPUT, "scratch": SCRATCH}
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A buffer of a kernel, in the order of its parameters.
+
+    `bytes` from the pointer on are read or written; up to `before` bytes in front of them and `behind` bytes after
+    them may be read, with no effect on the result.  `external`: the buffer may be the caller's, which is dense and
+    aligned as its elements are, and around which nothing may be touched.
+    """
+
+    name: str
+    role: str
+    dtype: str
+    bytes: int
+    before: int = 0
+    behind: int = 0
+    external: bool = False
+
+
+class Workload:
+    """Base of the frozen dataclasses that say what a kernel computes; `common` has the contract."""
+
+    name: str
+    multiply_adds = 0
+    # Names of parameters whose buffers may be the caller's: no schedule makes vectors of their loads or stores.
+    external: tuple[str, ...] = ()
+    # Whether it is right, but made for no particular machine: a build names the layers that have such a kernel.
+    generic = False
+
+    def definition(self) -> tirx.PrimFunc:
+        raise NotImplementedError
+
+    def knobs(self, machine: Machine) -> Knobs:
+        return {}
+
+    def space(self, machine: Machine) -> list[Knobs]:
+        return []
+
+    def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
+        """By default the loops are left to LLVM."""
+
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Weights in the order of the parameters; by default as they are."""
+        return list(arrays)
+
+    def reach(self, name: str) -> tuple[int, int]:
+        """Elements in front of and behind the buffer of that name which the kernel may read."""
+        return 0, 0
+
+    def may_replace(self, name: str) -> bool:
+        """Whether the output may lie exactly where the input of that name does."""
+        return False
+
+    def operands(self) -> tuple[Operand, ...]:
+        """The parameters of the definition, and so of the kernel; of weights the sizes are those before packing."""
+        return _operands(self)
+
+
+@functools.lru_cache(maxsize=4096)
+def _operands(workload: Workload) -> tuple[Operand, ...]:
+    found = []
+    function = workload.definition()
+    for parameter in function.params:
+        buffer = function.buffer_map[parameter] if parameter in function.buffer_map else parameter
+        name, dtype = str(buffer.name), str(buffer.dtype)
+        width = tvm.DataType(dtype).bits // 8
+        size = math.prod(map(int, buffer.shape)) * width
+        before, behind = (width * count for count in workload.reach(name))
+        role = _ROLES.get(name, WEIGHT)
+        found.append(Operand(name, role, dtype, size, before, behind, name in workload.external))
+    return tuple(found)
+
+
+def describe(workload: Workload) -> dict:
+    """Kernel and fields as plain JSON; fields at their defaults are left out, so that new ones change nothing."""
+
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_default(f, value)}
+        return list(value) if isinstance(value, tuple) else value
+
+    return {"kernel": workload.name, **plain(workload)}
+
+
+def _is_default(field: dataclasses.Field, owner) -> bool:
+    return field.default is not dataclasses.MISSING and getattr(owner, field.name) == field.default
