@@ -1,9 +1,12 @@
 """The kernels: each file computes one thing and says how it is tiled.  See `common` for the contract."""
 
+from .activation import Activation
 from .common import Knobs, Machine, Plane, round_up, tuning_space
 from .conv2d import Conv2d
 from .dense import Dense
 from .depthwise import Depthwise
+from .elementwise import Binary, Scale, Unary
+from .generic_conv import GenericConv
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
@@ -13,6 +16,7 @@ from .window_pooling import WindowPool
 from .winograd import Winograd
 
 __all__ = [
-    "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
-    "Plane", "Pointwise", "Reshuffled", "ValidAvgPool", "WindowPool", "Winograd", "round_up", "tuning_space",
+    "Activation", "AdaptiveAvgPool", "Binary", "Conv2d", "Dense", "Depthwise", "GenericConv", "GlobalAvgPool", "Knobs",
+    "LRN", "Machine", "Plane", "Pointwise", "Reshuffled", "Scale", "Unary", "ValidAvgPool", "WindowPool", "Winograd",
+    "round_up", "tuning_space",
 ]  # fmt: skip

@@ -78,9 +78,7 @@ class Workload:
 @functools.lru_cache(maxsize=4096)
 def _operands(workload: Workload) -> tuple[Operand, ...]:
     found = []
-    function = workload.definition()
-    for parameter in function.params:
-        buffer = function.buffer_map[parameter] if parameter in function.buffer_map else parameter
+    for buffer in workload.definition().params:
         name, dtype = str(buffer.name), str(buffer.dtype)
         width = tvm.DataType(dtype).bits // 8
         size = math.prod(map(int, buffer.shape)) * width
