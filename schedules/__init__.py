@@ -6,10 +6,17 @@ from .conv2d import Conv2d
 from .copy import Copy
 from .dense import Dense
 from .depthwise import Depthwise
+from .elementwise import Binary, Scale, Unary
+from .generic_conv import GenericConv
+from .generic_lrn import GenericLRN
+from .generic_pad import Pad
+from .generic_pool import GenericPool, GlobalPool
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
 from .reshuffled import Reshuffled
+from .resize import Resize
+from .softmax import Softmax
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
@@ -17,6 +24,7 @@ from .workload import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workloa
 
 __all__ = [
     "IDENTITY", "INPUT", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation", "AdaptiveAvgPool",
-    "Conv2d", "Copy", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "Machine", "Operand", "Plane", "Pointwise",
-    "Reshuffled", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "tuning_space",
+    "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool",
+    "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale", "Softmax",
+    "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "tuning_space",
 ]  # fmt: skip
