@@ -7,16 +7,21 @@ from .dense import Dense
 from .depthwise import Depthwise
 from .elementwise import Binary, Scale, Unary
 from .generic_conv import GenericConv
+from .generic_lrn import GenericLRN
+from .generic_pad import Pad
+from .generic_pool import GenericPool, GlobalPool
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
 from .reshuffled import Reshuffled
+from .resize import Resize
+from .softmax import Softmax
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
 
 __all__ = [
-    "Activation", "AdaptiveAvgPool", "Binary", "Conv2d", "Dense", "Depthwise", "GenericConv", "GlobalAvgPool", "Knobs",
-    "LRN", "Machine", "Plane", "Pointwise", "Reshuffled", "Scale", "Unary", "ValidAvgPool", "WindowPool", "Winograd",
-    "round_up", "tuning_space",
+    "Activation", "AdaptiveAvgPool", "Binary", "Conv2d", "Dense", "Depthwise", "GenericConv", "GenericLRN",
+    "GenericPool", "GlobalAvgPool", "GlobalPool", "Knobs", "LRN", "Machine", "Pad", "Plane", "Pointwise", "Reshuffled",
+    "Resize", "Scale", "Softmax", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "round_up", "tuning_space",
 ]  # fmt: skip
