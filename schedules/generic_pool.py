@@ -64,7 +64,8 @@ class GenericPool(Workload):
         return behind if padded else behind - first
 
     def definition(self) -> tirx.PrimFunc:
-        C, act, before, after, maximum = self.channels, self.activation.apply, self.before, self.after, self.kind == "max"
+        C, before, after = self.channels, self.before, self.after
+        act, maximum = self.activation.apply, self.kind == "max"
         (KY, KX), (SY, SX), (DY, DX) = self.kernel, self.stride, self.dilation
         top, left = self.pad[:2]
         width = min(after.width, PIECE)
