@@ -1,14 +1,16 @@
 """The PyTorch twin of a network: trains it, and tells what the compiled library must answer.
 
-Generated from the same `Network` as the Relax module.  Every layer is a submodule under its own
-dotted name, so `state_dict()` has the names of `Network.parameters()` in their order (and, behind
-each batch norm, PyTorch's `num_batches_tracked`).
+Generated from the same `Network` as the Relax module.  Every layer is a submodule under its own dotted name, so
+`state_dict()` has the names of `Network.parameters()` in their order (and, behind each batch norm, PyTorch's
+`num_batches_tracked`).  What it computes is written from the operators' definitions and shares nothing with the
+compiler.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..architectures import BATCH_NORM_EPS, Layer, Network, network
 
@@ -27,18 +29,6 @@ class Shuffle(nn.Module):
         return f"groups={self.groups}"
 
 
-class Add(nn.Module):
-    def forward(self, a, b):
-        return a + b
-
-
-class Concat(nn.Module):
-    """Concatenation along the channels."""
-
-    def forward(self, a, b):
-        return torch.cat((a, b), 1)
-
-
 class GlobalAvgPool(nn.Module):
     """Mean over all pixels: (B, C, H, W) -> (B, C)."""
 
@@ -46,9 +36,39 @@ class GlobalAvgPool(nn.Module):
         return x.mean((2, 3))
 
 
+class PaddedConv(nn.Conv2d):
+    """A convolution whose padding differs between opposite sides: `sides` is (left, right, top, bottom)."""
+
+    def __init__(self, *args, sides: tuple[int, ...], **options):
+        super().__init__(*args, **options)
+        self.sides = sides
+
+    def forward(self, x):
+        return super().forward(F.pad(x, self.sides))
+
+
+class Apply(nn.Module):
+    """`function(*inputs, **attrs)`, for what PyTorch has no module for."""
+
+    def __init__(self, function, **attrs):
+        super().__init__()
+        self.function, self.attrs = function, attrs
+
+    def forward(self, *inputs):
+        return self.function(*inputs, **self.attrs)
+
+    def extra_repr(self) -> str:
+        return ", ".join([self.function.__name__.strip("_"), *(f"{key}={value}" for key, value in self.attrs.items())])
+
+
 def _conv(layer: Layer, channels: int) -> nn.Conv2d:
     a = layer.attrs
-    conv = nn.Conv2d(channels, layer.shape[1], a["kernel"], a["stride"], a["pad"], groups=a["groups"], bias=a["bias"])
+    options = {key: a[key] for key in ("kernel", "stride", "dilation", "groups", "bias")}
+    args = (channels, layer.shape[1], options.pop("kernel"))
+    if _symmetric(a["pad"]):
+        conv = nn.Conv2d(*args, padding=a["pad"][:2], **options)
+    else:
+        conv = PaddedConv(*args, sides=_sides(a["pad"]), **options)
     # By the inputs of one group: fan_out counts the channels of all groups and starves depthwise filters.
     nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
     if a["bias"]:
@@ -56,35 +76,177 @@ def _conv(layer: Layer, channels: int) -> nn.Conv2d:
     return conv
 
 
+def _symmetric(pad: tuple[int, ...]) -> bool:
+    return pad[:2] == pad[2:]
+
+
+def _sides(pad: tuple[int, ...]) -> tuple[int, ...]:
+    """(top, left, bottom, right) as `F.pad` takes it."""
+    top, left, bottom, right = pad
+    return left, right, top, bottom
+
+
+def _batch_norm(layer: Layer, channels: int) -> nn.Module:
+    kind = nn.BatchNorm2d if len(layer.shape) == 4 else nn.BatchNorm1d
+    return kind(channels, eps=BATCH_NORM_EPS)
+
+
+def _pool(layer: Layer, channels: int) -> nn.Module:
+    """PyTorch's own module where it takes such padding, else one that pads first."""
+    a, op = layer.attrs, layer.op
+    window = {"kernel_size": a["kernel"], "stride": a["stride"], "ceil_mode": a["ceil"]}
+    if op == "max_pool":
+        window["dilation"] = a["dilation"]
+    if not _symmetric(a["pad"]) or any(2 * pad > kernel for pad, kernel in zip(a["pad"], a["kernel"])):
+        return Apply(_padded_pool, op=op, pad=a["pad"], **window)
+    if op == "max_pool":
+        return nn.MaxPool2d(padding=a["pad"][:2], **window)
+    return nn.AvgPool2d(padding=a["pad"][:2], count_include_pad=op == "avg_pool", **window)
+
+
+def _padded_pool(x, op: str, pad: tuple[int, ...], **window):
+    padded = F.pad(x, _sides(pad), value=float("-inf") if op == "max_pool" else 0.0)
+    y = (F.max_pool2d if op == "max_pool" else F.avg_pool2d)(padded, **window)
+    if op == "valid_avg_pool":
+        y = y / F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), _sides(pad)), **window)
+    if window["ceil_mode"]:  # a window that rounding up has added starts before the padding behind the plane
+        rows, columns = (
+            -(-(first + extent) // step) for first, extent, step in zip(pad, x.shape[2:], window["stride"])
+        )
+        y = y[:, :, :rows, :columns]
+    return y
+
+
+def _add(a, b):
+    return a + _beside(a, b)
+
+
+def _multiply(a, b):
+    return a * _beside(a, b)
+
+
+def _beside(a, b):
+    """`b` so that it broadcasts against `a`: (B, C) becomes (B, C, 1, 1)."""
+    return b[:, :, None, None] if b.dim() < a.dim() else b
+
+
+def _concat(*parts):
+    return torch.cat(parts, 1)
+
+
+def _clip(x, low: float, high: float):
+    return x.clamp(low, high)
+
+
+def _hard_sigmoid(x, alpha: float, beta: float):
+    return (alpha * x + beta).clamp(0, 1)
+
+
+def _slice(x, start: int, stop: int, step: int):
+    return x[:, start:stop:step]
+
+
+def _gather(x, channels: tuple[int, ...]):
+    return x[:, list(channels)]
+
+
+def _global_max_pool(x):
+    return x.amax((2, 3))
+
+
+def _reshape(x, shape: tuple[int, ...]):
+    return x.reshape(len(x), *shape[1:])
+
+
+def _pad(x, pad: tuple[int, ...], channels: tuple[int, ...], mode: str, value: float):
+    if mode == "constant":
+        return F.pad(x, (*_sides(pad), *channels), value=value)
+    # What is cut off is still there to be mirrored.
+    x = F.pad(x, [max(side, 0) for side in _sides(pad)], mode={"edge": "replicate"}.get(mode, mode))
+    return F.pad(x, [min(side, 0) for side in _sides(pad)])
+
+
+def _depth_to_space(x, block: int, mode: str):
+    if mode == "CRD":
+        return F.pixel_shuffle(x, block)
+    x = x.unflatten(1, (block, block, -1)).permute(0, 3, 4, 1, 5, 2)
+    return x.flatten(4, 5).flatten(2, 3)
+
+
+def _resize(x, size, mode: str, coordinates: str, rounding: str, scales):
+    """By the formulas of ONNX's operator Resize, one axis after the other."""
+    for axis, (extent, scale) in enumerate(zip(size, scales), 2):
+        last = x.shape[axis] - 1
+        position = _position(torch.arange(extent, dtype=torch.float64), last, scale, coordinates)
+        if mode == "nearest":
+            x = x.index_select(axis, ROUND[rounding](position).clamp(0, last).long())
+            continue
+        position = position.clamp(0, last)
+        below = position.floor().long()
+        share = (position - below).float().reshape([-1 if a == axis else 1 for a in range(4)])
+        above = (below + 1).clamp(max=last)
+        x = x.index_select(axis, below) * (1 - share) + x.index_select(axis, above) * share
+    return x
+
+
+def _position(place, last: int, scale: float, coordinates: str):
+    """Where output pixels lie in an input whose last pixel is number `last`."""
+    if coordinates == "align_corners":
+        return place * last / max(len(place) - 1, 1)
+    if coordinates == "asymmetric":
+        return place / scale
+    if coordinates == "pytorch_half_pixel" and len(place) == 1:
+        return torch.zeros_like(place)
+    return (place + 0.5) / scale - 0.5
+
+
+ROUND = {
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "round_prefer_floor": lambda position: torch.ceil(position - 0.5),
+    "round_prefer_ceil": lambda position: torch.floor(position + 0.5),
+}
+
 # From a layer and its number of input channels to the module that executes it.
 MODULES = {
     "conv": _conv,
-    "batch_norm": lambda layer, channels: nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS),
+    "batch_norm": _batch_norm,
     # Not in place: a residual unit and the gradient of a batch norm still need what it would overwrite.
     "relu": lambda layer, channels: nn.ReLU(),
+    "clip": lambda layer, channels: Apply(_clip, **layer.attrs),
+    "leaky_relu": lambda layer, channels: nn.LeakyReLU(layer.attrs["slope"]),
+    "sigmoid": lambda layer, channels: nn.Sigmoid(),
+    "hard_sigmoid": lambda layer, channels: Apply(_hard_sigmoid, **layer.attrs),
+    "hard_swish": lambda layer, channels: nn.Hardswish(),
+    "softmax": lambda layer, channels: (nn.LogSoftmax if layer.attrs["log"] else nn.Softmax)(1),
     "shuffle": lambda layer, channels: Shuffle(layer.attrs["groups"]),
-    "max_pool": lambda layer, channels: nn.MaxPool2d(*_window(layer)),
-    "avg_pool": lambda layer, channels: nn.AvgPool2d(*_window(layer), count_include_pad=True),
-    "valid_avg_pool": lambda layer, channels: nn.AvgPool2d(*_window(layer), count_include_pad=False),
+    "slice": lambda layer, channels: Apply(_slice, **layer.attrs),
+    "gather": lambda layer, channels: Apply(_gather, **layer.attrs),
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "valid_avg_pool": _pool,
     "adaptive_avg_pool": lambda layer, channels: nn.AdaptiveAvgPool2d(layer.attrs["size"]),
     "global_avg_pool": lambda layer, channels: GlobalAvgPool(),
+    "global_max_pool": lambda layer, channels: Apply(_global_max_pool),
     "lrn": lambda layer, channels: nn.LocalResponseNorm(**layer.attrs),
-    "add": lambda layer, channels: Add(),
-    "concat": lambda layer, channels: Concat(),
+    "add": lambda layer, channels: Apply(_add),
+    "multiply": lambda layer, channels: Apply(_multiply),
+    "concat": lambda layer, channels: Apply(_concat),
+    "pad": lambda layer, channels: Apply(_pad, **layer.attrs),
+    "depth_to_space": lambda layer, channels: Apply(_depth_to_space, **layer.attrs),
+    "resize": lambda layer, channels: Apply(_resize, **layer.attrs),
     "flatten": lambda layer, channels: nn.Flatten(),
+    "reshape": lambda layer, channels: Apply(_reshape, **layer.attrs),
     "dropout": lambda layer, channels: nn.Dropout(layer.attrs["p"]),
     "dense": lambda layer, channels: nn.Linear(channels, layer.shape[1]),
 }
 
 
-def _window(layer: Layer) -> tuple[int, int, int]:
-    return layer.attrs["kernel"], layer.attrs["stride"], layer.attrs["pad"]
-
-
 class Twin(nn.Module):
-    """A network in PyTorch: fp32 (B, 3, H, W) -> logits (B, classes), for any batch B.
+    """A network in PyTorch: fp32 (B, C, H, W), or (B, H, W, C) where its layout says so, -> its output.
 
-    Heights and widths other than `network.size` work where the network ends in a global average.
+    The batch B may be any.  Several outputs come as a tuple.  Heights and widths other than `network.size` work where
+    the network ends in a global average.
     """
 
     def __init__(self, network: Network):
@@ -95,18 +257,21 @@ class Twin(nn.Module):
         for index, layer in enumerate(network.layers[1:], 1):
             path = layer.name.split(".")
             self._place(path, MODULES[layer.op](layer, network.layers[layer.inputs[0]].shape[1]))
-            dead = [source for source in set(layer.inputs) if last_use[source] == index]
+            dead = [s for s in set(layer.inputs) if last_use[s] == index and s not in network.outputs]
             self._steps.append((path, layer.inputs, dead))
 
     def _place(self, path: list[str], module: nn.Module) -> None:
-        parent = self
+        # Not by `add_module`, which refuses names such as "network" and "forward": a file may hold any.
+        modules = self._modules
         for part in path[:-1]:
-            if part not in parent._modules:
-                parent.add_module(part, nn.Module())
-            parent = parent._modules[part]
-        parent.add_module(path[-1], module)
+            modules = modules.setdefault(part, nn.Module())._modules
+        if path[-1] in modules:  # of layers a.b and a
+            module._modules.update(modules[path[-1]]._modules)
+        modules[path[-1]] = module
 
     def forward(self, x):
+        if self.network.layers[0].attrs["layout"] == "NHWC":
+            x = x.permute(0, 3, 1, 2)
         values = [x] + [None] * len(self._steps)
         for index, (path, inputs, dead) in enumerate(self._steps, 1):
             # Looked up in each call, so that a submodule which the user has replaced is the one that runs.
@@ -116,7 +281,8 @@ class Twin(nn.Module):
             values[index] = module(*(values[source] for source in inputs))
             for source in dead:
                 values[source] = None
-        return values[-1]
+        outputs = tuple(values[index] for index in self.network.outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
 
 
 def twin(model: str | Network, classes: int = 1000, size: tuple[int, int] = (224, 224)) -> Twin:
