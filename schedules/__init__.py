@@ -1,18 +1,30 @@
 """The kernels: each file computes one thing and says how it is tiled.  See `common` for the contract."""
 
+from .activation import IDENTITY, RELU, Activation
 from .common import Knobs, Machine, Plane, round_up, tuning_space
 from .conv2d import Conv2d
+from .copy import Copy
 from .dense import Dense
 from .depthwise import Depthwise
+from .elementwise import Binary, Scale, Unary
+from .generic_conv import GenericConv
+from .generic_lrn import GenericLRN
+from .generic_pad import Pad
+from .generic_pool import GenericPool, GlobalPool
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
 from .reshuffled import Reshuffled
+from .resize import Resize
+from .softmax import Softmax
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
+from .workload import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workload, describe
 
 __all__ = [
-    "AdaptiveAvgPool", "Conv2d", "Dense", "Depthwise", "GlobalAvgPool", "Knobs", "LRN", "Machine",
-    "Plane", "Pointwise", "Reshuffled", "ValidAvgPool", "WindowPool", "Winograd", "round_up", "tuning_space",
+    "IDENTITY", "INPUT", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation", "AdaptiveAvgPool",
+    "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool",
+    "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale", "Softmax",
+    "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "tuning_space",
 ]  # fmt: skip

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tvm.script import tirx as T
 
+from .functions import exp
+
 KINDS = ("identity", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish")
 
 
@@ -32,19 +34,12 @@ class Activation:
         return _APPLY[self.kind](value, T.float32(self.a), T.float32(self.b))
 
 
-def _sigmoid(x):
-    from .functions import exp
-
-    # Of a negative argument only, which never overflows.
-    return 1 / (1 + exp(-x))
-
-
 _APPLY = {
     "identity": lambda x, a, b: x,
     "relu": lambda x, a, b: T.max(x, T.float32(0)),
     "clip": lambda x, a, b: T.min(T.max(x, a), b),
     "leaky_relu": lambda x, a, b: T.Select(x >= T.float32(0), x, a * x),
-    "sigmoid": lambda x, a, b: _sigmoid(x),
+    "sigmoid": lambda x, a, b: T.float32(1) / (T.float32(1) + exp(-x)),
     "hard_sigmoid": lambda x, a, b: T.min(T.max(a * x + b, T.float32(0)), T.float32(1)),
     "hard_swish": lambda x, a, b: x * T.min(T.max(x * T.float32(1 / 6) + T.float32(0.5), T.float32(0)), T.float32(1)),
 }

@@ -23,6 +23,8 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
+from .activation import RELU, Activation
+
 Knobs = dict[str, int]
 
 
@@ -127,6 +129,11 @@ def relu(value):
     NEON takes half the time for a maximum of integers; where both are fast it makes no difference.
     """
     return T.reinterpret("float32", T.max(T.reinterpret("int32", value), T.int32(0)))
+
+
+def quick_relu(activation: Activation):
+    """`activation.apply`, with `relu` for a ReLU."""
+    return relu if activation == RELU else activation.apply
 
 
 def cut_tails(sch: s_tir.Schedule, *tiles) -> None:

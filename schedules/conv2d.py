@@ -12,25 +12,26 @@ im2col would write and read the input once per tap.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
+from .activation import IDENTITY, Activation
 from .common import (
     Knobs, Machine, Plane, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
 from .prefetch import by_default, distance_for, prefetch_stores
+from .workload import Workload
 
 BAND_BYTES = 16 * 1024  # half of the smallest L1 in use
 WIDE = 4  # rows, of which not two fit
 
 
 @dataclass(frozen=True)
-class Conv2d:
+class Conv2d(Workload):
     """`inputs` and `outputs` are channels per group; the rows of `after` are whole vectors."""
 
     groups: int
@@ -42,9 +43,15 @@ class Conv2d:
     stride: int
     pad: int
     lanes: int
-    relu: bool = False
+    activation: Activation = IDENTITY
 
     name = "conv2d"
+    external = ("data",)
+    scratch = ("padded",)
+
+    def __post_init__(self):
+        if self.after.pitch % self.lanes:
+            raise ValueError(f"rows of {self.after.pitch} floats are no whole number of vectors")
 
     @property
     def _band(self) -> int:
@@ -67,27 +74,19 @@ class Conv2d:
         return self.groups * self.inputs, (self._band - 1) * self.stride + self.kernel, self.stride, self._columns
 
     @property
-    def scratch(self) -> int:
-        """Floats of the padded input of a band."""
-        return math.prod(self._padded)
-
-    @property
     def multiply_adds(self) -> int:
         pixels = self.after.height * self.after.width
         return self.groups * self.inputs * self.outputs * pixels * self.kernel**2
 
     def definition(self) -> tirx.PrimFunc:
         G, N, J, K, S = self.groups, self.inputs, self.outputs, self.kernel, self.stride
-        before, after, relu, band = self.before, self.after, self.relu, self._band
+        before, after, finish, band = self.before, self.after, self.activation.apply, self._band
         pitch, rows, columns, bands = after.pitch, self._padded[1], self._columns, -(-after.height // band)
         fill_row = row_filler(before, self.pad, S, columns)
 
         def first(b):
             """Row of the output where a band starts: the last one computes rows of the one before again."""
             return b * band if after.height % band == 0 else T.min(b * band, after.height - band)
-
-        def finish(value):
-            return T.max(value, T.float32(0)) if relu else value
 
         @T.prim_func(private=True, s_tir=True)
         def conv2d(

@@ -15,25 +15,24 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
+from .activation import IDENTITY, Activation
 from .common import (
-    Knobs, Machine, combinations, divisor_up_to, divisors, load_as_vectors, pack_rows, relu, round_up,
+    Knobs, Machine, combinations, divisor_up_to, divisors, load_as_vectors, pack_rows, quick_relu, round_up,
     unroll_and_vectorize,
 )  # fmt: skip
+from .workload import Workload
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Workload):
     inputs: int
     outputs: int
     lanes: int
-    relu: bool = False
+    activation: Activation = IDENTITY
 
     name = "dense"
-
-    @property
-    def scratch(self) -> int:
-        """Whole vectors of results: their tail must not spill over the end of `out`."""
-        return round_up(self.outputs, self.lanes)
+    external = ("out",)
+    scratch = ("sums",)  # whole vectors of results: their tail must not spill over the end of `out`
 
     @property
     def multiply_adds(self) -> int:
@@ -42,7 +41,7 @@ class Dense:
     def definition(self) -> tirx.PrimFunc:
         K, N, L = self.inputs, self.outputs, self.lanes
         V = round_up(N, L) // L
-        finish = relu if self.relu else lambda value: value
+        finish = quick_relu(self.activation)
 
         @T.prim_func(private=True, s_tir=True)
         def dense(

@@ -31,16 +31,13 @@ class Depthwise(Window):
 
     def definition(self) -> tirx.PrimFunc:
         C, K, S, pad = self.channels, self.kernel, self.stride, self.pad
-        before, after, relu = self.before, self.after, self.relu
+        before, after = self.before, self.after
         V, L = self.vectors, self.vector
 
         def add(sofar, weight, data, c, y, v, i, ky, kx):
             row, x = y * S + ky - pad, (self.column(v) + i) * S + kx - pad
             tap = self.mask_columns(v, x, strided_tap(data[c, row * before.pitch + x], kx), 0)
             return self.if_row(row, sofar + weight[c, kx * K + ky] * tap, sofar)
-
-        def finish(value):
-            return T.max(value, T.float32(0)) if relu else value
 
         @T.prim_func(private=True, s_tir=True)
         def depthwise(
@@ -58,7 +55,7 @@ class Depthwise(Window):
             for c, y, v, i in T.grid(C, after.height, V, L):
                 with T.sblock("out"):
                     vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
-                    out[vc, vy * after.pitch + self.column(vv) + vi] = finish(acc[vc, vy, vv, vi])
+                    out[vc, vy * after.pitch + self.column(vv) + vi] = self.activation.apply(acc[vc, vy, vv, vi])
 
         return depthwise
 

@@ -16,6 +16,7 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, combinations, divisor_up_to, divisors, unroll_and_vectorize
+from .workload import Workload
 
 
 # Bits that make guesses at most 4.4 % wrong, on either side.
@@ -47,7 +48,7 @@ def _polynomial(coefficients, x):
 
 
 @dataclass(frozen=True)
-class LRN:
+class LRN(Workload):
     channels: int
     vectors: int
     lanes: int
@@ -56,8 +57,6 @@ class LRN:
     k: float
 
     name = "lrn"
-    scratch = 0
-    multiply_adds = 0
 
     def definition(self) -> tirx.PrimFunc:
         C, V, L, size = self.channels, self.vectors, self.lanes, self.size
@@ -100,9 +99,6 @@ class LRN:
         unroll_and_vectorize(sch, v, i)
         unroll_and_vectorize(sch, d, acc_v, acc_i)
         sch.decompose_reduction(acc, d)
-
-    def pack(self, knobs: Knobs) -> list:
-        return []
 
     def space(self, machine: Machine) -> list[Knobs]:
         return combinations(vectors=divisors(self.vectors, machine.registers))

@@ -26,11 +26,13 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
+from .activation import IDENTITY, Activation
 from .common import (
     Knobs, Machine, Plane, combinations, cut_tails, divisor_up_to, divisors, load_as_vectors, pack_rows,
-    register_tiles, relu, row_tile, unroll_and_vectorize,
+    quick_relu, register_tiles, row_tile, unroll_and_vectorize,
 )  # fmt: skip
 from .prefetch import CACHES, by_default, distance_for, prefetch_loads, prefetch_stores
+from .workload import Workload
 
 WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
@@ -39,7 +41,7 @@ STRIP, PAGES = 48 * 1024, 32 * 1024  # bytes of a strip's pixels; of a plane tha
 
 
 @dataclass(frozen=True)
-class Pointwise:
+class Pointwise(Workload):
     """`inputs` and `outputs` are channels per group; input, residual and output lie in the same planes."""
 
     groups: int
@@ -47,12 +49,25 @@ class Pointwise:
     outputs: int
     plane: Plane
     lanes: int
-    relu: bool = False
+    activation: Activation = IDENTITY
     residual: bool = False
     shuffle: bool = False
 
     name = "pointwise"
-    scratch = 0
+
+    def __post_init__(self):
+        if self.plane.size % self.lanes:
+            raise ValueError(f"planes of {self.plane.size} floats are no whole number of vectors")
+
+    def order(self, channels: int) -> list[int]:
+        """Where the plane of each output channel lies."""
+        if not self.shuffle:
+            return super().order(channels)
+        return [o * self.groups + a for a in range(self.groups) for o in range(self.outputs)]
+
+    def may_replace(self, name: str) -> bool:
+        """A tile reads its residual before it is stored, and no other tile does."""
+        return name == "other"
 
     @property
     def _pixels(self) -> tuple[int, int]:
@@ -77,7 +92,7 @@ class Pointwise:
         G, K, N, L, P = self.groups, self.inputs, self.outputs, self.lanes, self.plane.size
         V, R = self._pixels
         residual, shuffle = self.residual, self.shuffle
-        finish = relu if self.relu else lambda value: value
+        finish = quick_relu(self.activation)
 
         def channel(a, o):
             return o * G + a if shuffle else a * N + o

@@ -16,17 +16,21 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors
+from .workload import Workload
 
 
 @dataclass(frozen=True)
-class GlobalAvgPool:
+class GlobalAvgPool(Workload):
     channels: int
     before: Plane
     lanes: int
 
     name = "global_avg_pool"
-    scratch = 0
-    multiply_adds = 0
+    external = ("out",)
+
+    def __post_init__(self):
+        if self.before.size % self.lanes:
+            raise ValueError(f"planes of {self.before.size} floats are no whole number of vectors")
 
     def definition(self) -> tirx.PrimFunc:
         C, L, plane = self.channels, self.lanes, self.before
@@ -84,22 +88,18 @@ class GlobalAvgPool:
             sch.unroll(loop)
         sch.decompose_reduction(total, i)
 
-    def pack(self, knobs: Knobs) -> list:
-        return []
-
     def space(self, machine: Machine) -> list[Knobs]:
         return combinations(channels=divisors(self.channels, 32))
 
 
 @dataclass(frozen=True)
-class AdaptiveAvgPool:
+class AdaptiveAvgPool(Workload):
     channels: int
     before: Plane
     after: Plane
 
     name = "adaptive_avg_pool"
-    scratch = 0
-    multiply_adds = 0
+    external = ("data", "out")
 
     def definition(self) -> tirx.PrimFunc:
         C, before, after = self.channels, self.before, self.after
@@ -140,14 +140,5 @@ class AdaptiveAvgPool:
 
         return adaptive_avg_pool
 
-    def knobs(self, machine: Machine) -> Knobs:
-        return {}
-
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         sch.compute_at(sch.get_sblock("total"), sch.get_loops(sch.get_sblock("out"))[-1])
-
-    def pack(self, knobs: Knobs) -> list:
-        return []
-
-    def space(self, machine: Machine) -> list[Knobs]:
-        return []

@@ -25,6 +25,10 @@ class Reshuffled(Pointwise):
 
     name = "reshuffled"
 
+    def order(self, channels: int) -> list[int]:
+        rest = channels // self.shuffle_groups
+        return [(c % rest) * self.shuffle_groups + c // rest for c in range(channels)]
+
     def definition(self) -> tirx.PrimFunc:
         rest = self.groups * self.outputs // self.shuffle_groups
         sch = s_tir.Schedule(super().definition())

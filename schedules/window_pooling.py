@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
@@ -29,15 +28,13 @@ class WindowPool(Window):
 
     kind: str = "max"
 
-    multiply_adds = 0
-
     @property
     def name(self) -> str:
         return f"{self.kind}_pool"
 
     def definition(self) -> tirx.PrimFunc:
         C, K, S, pad, kind = self.channels, self.kernel, self.stride, self.pad, self.kind
-        before, after, relu = self.before, self.after, self.relu
+        before, after = self.before, self.after
         V, L = self.vectors, self.vector
         span = S * L + (round_up(K - S, L) if K > S else 0)  # columns for a vector of the output, whole vectors
         outside = float("-inf") if kind == "max" else 0.0
@@ -51,7 +48,7 @@ class WindowPool(Window):
 
         def finish(value):
             value = value * T.float32(1 / K**2) if kind == "avg" else value
-            return T.max(value, T.float32(0)) if relu else value
+            return self.activation.apply(value)
 
         @T.prim_func(private=True, s_tir=True)
         def pool(data: T.Buffer((C, before.size), "float32"), out: T.Buffer((C, after.size), "float32")):
@@ -109,7 +106,3 @@ class WindowPool(Window):
         sch.reorder(y, v, ky, s, i)
         unroll_and_vectorize(sch, y, v, ky, s, i)
         sch.decompose_reduction(rows, ky)
-
-    def pack(self, knobs: Knobs) -> list[np.ndarray]:
-        """There are no weights."""
-        return []

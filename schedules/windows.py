@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors, row_tiles
+from .activation import IDENTITY, Activation
+from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors, round_up, row_tiles
 from .prefetch import CACHES, prefetch_for
+from .workload import Workload
 
 L1_BYTES = 32 * 1024  # the smallest in use
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Workload):
     """`before` and `after` are the planes read and written."""
 
     channels: int
@@ -33,9 +35,20 @@ class Window:
     stride: int
     pad: int
     lanes: int
-    relu: bool = False
+    activation: Activation = IDENTITY
 
-    scratch = 0
+    def __post_init__(self):
+        if self.pad >= self.kernel:
+            raise ValueError(f"padding {self.pad} of a window of {self.kernel}: some lie outside")
+
+    def reach(self, name: str) -> tuple[int, int]:
+        """Vectors of the input start up to `pad` floats in front of a row, and end behind the last tap."""
+        if name != "data":
+            return 0, 0
+        lanes, before = self.vector, self.before
+        span = self.stride * lanes + (round_up(max(self.kernel - self.stride, 1), lanes) if self.kernel > 1 else 0)
+        behind = (before.height - 1) * before.pitch + self._last * self.stride - self.pad + span - before.size
+        return self.pad, max(0, behind)
 
     @property
     def vector(self) -> int:

@@ -27,10 +27,12 @@ import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
+from .activation import IDENTITY, Activation
 from .common import (
     Knobs, Machine, Plane, divisors, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
+from .workload import Workload
 
 SIDE = 6  # inputs of a tile in each direction, and points
 POINTS = SIDE * SIDE
@@ -73,7 +75,7 @@ def weight_matrix(kernel: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Winograd:
+class Winograd(Workload):
     """`inputs` and `outputs` are channels per group; `after` is `plane(...)`."""
 
     groups: int
@@ -84,10 +86,12 @@ class Winograd:
     kernel: int
     pad: int
     lanes: int
-    relu: bool = False
+    activation: Activation = IDENTITY
 
     name = "winograd"
     stride = 1
+    external = ("data",)
+    scratch = ("space",)
 
     @staticmethod
     def fits(kernel: int, stride: int) -> bool:
@@ -133,11 +137,6 @@ class Winograd:
         return max(round_up(reached, self.lanes), self._used(self._band))
 
     @property
-    def scratch(self) -> int:
-        """Floats of `space`."""
-        return POINTS * (self.inputs + self.outputs) * self._pitch
-
-    @property
     def multiply_adds(self) -> int:
         """Of the layer, as a direct convolution has them."""
         pixels = self.after.height * self.after.width
@@ -145,8 +144,8 @@ class Winograd:
 
     def definition(self) -> tirx.PrimFunc:
         G, N, J, m = self.groups, self.inputs, self.outputs, self._tile
-        before, after, relu, band, vector, pitch = (
-            self.before, self.after, self.relu, self._band, self._vector, self._pitch,
+        before, after, finish, band, vector, pitch = (
+            self.before, self.after, self.activation.apply, self._band, self._vector, self._pitch,
         )  # fmt: skip
         rows, columns = self._tiles
         bands, parts, used = -(-rows // band), -(-columns // vector), self._used(band)
@@ -157,9 +156,6 @@ class Winograd:
         def first(b):
             """Row of tiles where a band starts: the last one computes rows of the one before again."""
             return b * band if rows % band == 0 else T.min(b * band, rows - band)
-
-        def finish(value):
-            return T.max(value, T.float32(0)) if relu else value
 
         def evaluate_columns(padded, half, j, x, lane):
             values = evaluate([padded[0, i, j % m, x + lane + j // m] for i in range(SIDE)])

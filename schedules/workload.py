@@ -14,8 +14,8 @@ from tvm import s_tir, tirx
 from .common import Knobs, Machine
 
 INPUT, RESIDUAL, WEIGHT, OUTPUT, SCRATCH = ROLES = ("input", "residual", "weight", "output", "scratch")
-# By the names that parameters of definitions have; every other parameter is a weight.
-_ROLES = {"data": INPUT, "other": RESIDUAL, "out": OUTPUT, "scratch": SCRATCH}
+# By the names that parameters of definitions have; all others are scratch, if a workload says so, or weights.
+_ROLES = {"data": INPUT, "other": RESIDUAL, "out": OUTPUT}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Workload:
     external: tuple[str, ...] = ()
     # Whether it is right, but made for no particular machine: a build names the layers that have such a kernel.
     generic = False
+    # Names of parameters that are room to work in.
+    scratch: tuple[str, ...] = ("scratch",)
 
     def definition(self) -> tirx.PrimFunc:
         raise NotImplementedError
@@ -66,6 +68,10 @@ class Workload:
         """Elements in front of and behind the buffer of that name which the kernel may read."""
         return 0, 0
 
+    def order(self, channels: int) -> list[int]:
+        """At which plane of the output each of its channels is stored: a permutation."""
+        return list(range(channels))
+
     def may_replace(self, name: str) -> bool:
         """Whether the output may lie exactly where the input of that name does."""
         return False
@@ -78,14 +84,12 @@ class Workload:
 @functools.lru_cache(maxsize=4096)
 def _operands(workload: Workload) -> tuple[Operand, ...]:
     found = []
-    function = workload.definition()
-    for parameter in function.params:
-        buffer = function.buffer_map[parameter] if parameter in function.buffer_map else parameter
+    for buffer in workload.definition().params:
         name, dtype = str(buffer.name), str(buffer.dtype)
         width = tvm.DataType(dtype).bits // 8
         size = math.prod(map(int, buffer.shape)) * width
         before, behind = (width * count for count in workload.reach(name))
-        role = _ROLES.get(name, WEIGHT)
+        role = SCRATCH if name in workload.scratch else _ROLES.get(name, WEIGHT)
         found.append(Operand(name, role, dtype, size, before, behind, name in workload.external))
     return tuple(found)
 
@@ -98,7 +102,7 @@ def describe(workload: Workload) -> dict:
             return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_default(f, value)}
         return list(value) if isinstance(value, tuple) else value
 
-    return {"kernel": workload.name, **plain(workload)}
+    return {"op": workload.name, **plain(workload)}
 
 
 def _is_default(field: dataclasses.Field, owner) -> bool:

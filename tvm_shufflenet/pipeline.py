@@ -1,19 +1,22 @@
 """The compiler on one page: a network and its parameters become object code for a target.
 
-phase                    what it leaves                                              file
-1 relax                  the network in TVM's graph IR, parameters bound             bridge/relax_module.py
-2 fold_batch_norm        convolutions with bias                                      passes/fold_batch_norm.py
-3 fold_channel_shuffle   the shuffle inside its producer: an address, not a copy     passes/fold_channel_shuffle.py
-4 distribute_relu        ReLU inside the parts of a concatenation                    passes/distribute_relu.py
-5 fuse_epilogues         one composite function per kernel                           passes/fuse_epilogues.py
-6 select_kernels         calls of kernels of `schedules/`; layouts are decided       lowering/select_kernels.py
-7 plan_memory            every tensor's place in one workspace                       lowering/plan_memory.py
-8 emit_module            scheduled TIR: private kernels, one entry function          lowering/emit_module.py
-9 to_object              LLVM's object code                                          lowering/to_object.py
+phase             what it leaves                                                  file
+1 relax           the network in TVM's graph IR, parameters bound                 bridge/relax_module.py
+2 read_relax      nodes with constants in numpy                                   graph/read_relax.py
+3 simplify        nothing that changes nothing; activations before concatenations graph/simplify.py
+4 fold_affine     convolutions with bias                                          graph/fold.py
+5 fuse_epilogues  one node per kernel                                             graph/fuse.py
+6 select_kernels  calls of kernels of `schedules/`; tensors are views of roots    lowering/select_kernels.py
+7 plan_memory     every root's place in one workspace                             lowering/plan_memory.py
+8 emit_module     scheduled TIR: private kernels, one entry function              lowering/emit_module.py
+9 to_object       LLVM's object code                                              lowering/to_object.py
+
+Behind 6 and 7 `lowering/verify.py` proves what the kernels rely on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +27,18 @@ from tvm import relax
 from .architectures import Network
 from .bridge import to_relax
 from .bridge.relax_module import relax_module
+from .graph.fold import fold_affine
+from .graph.fuse import fuse_epilogues
+from .graph.read_relax import read_relax
+from .graph.simplify import simplify
 from .lowering.choose_knobs import choose_knobs
 from .lowering.emit_module import emit_module
 from .lowering.plan_memory import MemoryPlan, plan_memory
 from .lowering.program import Program, ScheduledKernel
+from .lowering.rules import is_pointwise
 from .lowering.select_kernels import select_kernels
 from .lowering.to_object import compile_module
-from .passes.distribute_relu import DistributeReLU
-from .passes.fold_batch_norm import FoldBatchNorm
-from .passes.fold_channel_shuffle import fold_channel_shuffle
-from .passes.fuse_epilogues import fuse_epilogues
+from .lowering.verify import verify, verify_plan
 from .targets import TargetSpec
 from .tuning.records import Records
 
@@ -73,9 +78,10 @@ def compile_network(
     dump = _Dump(debug_dump)
     program = lower_graph(network, parameters, target, dump)
     plan = plan_memory(program)
+    verify_plan(program, plan)
     dump(plan.describe(program), "plan_memory")
     kernels = choose_knobs(program, target.machine, records)
-    emitted = emit_module(program, plan, kernels, network.classes, ticking)
+    emitted = emit_module(program, plan, kernels, network.shapes, ticking)
     dump(emitted.module, "emit_module")
     code = dump(compile_module(emitted.module, target.tvm), "to_object")
     ignored = records.ignored(program.workloads()) if records else {}
@@ -83,19 +89,25 @@ def compile_network(
 
 
 def lower_graph(
-    network: Network, parameters: dict[str, np.ndarray], target: TargetSpec, dump=lambda value, phase: value
+    network: Network,
+    parameters: dict[str, np.ndarray],
+    target: TargetSpec,
+    dump: Callable = lambda value, phase: value,
 ) -> Program:
     """Phases 1 to 6; `dump(value, phase)` is given what each leaves, and passes it on."""
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
+    graph = dump(read_relax(module), "read_relax")
     for name, graph_pass in (
-        ("fold_batch_norm", FoldBatchNorm()),
-        ("fold_channel_shuffle", fold_channel_shuffle()),
-        ("distribute_relu", DistributeReLU()),
-        ("fuse_epilogues", fuse_epilogues()),
+        ("simplify", simplify),
+        ("fold_affine", fold_affine),
+        ("fuse_epilogues", lambda graph: fuse_epilogues(graph, is_pointwise)),
     ):
-        module = dump(graph_pass(module), name)
-    return dump(select_kernels(module, target.machine), "select_kernels")
+        graph_pass(graph)
+        dump(graph, name)
+    program = dump(select_kernels(graph, target.machine, network.layout), "select_kernels")
+    verify(program)
+    return program
 
 
 class _Dump:

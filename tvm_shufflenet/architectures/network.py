@@ -45,6 +45,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Shapes:
+    """Of the caller's arrays: the input's in its own layout."""
+
+    input: tuple[int, ...]
+    outputs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Network:
     """A whole network.
 
@@ -63,6 +71,17 @@ class Network:
     def size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return self.layers[0].shape[2:]
+
+    @property
+    def layout(self) -> str:
+        """Of the caller's input, "NCHW" or "NHWC"."""
+        return self.layers[0].attrs["layout"]
+
+    @property
+    def shapes(self) -> Shapes:
+        batch, channels, height, width = self.layers[0].shape
+        image = (batch, height, width, channels) if self.layout == "NHWC" else (batch, channels, height, width)
+        return Shapes(image, tuple(self.layers[index].shape for index in self.outputs))
 
     @property
     def classes(self) -> int:

@@ -1,8 +1,8 @@
 """`Program`, memory plan and knobs  =>  one TIR module.
 
-`main(input, output, workspace)` is the only public function: it calls the private kernels, one after
-the other, with pointers into the workspace and into the weights, which `tsn_weights()`, linked into
-the library, returns.  Nothing is interpreted or allocated at run time.
+`main(input, outputs..., workspace)` is the only public function.  It calls the private kernels, one after the other,
+with pointers into the workspace and into the weights, which `tsn_weights()`, linked into the library, returns.  Nothing
+is interpreted or allocated at run time.
 """
 
 from __future__ import annotations
@@ -14,67 +14,79 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.ir import PointerType, PrimType
 
-from schedules import round_up
+from schedules import WEIGHT, round_up
 
+from ..architectures.network import Shapes
 from .plan_memory import ALIGN, MemoryPlan
-from .program import Program, ScheduledKernel
+from .program import FLOAT, Program, ScheduledKernel, View
+from .verify import operands_of
 
 FLOAT_POINTER = PointerType(PrimType("float32"))
 
 
 @dataclass(frozen=True)
 class EmittedModule:
-    """The TIR module, and the weights as `main` expects them: arrays one behind the other."""
+    """The TIR module, and the weights as `main` expects them: bytes, one array behind the other."""
 
     module: tvm.IRModule
-    weights: list[np.ndarray]  # each padded to ALIGN floats
+    weights: list[np.ndarray]  # uint8, each padded to ALIGN
 
 
 def emit_module(
-    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], classes: int, ticking: bool = False
+    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], shapes: Shapes, ticking: bool = False
 ) -> EmittedModule:
-    """With `ticking`, `main` calls `tsn_tick()` in front of each kernel and behind the last (`measure/profile.c`)."""
+    """`shapes` are those of the caller's arrays.
+
+    With `ticking`, `main` calls `tsn_tick()` in front of each kernel and behind the last (`measure/profile.c`).
+    """
     by_workload = {kernel.workload: kernel for kernel in kernels}
     variables = {kernel.name: tvm.ir.GlobalVar(kernel.name) for kernel in kernels}
     functions = {variables[k.name]: scheduled_kernel(k) for k in kernels}
 
-    plane = program.input.plane
     # The caller's buffers are aligned as floats are: no kernel loads or stores vectors there.
-    shape = (1, program.input.channels, plane.height, plane.width)
-    picture = tirx.decl_buffer(shape, "float32", "input", data_alignment=4)
-    logits = tirx.decl_buffer((1, classes), "float32", "output", data_alignment=4)
-    workspace = tirx.decl_buffer((plan.floats,), "float32", "workspace")
+    picture = tirx.decl_buffer(shapes.input, "float32", "input", data_alignment=FLOAT)
+    results = [
+        tirx.decl_buffer(shape, "float32", root.name, data_alignment=FLOAT)
+        for shape, root in zip(shapes.outputs, program.outputs, strict=True)
+    ]
+    outside = {program.input: picture, **dict(zip(program.outputs, results))}
+    workspace = tirx.decl_buffer((plan.bytes // FLOAT,), "float32", "workspace")
     weights = tirx.Var("weights", FLOAT_POINTER)
     body = [tirx.Bind(weights, tirx.call_extern(FLOAT_POINTER, "tsn_weights"))]
     tick = [tirx.Evaluate(tirx.call_extern("void", "tsn_tick"))] if ticking else []
 
     def at(offset: int):
-        return tirx.address_of(tirx.BufferLoad(workspace, [offset]))
+        return tirx.address_of(tirx.BufferLoad(workspace, [offset // FLOAT]))
 
-    def pointer(tensor):
-        if tensor is program.input:
-            return picture.data
-        return logits.data if tensor is program.output else at(plan.offsets[tensor])
+    def pointer(view: View):
+        if (buffer := outside.get(view.root)) is None:
+            return at(plan.start(view))
+        return tirx.handle_add_byte_offset(buffer.data, view.start) if view.start else buffer.data
 
     packed, cursor = [], 0
     for index, call in enumerate(program.calls):
-        kernel = by_workload[call.workload]
-        parameters = []
-        for array in call.workload.pack(kernel.knobs, *call.parameters):
-            parameters.append(tirx.handle_add_byte_offset(weights, 4 * cursor))
-            flat = np.ravel(array)
-            packed.append(np.pad(flat, (0, round_up(flat.size, ALIGN) - flat.size)))
-            cursor += packed[-1].size
-        data, *residual = (pointer(t) for t in call.inputs)
-        scratch = [at(plan.scratch[index])] if call.workload.scratch else []
-        arguments = [data, *parameters, *residual, pointer(call.output), *scratch]
+        kernel, arguments = by_workload[call.workload], []
+        arrays = iter(call.workload.pack(kernel.knobs, *call.parameters))
+        for operand, view in operands_of(call):
+            if operand.role == WEIGHT:
+                address = tirx.handle_add_byte_offset(weights, cursor)
+                arguments.append(tirx.reinterpret(_pointer(operand.dtype), address) if operand.dtype != "float32" else address)
+                flat = np.frombuffer(np.ascontiguousarray(next(arrays)).tobytes(), np.uint8)
+                packed.append(np.pad(flat, (0, round_up(flat.size, ALIGN) - flat.size)))
+                cursor += packed[-1].size
+            else:
+                arguments.append(at(plan.scratch[index]) if view is None else pointer(view))
         body += [*tick, tirx.Evaluate(variables[kernel.name](*arguments))]
     body += tick
 
-    main = tirx.PrimFunc([picture, logits, workspace], tirx.SeqStmt(body)).with_attrs(
+    main = tirx.PrimFunc([picture, *results, workspace], tirx.SeqStmt(body)).with_attrs(
         {"global_symbol": "main", "s_tir": True}
     )
     return EmittedModule(tvm.IRModule({tvm.ir.GlobalVar("main"): main, **functions}), packed)
+
+
+def _pointer(dtype: str) -> PointerType:
+    return PointerType(PrimType(dtype))
 
 
 def scheduled_kernel(kernel: ScheduledKernel) -> tirx.PrimFunc:

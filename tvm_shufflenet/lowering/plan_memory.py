@@ -1,26 +1,24 @@
-"""`Program`  =>  offsets of every tensor and scratch in one workspace.
+"""`Program`  =>  the place of every root and scratch in one workspace, in bytes.
 
-Lifetimes are known, so the plan is static: tensors are placed largest first, each at the lowest
-offset where it overlaps no tensor that is alive at the same time.  The output of a residual add
-takes the place of the residual, which dies there.
+Lifetimes are known, so the plan is static: pieces are placed largest first, each at the lowest offset where it overlaps
+none that is alive at the same time.  An output takes the place of an input that dies there, where its kernel allows.
+What kernels may read around their buffers decides how much room there is at both ends of the workspace.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedules import round_up
+from schedules import INPUT, RESIDUAL, SCRATCH, round_up
 
-from .program import Program, Tensor
+from .program import Call, Program, Root, View
 
-ALIGN = 16  # floats: 64 bytes, a cache line and the widest vector
-# Window kernels load whole vectors around the pixels they use: a few floats before and behind.
-GUARD = 64
+ALIGN = 64  # bytes: a cache line and the widest vector
 
 
 @dataclass
 class _Block:
-    floats: int
+    bytes: int
     first: int
     last: int
     offset: int = -1
@@ -28,66 +26,90 @@ class _Block:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Offsets in floats; `floats` is the size of the workspace, `live` the largest sum alive at once."""
+    """Offsets in bytes, of roots that are no view of another and of the scratch of calls, by their number.
 
-    offsets: dict[Tensor, int]
+    `bytes` is the size of the workspace, a multiple of `ALIGN`; `live` the largest sum that is alive at once.
+    """
+
+    offsets: dict[Root, int]
     scratch: dict[int, int]
-    floats: int
+    bytes: int
     live: int
 
-    @property
-    def bytes(self) -> int:
-        return 4 * self.floats
+    def start(self, view: View) -> int:
+        """Where a view begins."""
+        return self.offsets[view.root.home] + view.start
 
     def describe(self, program: Program) -> str:
-        lines = [f"workspace: {4 * self.floats} bytes; alive at once at most: {4 * self.live} bytes"]
-        for index, call in enumerate(program.calls):
-            if call.output in self.offsets:
-                lines.append(f"{call.output.name}: floats {self.offsets[call.output]} +{call.output.floats}")
-            if index in self.scratch:
-                lines.append(f"scratch of call {index}: floats {self.scratch[index]} +{call.workload.scratch}")
+        lines = [f"workspace: {self.bytes} bytes; alive at once at most: {self.live} bytes"]
+        lines += [f"{root.name}: bytes {offset} +{root.bytes}" for root, offset in self.offsets.items()]
+        for index, offset in self.scratch.items():
+            lines.append(f"scratch of call {index}: bytes {offset} +{scratch_bytes(program.calls[index])}")
         return "\n".join(lines) + "\n"
 
 
+def scratch_bytes(call: Call) -> int:
+    return sum(operand.bytes for operand in call.workload.operands() if operand.role == SCRATCH)
+
+
 def plan_memory(program: Program) -> MemoryPlan:
-    """Places everything but the caller's input and output."""
+    """Places everything but the caller's buffers."""
     blocks: dict[object, _Block] = {}
-    outside = {program.input, program.output}
-    owner: dict[Tensor, Tensor] = {}  # root tensor -> the root whose memory it uses
+    owner = _replaced(program)  # root -> the root whose memory it uses
 
-    def home(tensor: Tensor) -> Tensor:
-        root = tensor.root
-        return owner.get(root, root)
+    def block_of(root: Root) -> Root:
+        while root in owner:
+            root = owner[root]
+        return root
 
-    last_use = {t.root: i for i, call in enumerate(program.calls) for t in call.inputs}
     for index, call in enumerate(program.calls):
-        if len(call.inputs) == 2:
-            residual = call.inputs[1]
-            if last_use[residual.root] == index and residual.root not in outside and call.output.base is None:
-                owner[call.output.root] = home(residual)
-        for tensor in (*call.inputs, call.output):
-            root = home(tensor)
-            if root not in outside:
-                block = blocks.setdefault(root, _Block(root.floats, index, index))
+        for view in (*call.inputs, call.output):
+            root = view.root.home
+            if not root.external:
+                block = blocks.setdefault(block_of(root), _Block(root.bytes, index, index))
                 block.last = index
-        if call.workload.scratch:
-            blocks[index] = _Block(call.workload.scratch, index, index)
+        if size := scratch_bytes(call):
+            blocks[index] = _Block(size, index, index)
 
+    operands = [operand for call in program.calls for operand in call.workload.operands()]
+    front = round_up(max((operand.before for operand in operands), default=0), ALIGN)
+    behind = max((operand.behind for operand in operands), default=0)
     placed: list[_Block] = []
-    for block in sorted(blocks.values(), key=lambda b: (-b.floats, b.first)):
+    for block in sorted(blocks.values(), key=lambda b: (-b.bytes, b.first)):
         rivals = sorted((b for b in placed if b.first <= block.last and block.first <= b.last), key=lambda b: b.offset)
-        offset = GUARD
+        offset = front
         for rival in rivals:
-            if offset + block.floats <= rival.offset:
+            if offset + block.bytes <= rival.offset:
                 break
-            offset = max(offset, round_up(rival.offset + rival.floats, ALIGN))
+            offset = max(offset, round_up(rival.offset + rival.bytes, ALIGN))
         block.offset = offset
         placed.append(block)
 
-    roots = {t for call in program.calls for t in (*call.inputs, call.output)} - outside
-    offsets = {t: blocks[home(t)].offset + t.root_offset for t in roots}
-    live = max((sum(b.floats for b in placed if b.first <= i <= b.last) for i in range(len(program.calls))), default=0)
-    end = max((b.offset + b.floats for b in placed), default=0)
-    return MemoryPlan(
-        offsets, {k: b.offset for k, b in blocks.items() if isinstance(k, int)}, round_up(end + GUARD, ALIGN), live
-    )
+    roots = dict.fromkeys(view.root.home for call in program.calls for view in (*call.inputs, call.output))
+    offsets = {root: blocks[block_of(root)].offset for root in roots if not root.external}
+    live = max((sum(b.bytes for b in placed if b.first <= i <= b.last) for i in range(len(program.calls))), default=0)
+    end = max((b.offset + b.bytes for b in placed), default=front)
+    scratch = {key: block.offset for key, block in blocks.items() if isinstance(key, int)}
+    return MemoryPlan(offsets, scratch, max(ALIGN, round_up(end + behind, ALIGN)), live)
+
+
+def _replaced(program: Program) -> dict[Root, Root]:
+    """Which root takes the place of which other one: an output that of an input which nothing reads later."""
+    uses: dict[Root, list[int]] = {}
+    for index, call in enumerate(program.calls):
+        for view in (*call.inputs, call.output):
+            uses.setdefault(view.root.home, []).append(index)
+    owner: dict[Root, Root] = {}
+    for index, call in enumerate(program.calls):
+        operands = {operand.role: operand for operand in call.workload.operands()}
+        for view, role in zip(call.inputs, (INPUT, RESIDUAL)):
+            old, new = view.root, call.output.root
+            alone = sum(other.root.home is old.home for other in call.inputs) == 1
+            whole = view.planes == call.output.planes == tuple(range(old.planes)) and old.planes == new.planes
+            if (
+                call.workload.may_replace(operands[role].name) and alone and whole and old.plane == new.plane
+                and not old.memory and not old.external and not new.external and not new.memory
+                and uses[old][-1] == index and uses[new][0] == index and new not in owner
+            ):  # fmt: skip
+                owner[new] = old
+    return owner

@@ -1,4 +1,4 @@
-"""What a network is after kernel selection: tensors, and calls of kernels in order."""
+"""What a network is after kernels are selected: memory, views of it, and calls of kernels in order."""
 
 from __future__ import annotations
 
@@ -6,65 +6,116 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schedules import Knobs, Plane
+from schedules import Knobs, Plane, Workload
 
-WorkloadType = object  # one of the frozen dataclasses of `schedules`
+FLOAT = 4  # bytes of an element: activations are fp32
 
 
 @dataclass(eq=False)
-class Tensor:
-    """A tensor of `channels` planes.  A part of a concatenation lies in `base` from plane `first` on."""
+class Root:
+    """A piece of memory: `planes` planes that lie as `plane` says.
+
+    `external` names the caller's buffer that it is, "input" or "output 0"; everything else lies in the workspace.
+    `interleaved`: the channels of a pixel lie side by side, as in pictures N x H x W x C; only copies read that.
+    With `memory` the same numbers are read as other planes: this root begins `offset` bytes behind the start of that.
+    """
 
     name: str
-    channels: int
     plane: Plane
-    base: Tensor | None = None
-    first: int = 0
+    planes: int
+    external: str = ""
+    interleaved: bool = False
+    memory: Root | None = None
+    offset: int = 0
 
     @property
-    def floats(self) -> int:
-        return self.channels * self.plane.size
+    def bytes(self) -> int:
+        return FLOAT * self.planes * self.plane.size
 
     @property
-    def root(self) -> Tensor:
-        return self.base.root if self.base else self
+    def home(self) -> Root:
+        """The root whose memory this is."""
+        return self.memory.home if self.memory else self
 
     @property
-    def root_offset(self) -> int:
-        """Floats from the start of `root`."""
-        return self.base.root_offset + self.first * self.plane.size if self.base else 0
+    def start(self) -> int:
+        """Bytes from the start of `home`."""
+        return self.memory.start + self.offset if self.memory else 0
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor: channel i is plane `planes[i]` of the root.
+
+    Split, concatenation, slice and shuffle are views; nothing moves.
+    """
+
+    root: Root
+    planes: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        return min(self.planes)
+
+    @property
+    def start(self) -> int:
+        """Bytes from the start of the root's `home` to the first plane."""
+        return self.root.start + FLOAT * self.first * self.root.plane.size
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the channels are planes that follow each other."""
+        return self.planes == tuple(range(self.planes[0], self.planes[0] + len(self.planes)))
+
+    @property
+    def bytes(self) -> int:
+        """From the first plane to the end of the last one."""
+        return FLOAT * (max(self.planes) - self.first + 1) * self.root.plane.size
+
+    def __str__(self) -> str:
+        step = self.planes[1] - self.planes[0] if len(self.planes) > 1 else 1
+        if self.planes == tuple(range(self.planes[0], self.planes[-1] + 1)):
+            where = f"[{self.planes[0]}:{self.planes[-1] + 1}]" if len(self.planes) < self.root.planes else ""
+        elif step > 0 and self.planes == tuple(range(self.planes[0], self.planes[-1] + 1, step)):
+            where = f"[{self.planes[0]}:{self.planes[-1] + 1}:{step}]"
+        else:
+            where = f"[{', '.join(map(str, self.planes[:4]))}{', ...' if len(self.planes) > 4 else ''}]"
+        return self.root.name + where
 
 
 @dataclass(eq=False)
 class Call:
-    """One call of a kernel.  `inputs` are the data and, if there is one, the residual."""
+    """One call of a kernel: `inputs` are its data and, for some, the tensor that is added or the second factor."""
 
-    workload: WorkloadType
-    inputs: list[Tensor]
-    output: Tensor
+    workload: Workload
+    layer: str
+    inputs: list[View]
+    output: View
     parameters: list[np.ndarray] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class Program:
-    """`input` and `output` are the caller's buffers, everything between lies in the workspace."""
+    """`input` and `outputs` are the caller's buffers, everything between lies in the workspace."""
 
-    input: Tensor
-    output: Tensor
+    input: Root
+    outputs: list[Root]
     calls: list[Call]
 
-    def workloads(self) -> list[WorkloadType]:
+    def workloads(self) -> list[Workload]:
         """The different kernels, in order of their first call."""
         return list(dict.fromkeys(call.workload for call in self.calls))
 
+    def generic(self) -> list[str]:
+        """Layers that run in a kernel which is right for every shape but made for none, each with that kernel."""
+        return [f"{call.layer} ({call.workload.name})" for call in self.calls if call.workload.generic]
+
     def describe(self) -> str:
-        """A line per call: kernel, shapes, and where its output lies."""
+        """A line per call: layer, kernel, shapes, and where its output lies."""
         lines = []
         for call in self.calls:
-            sources = ", ".join(t.name for t in call.inputs)
-            target = call.output
-            where = f" in {target.base.name}[{target.first}:]" if target.base else ""
-            lines.append(f"{target.name}{where} = {call.workload}({sources})")
+            sources = ", ".join(map(str, call.inputs))
+            lines.append(f"{call.output} = {call.workload}({sources})  # {call.layer}")
         return "\n".join(lines) + "\n"
 
 
@@ -73,7 +124,7 @@ class ScheduledKernel:
     """A workload with the knobs chosen for it: by a record of kind `record`, or the defaults if that is ""."""
 
     name: str
-    workload: WorkloadType
+    workload: Workload
     knobs: Knobs
     record: str = ""
     choices: int = 1  # the knobs it could have had

@@ -1,216 +1,170 @@
-"""Relax module of composites  =>  `Program`: a kernel of `schedules` for each composite.
+"""`Graph`  =>  `Program`: every step becomes a call of a kernel, and every tensor a view of a root.
 
-Layout is decided here, in one place: activations are planes, channels outermost; a pointwise layer
-keeps the planes of its input, windows start new ones, what is flattened has no padding.  A `concat`
-gives no call: its parts become views of one tensor.  Anything else that would need a copy is refused.
+Step by step, in the order of execution: its inputs are found as runs of planes, in planes that its kernel takes; a rule
+chooses the kernel; its output goes to its home.  Whatever does not lie as a kernel needs it is copied there first, by a
+call of its own: a copy is never hidden in anything else, and the program says where each is.
 """
 
 from __future__ import annotations
 
-import tvm
-from tvm import relax
+from schedules import INPUT, OUTPUT, RESIDUAL, Machine, Operand, Plane
 
-from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Reshuffled,
-    ValidAvgPool, WindowPool, Winograd,
-)  # fmt: skip
-
-from .program import Call, Program, Tensor
-
-
-class UnsupportedGraph(Exception):
-    """The graph holds an operator, or an operator in a place, that no kernel covers."""
+from ..graph import Graph, Node
+from .channels import ChannelLists, Channels
+from .homes import Home, Room, find_homes
+from .moves import copies
+from .program import FLOAT, Call, Program, Root, View
+from .rules import Choice, Site, choose, free_plane, wanted_planes
 
 
-def select_kernels(module: tvm.IRModule, machine: Machine) -> Program:
-    """Every binding of `main` becomes a kernel call or a view; raises `UnsupportedGraph`."""
-    return _Selector(module, machine).program()
+def select_kernels(graph: Graph, machine: Machine, layout: str = "NCHW") -> Program:
+    """`layout` is that of the caller's picture."""
+    return _Selector(graph, machine, layout).program()
 
 
 class _Selector:
-    def __init__(self, module: tvm.IRModule, machine: Machine):
-        self.module, self.machine = module, machine
-        self.tensors: dict[relax.Var, Tensor] = {}
+    def __init__(self, graph: Graph, machine: Machine, layout: str):
+        self.machine, self.lists = machine, ChannelLists(graph)
         self.calls: list[Call] = []
+        channels, *extents = graph.input.shape
+        self.source = Root("input", Plane.dense(*extents), channels, "input", interleaved=layout == "NHWC")
+        self.results = [
+            Root(f"output{i}", Plane.dense(*node.shape[1:]), node.channels, f"output {i}")
+            for i, node in enumerate(graph.outputs)
+        ]
+        self.homes, self.rooms = find_homes(self.lists, self.results)
+        self.views: dict[Node, View] = {graph.input: View(self.source, tuple(range(channels)))}
+        self.copied: dict[tuple[Root, tuple[int, ...], Plane], View] = {}
+        # Who is read as a vector of all its pixels had better have no padding.
+        self.dense = {step for reshape in self.lists.steps if reshape.op == "reshape"
+                      for step, _ in self.lists.inputs(reshape)[0]}  # fmt: skip
 
     def program(self) -> Program:
-        main = self.module["main"]
-        (block,) = main.body.blocks
-        self.flattened = {b.value.args[0] for b in block.bindings if _is_op(b.value, "relax.reshape")}
-        _, channels, height, width = _shape(main.params[0])
-        source = Tensor("input", channels, Plane.dense(height, width))
-        self.tensors[main.params[0]] = source
-        for binding in block.bindings:
-            self._bind(binding.var, binding.value)
-        return Program(source, self.tensors[main.body.body], self.calls)
+        for step in self.lists.steps[1:]:
+            self._step(step)
+        for root, channels in zip(self.results, self.lists.outputs):
+            self._output(root, channels)
+        return Program(self.source, self.results, self.calls)
 
-    def _bind(self, var: relax.Var, value: relax.Expr) -> None:
-        if isinstance(value, relax.Var):
-            self.tensors[var] = self.tensors[value]
-        elif _is_op(value, "relax.concat"):
-            self._concat(var, [self.tensors[part] for part in value.args[0].fields])
-        elif _is_op(value, "relax.reshape"):
-            self._flatten(var, self.tensors[value.args[0]])
-        elif _is_op(value, "relax.call_tir"):
-            self._lrn(var, value)
-        elif isinstance(value, relax.Call) and isinstance(value.op, relax.GlobalVar):
-            composite = _Composite(self.module[value.op], value.args)
-            select = getattr(self, "_" + composite.kind, None)
-            if select is None:
-                raise UnsupportedGraph(f"composite {composite.kind} has no kernel")
-            select(var, composite)
-        else:
-            raise UnsupportedGraph(f"{value.op if isinstance(value, relax.Call) else value} has no kernel")
+    def _step(self, step: Node) -> None:
+        views = [self._fetch(channels, step) for channels in self.lists.inputs(step)]
+        if step.op == "reshape":
+            self._finish(step, self._reshaped(step, views[0]))
+            return
+        wanted = wanted_planes(step, [view.root.plane for view in views], self.machine)
+        views = [self._in_plane(view, plane, step) for view, plane in zip(views, wanted)]
+        home = self.homes.get(step)
+        choice = self._choose(step, views, home)
+        operands = {operand.role: operand for operand in choice.workload.operands()}
+        if unfit := [i for i, view in enumerate(views) if not self._fits(operands[(INPUT, RESIDUAL)[i]], view)]:
+            for i in unfit:  # two inputs stay in the same planes
+                plane = free_plane(*_extents(views[i]), self.machine.lanes)
+                views[i] = self._moved(views[i], views[i].root.plane if len(views) > 1 else plane, step)
+            choice = self._choose(step, views, home)
+        self._call(step, choice, views, home)
 
-    def _call(self, var, workload, inputs, channels, plane, parameters=()) -> None:
-        tensor = Tensor(f"t{len(self.calls)}", channels, plane)
-        self.tensors[var] = tensor
-        self.calls.append(Call(workload, inputs, tensor, list(parameters)))
+    def _choose(self, step: Node, views: list[View], home: Home | None) -> Choice:
+        target = home.room.root.plane if home and home.room.root else None
+        order = home.order if home else None
+        planes = [view.root.plane for view in views]
+        return choose(step, Site(self.machine, planes, target, step in self.dense, order))
 
-    def _plane(self, var: relax.Var) -> Plane:
-        """The plane of a tensor that a window kernel writes."""
-        _, _, height, width = _shape(var)
-        if var in self.flattened:
-            return Plane.dense(height, width)
-        return Plane.padded(height, width, self.machine.lanes)
+    def _call(self, step: Node, choice: Choice, views: list[View], home: Home | None) -> None:
+        """Calls the kernel with its output at home, or, where that is not possible, in a root of its own."""
+        output = next(operand for operand in choice.workload.operands() if operand.role == OUTPUT)
+        stored = tuple(choice.workload.order(step.channels))
+        if home:
+            if home.room.root is None:
+                home.room.root = Root(home.room.name, choice.plane, len(home.room.channels))
+            view = View(home.room.root, home.planes)
+            as_wanted = stored == (home.order or tuple(range(step.channels)))
+            if view.root.plane == choice.plane and as_wanted and self._fits(output, view):
+                self.calls.append(Call(choice.workload, step.name, views, view, list(choice.parameters)))
+                self.views[step] = view
+                return
+        view = View(Root(f"t{len(self.calls)}", choice.plane, step.channels), stored)
+        self.calls.append(Call(choice.workload, step.name, views, view, list(choice.parameters)))
+        self._finish(step, view)
 
-    # Views
+    def _finish(self, step: Node, view: View) -> None:
+        """The step's result is `view`; it is also put where the step has its home."""
+        self.views[step] = view
+        if home := self.homes.get(step):
+            if home.room.root is None:
+                home.room.root = Root(home.room.name, view.root.plane, len(home.room.channels))
+            self.views[step] = View(home.room.root, home.planes)
+            self.calls += copies(step.name, view, self.views[step])
 
-    def _concat(self, var, parts: list[Tensor]) -> None:
-        if len({part.plane for part in parts}) > 1 or any(part.base for part in parts):
-            raise UnsupportedGraph("concat of parts that differ in their planes or lie in another concat")
-        whole = Tensor(f"c{len(self.calls)}", sum(part.channels for part in parts), parts[0].plane)
-        first = 0
-        for part in parts:
-            part.base, part.first = whole, first
-            first += part.channels
-        self.tensors[var] = whole
+    def _fits(self, operand: Operand, view: View) -> bool:
+        """Whether a kernel may be given this view: vectors are loaded only where they are aligned, never outside."""
+        aligned = view.start % (FLOAT * self.machine.lanes) == 0
+        return operand.external or (aligned and not view.root.home.external)
 
-    def _flatten(self, var, source: Tensor) -> None:
-        if source.plane != Plane.dense(source.plane.height, source.plane.width):
-            raise UnsupportedGraph("reshape of a tensor whose planes are padded")
-        self.tensors[var] = source
+    # Where channels are
 
-    # Composites
+    def _fetch(self, channels: Channels, step: Node) -> View:
+        """The channels as a run of planes of one root."""
+        if room := self.rooms.get(channels):
+            return self._furnish(room, step)
+        view = self._together(channels)
+        if view and view.is_run and not (view.root.interleaved and len(view.planes) < view.root.planes):
+            return view
+        plane = free_plane(*_extents(self.views[channels[0][0]]), self.machine.lanes)
+        name = f"c{len(self.rooms)}"
+        room = Room(name, channels, Root(name, plane, len(channels)), list(range(len(channels))))
+        self.rooms[channels] = room
+        return self._furnish(room, step)
 
-    def _shuffled_conv(self, var, composite) -> None:
-        grouped = _shape(composite.call("relax.permute_dims").args[0])
-        self._conv(var, composite, shuffle=grouped[1])
+    def _furnish(self, room: Room, step: Node) -> View:
+        """The room's root, with what no step has stored there."""
+        if room.missing:
+            by_root: dict[Root, list[int]] = {}
+            for plane in room.missing:
+                by_root.setdefault(self._place(room.channels[plane])[0], []).append(plane)
+            for root, planes in by_root.items():
+                source = View(root, tuple(self._place(room.channels[plane])[1] for plane in planes))
+                self.calls += copies(step.name, source, View(room.root, tuple(planes)))
+            room.missing = []
+        return View(room.root, tuple(range(len(room.channels))))
 
-    def _conv(self, var, composite, shuffle: int = 0) -> None:
-        """`shuffle`: the number of groups of the shuffle behind it, 0 for none."""
-        conv = composite.call("relax.nn.conv2d")
-        weight = conv.args[1].value.numpy()
-        bias = composite.call("relax.add").args[1].value.numpy().ravel()
-        groups, stride, pad, kernel = (*(_single(conv, a) for a in ("groups", "strides", "padding")), weight.shape[2])
-        data = self.tensors[composite.argument(conv.args[0])]
-        residual = [self.tensors[v] for v in composite.arguments if self.tensors[v] is not data]
-        relu = composite.has("relax.nn.relu")
-        lanes, outputs = self.machine.lanes, weight.shape[0]
-        if kernel == 1 and stride == 1 and pad == 0:
-            plane = data.plane
-            sizes = groups, weight.shape[1], outputs // groups, plane, lanes, relu, bool(residual)
-            if shuffle in (0, groups):
-                workload = Pointwise(*sizes, bool(shuffle))
-            else:
-                workload = Reshuffled(*sizes, shuffle_groups=shuffle)
-        elif residual or shuffle:
-            raise UnsupportedGraph("residual add or channel shuffle behind a convolution that is not pointwise")
-        elif groups == outputs == data.channels:
-            plane = self._plane(var)
-            workload = Depthwise(outputs, data.plane, plane, kernel, stride, pad, lanes, relu)
-        else:
-            _, _, height, width = _shape(var)
-            channels = groups, weight.shape[1], outputs // groups
-            if Winograd.fits(kernel, stride):
-                plane = Winograd.plane(height, width, kernel, lanes)
-                workload = Winograd(*channels, data.plane, plane, kernel, pad, lanes, relu)
-            else:
-                plane = Plane.padded_rows(height, width, lanes)
-                workload = Conv2d(*channels, data.plane, plane, kernel, stride, pad, lanes, relu)
-        self._call(var, workload, [data, *residual], outputs, plane, [weight, bias])
+    def _place(self, channel: tuple[Node, int]) -> tuple[Root, int]:
+        step, index = channel
+        view = self.views[step]
+        return view.root, view.planes[index]
 
-    def _pool(self, kind: str, var, composite) -> None:
-        pool = composite.call(f"relax.nn.{kind}_pool2d")
-        data, plane = self.tensors[composite.argument(pool.args[0])], self._plane(var)
-        kernel, stride, pad = (_single(pool, a) for a in ("pool_size", "strides", "padding"))
-        relu = composite.has("relax.nn.relu")
-        sizes = data.channels, data.plane, plane, kernel, stride, pad, self.machine.lanes, relu
-        if kind == "avg" and pad and not pool.attrs["count_include_pad"]:
-            workload = ValidAvgPool(*sizes)
-        else:
-            workload = WindowPool(*sizes, kind)
-        self._call(var, workload, [data], data.channels, plane)
+    def _together(self, channels: Channels) -> View | None:
+        """The channels where they lie, if that is one root."""
+        roots, planes = zip(*map(self._place, channels))
+        return View(roots[0], planes) if len(set(roots)) == 1 else None
 
-    def _max_pool(self, var, composite) -> None:
-        self._pool("max", var, composite)
+    def _in_plane(self, view: View, plane: Plane, step: Node) -> View:
+        return view if view.root.plane == plane and not view.root.interleaved else self._moved(view, plane, step)
 
-    def _avg_pool(self, var, composite) -> None:
-        self._pool("avg", var, composite)
+    def _moved(self, view: View, plane: Plane, step: Node) -> View:
+        """A copy of the view in the workspace, in that plane; once for all who want it."""
+        key = view.root, view.planes, plane
+        if key not in self.copied:
+            target = View(Root(f"m{len(self.copied)}", plane, len(view.planes)), tuple(range(len(view.planes))))
+            self.calls += copies(step.name, view, target)
+            self.copied[key] = target
+        return self.copied[key]
 
-    def _global_avg_pool(self, var, composite) -> None:
-        (data,) = (self.tensors[v] for v in composite.arguments)
-        workload = GlobalAvgPool(data.channels, data.plane, self.machine.lanes)
-        self._call(var, workload, [data], data.channels, Plane.dense(1, 1))
+    def _reshaped(self, step: Node, view: View) -> View:
+        """The same numbers as other planes: of planes without padding in the workspace that is the same memory."""
+        dense, plane = Plane.dense(*_extents(view)), Plane.dense(*step.shape[1:])
+        if view.root.plane != dense or view.root.home.external:
+            view = self._moved(view, dense, step)
+        offset = FLOAT * view.first * dense.size
+        root = Root(f"r{len(self.calls)}.{step.name}", plane, step.channels, memory=view.root, offset=offset)
+        return View(root, tuple(range(step.channels)))
 
-    def _adaptive_avg_pool(self, var, composite) -> None:
-        (data,), plane = (self.tensors[v] for v in composite.arguments), self._plane(var)
-        self._call(var, AdaptiveAvgPool(data.channels, data.plane, plane), [data], data.channels, plane)
-
-    def _lrn(self, var, call) -> None:
-        lrn = self.module[call.args[0]].attrs["lrn"]
-        (data,) = (self.tensors[v] for v in call.args[1].fields)
-        if float(lrn["beta"]) != 0.75:
-            raise UnsupportedGraph(f"local response normalisation with beta {lrn['beta']}: only 0.75 has a kernel")
-        vectors = data.plane.size // self.machine.lanes
-        workload = LRN(
-            data.channels, vectors, self.machine.lanes, int(lrn["size"]), float(lrn["alpha"]), float(lrn["k"])
-        )
-        self._call(var, workload, [data], data.channels, data.plane)
-
-    def _dense(self, var, composite) -> None:
-        weight = composite.call("relax.permute_dims").args[0].value.numpy()
-        bias = composite.call("relax.add").args[1].value.numpy()
-        (data,) = (self.tensors[v] for v in composite.arguments)
-        outputs, inputs = weight.shape
-        workload = Dense(inputs, outputs, self.machine.lanes, composite.has("relax.nn.relu"))
-        self._call(var, workload, [data], outputs, Plane.dense(1, 1), [weight, bias])
+    def _output(self, root: Root, channels: Channels) -> None:
+        """Puts what no step has written into the caller's buffer."""
+        room = self.rooms.get(channels)
+        if room is None or room.root is not root:
+            room = Room(root.name, channels, root, list(range(len(channels))))
+        self._furnish(room, Node("output", root.name, [], (root.planes, 1, 1)))
 
 
-class _Composite:
-    """The calls inside a composite function, by operator, and the caller's arguments."""
-
-    def __init__(self, function: relax.Function, arguments):
-        self.kind = str(function.attrs["Composite"]).removeprefix("tsn.")
-        self.arguments = list(arguments)
-        self._parameters = list(function.params)
-        (block,) = function.body.blocks
-        self._calls = [b.value for b in block.bindings if isinstance(b.value, relax.Call)]
-
-    def has(self, op: str) -> bool:
-        return any(_is_op(call, op) for call in self._calls)
-
-    def call(self, op: str) -> relax.Call:
-        """The first call of `op`."""
-        return next(call for call in self._calls if _is_op(call, op))
-
-    def argument(self, parameter: relax.Var) -> relax.Var:
-        """What the caller passes for `parameter`."""
-        return self.arguments[[p.same_as(parameter) for p in self._parameters].index(True)]
-
-
-def _is_op(value, name: str) -> bool:
-    return isinstance(value, relax.Call) and getattr(value.op, "name", None) == name
-
-
-def _shape(var: relax.Var) -> tuple[int, ...]:
-    return tuple(int(n) for n in var.ty.shape)
-
-
-def _single(call: relax.Call, attribute: str) -> int:
-    """The value of an attribute that is a number, or a list of equal numbers."""
-    value = call.attrs[attribute]
-    values = {int(value)} if isinstance(value, int) else {int(v) for v in value}
-    if len(values) > 1:
-        raise UnsupportedGraph(f"{call.op.name} with {attribute} {sorted(values)}: only equal ones have a kernel")
-    return values.pop()
+def _extents(view: View) -> tuple[int, int]:
+    return view.root.plane.height, view.root.plane.width

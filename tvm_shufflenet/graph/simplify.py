@@ -1,0 +1,78 @@
+"""Leaves out what changes nothing, and moves activations to where a kernel can apply them.
+
+    gather of all channels in their order, concat of one, affine by 1 and 0, ...  =>  its input
+    relu(concat(a, b)), and what else works channel by channel                    =>  concat(relu(a), relu(b))
+    relu(shuffle(x))                                                              =>  shuffle(relu(x))
+
+Behind a concatenation or a shuffle no kernel could apply it; each part's own kernel can, and then writes its part of
+the result in place.  Both are done only where nothing else reads what lies between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .nodes import Graph, Node
+
+
+def simplify(graph: Graph) -> None:
+    graph.drop_dead()
+    for node in list(graph.nodes):
+        if node.inputs and _changes_nothing(node):
+            graph.replace(node, node.inputs[0])
+    while any(_move_up(graph, node) for node in list(graph.nodes)):
+        graph.drop_dead()
+
+
+def _changes_nothing(node: Node) -> bool:
+    if node.inputs[0].shape != node.shape:
+        return False
+    match node.op:
+        case "gather":
+            return node.attrs["channels"] == tuple(range(node.channels))
+        case "concat":
+            return len(node.inputs) == 1
+        case "affine":
+            return bool(np.all(node.weights["scale"] == 1) and np.all(node.weights["shift"] == 0))
+        case "reshape" | "adaptive_avg_pool":
+            return True
+        case "pad":
+            return not any((*node.attrs["pad"], *node.attrs["channels"]))
+        case "depth_to_space":
+            return node.attrs["block"] == 1
+    return False
+
+
+def _move_up(graph: Graph, node: Node) -> bool:
+    """Whether an activation or affine step changed places with the concatenation or shuffle that it alone reads."""
+    if node.op not in ("activation", "affine") or node.inputs[0].op not in ("concat", "gather"):
+        return False
+    view = node.inputs[0]
+    if graph.readers()[view] > 1:
+        return False
+    if view.op == "gather":
+        channels = view.attrs["channels"]
+        if sorted(channels) != list(range(view.inputs[0].channels)):
+            return False
+        order = np.argsort(channels)  # the channel behind the shuffle, of each before it
+        parts = [_copy(node, view.inputs[0], order, "")]
+    else:
+        starts = np.cumsum([0, *(part.channels for part in view.inputs)])
+        parts = [
+            _copy(node, part, np.arange(starts[i], starts[i + 1]), f".{i}") for i, part in enumerate(view.inputs)
+        ]  # fmt: skip
+    for part in parts:
+        graph.insert(part, view)
+    view.inputs = parts
+    graph.replace(node, view)
+    return True
+
+
+def _copy(node: Node, source: Node, channels: np.ndarray, suffix: str) -> Node:
+    """`node` for these of its channels, which `source` gives."""
+    weights = {name: array[channels] for name, array in node.weights.items()}
+    return dataclasses.replace(
+        node, name=node.name + suffix, inputs=[source], shape=(len(channels), *node.shape[1:]), weights=weights
+    )

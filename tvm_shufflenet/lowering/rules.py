@@ -1,0 +1,356 @@
+"""Which kernel computes a node: for each kind of node an ordered list of rules.
+
+A rule returns None as soon as its kernel does not fit.  The last rule of each list is a kernel that takes every shape.
+Rules see planes, not memory: whether a kernel may touch the caller's buffers is checked by `place_tensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedules import (
+    LRN, AdaptiveAvgPool, Binary, Conv2d, Copy, Dense, Depthwise, GenericConv, GenericLRN, GenericPool, GlobalAvgPool,
+    GlobalPool, Machine, Pad, Plane, Pointwise, Reshuffled, Resize, Scale, Softmax, Unary, ValidAvgPool, WindowPool,
+    Winograd, Workload,
+)  # fmt: skip
+
+from ..architectures.resizing import resize_tables
+from ..graph import Node
+
+# Beyond these the window kernels, which are unrolled whole, would become too much code.
+WINDOW, STRIDE = 7, 2
+LRN_WINDOW = 15
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a rule needs to know of a node's surroundings.
+
+    `planes` are those of its inputs.  `target` is the plane that its output is to lie in, if that is settled; `dense`
+    asks for planes without padding.  `order` says at which plane each output channel is wanted; None is as they come.
+    """
+
+    machine: Machine
+    planes: Sequence[Plane]
+    target: Plane | None = None
+    dense: bool = False
+    order: tuple[int, ...] | None = None
+
+    @property
+    def lanes(self) -> int:
+        return self.machine.lanes
+
+    def after(self, node: Node) -> Plane:
+        """The output's plane for a kernel that writes any."""
+        _, height, width = node.shape
+        return self.target or free_plane(height, width, self.lanes, self.dense)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel, the plane of its output, and its weights before they are packed."""
+
+    workload: Workload
+    plane: Plane
+    parameters: tuple[np.ndarray, ...] = ()
+
+
+def free_plane(height: int, width: int, lanes: int, dense: bool = False) -> Plane:
+    """Planes of whole vectors; of single pixels, and where `dense` asks for it, without padding."""
+    return Plane.dense(height, width) if dense or height * width == 1 else Plane.padded(height, width, lanes)
+
+
+def choose(node: Node, site: Site) -> Choice:
+    """The kernel of the first rule that fits."""
+    for rule in RULES[node.op]:
+        if choice := rule(node, site):
+            return choice
+    raise AssertionError(f"no rule for {node}: the last one takes everything")
+
+
+def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list[Plane]:
+    """In which planes a node's kernel wants its inputs: those that they have, wherever it takes them."""
+
+    def whole(plane: Plane) -> Plane:
+        fits = plane.size % machine.lanes == 0
+        return plane if fits else Plane.padded(plane.height, plane.width, machine.lanes)
+
+    if is_pointwise(node):
+        return [whole(planes[0])] * len(planes)
+    if node.op == "dense" or _on_one_pixel(node):
+        return [Plane.dense(1, 1)] * len(planes)
+    if node.op in ("global_pool", "lrn") and planes[0].height * planes[0].width > 1:
+        return [whole(planes[0])]
+    return list(planes)
+
+
+def is_pointwise(node: Node) -> bool:
+    """Whether the pointwise kernel computes a node; it alone adds a residual or puts channels in another order."""
+    return _is_1x1(node) and node.shape[1] * node.shape[2] > 1
+
+
+def takes_order(node: Node, order: tuple[int, ...]) -> bool:
+    """Whether a kernel can store output channel i at plane order[i]."""
+    if order == tuple(range(len(order))):
+        return True
+    return is_pointwise(node) and not node.residual and _shuffle_groups(order) > 0
+
+
+def _is_1x1(node: Node) -> bool:
+    return node.op == "conv" and node.attrs["kernel"] == node.attrs["stride"] == (1, 1) and not any(node.attrs["pad"])
+
+
+def _on_one_pixel(node: Node) -> bool:
+    """A convolution of a single pixel without groups is a fully connected layer."""
+    return _is_1x1(node) and node.shape[1:] == (1, 1) and node.attrs["groups"] == 1
+
+
+def _shuffle_groups(order: tuple[int, ...]) -> int:
+    """The g of a shuffle that stores channel a*n + b at b*g + a; 0 if it is none."""
+    channels, groups = len(order), order[1] if len(order) > 1 else 0
+    if groups < 1 or channels % groups:
+        return 0
+    each = channels // groups
+    return groups if order == tuple((c % each) * groups + c // each for c in range(channels)) else 0
+
+
+def _weights(node: Node) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(node.weights[key], "float32") for key in ("weight", "bias"))
+
+
+def _one(values: Sequence[int]) -> int | None:
+    """The number that all are, or None."""
+    return values[0] if len(set(values)) == 1 else None
+
+
+def _window(node: Node) -> tuple[int, int, int] | None:
+    """Kernel, stride and padding of a square window, padded alike above and on the left, each window touching pixels."""
+    a = node.attrs
+    kernel, stride, pad = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2])
+    if None in (kernel, stride, pad) or a["dilation"] != (1, 1) or pad >= kernel:
+        return None
+    return kernel, stride, pad
+
+
+# Convolutions
+
+
+def _pointwise(node: Node, site: Site) -> Choice | None:
+    if not is_pointwise(node):
+        return None
+    plane, groups = site.planes[0], node.attrs["groups"]
+    fields = dict(
+        groups=groups, inputs=node.inputs[0].channels // groups, outputs=node.channels // groups, plane=plane,
+        lanes=site.lanes, activation=node.activation, residual=node.residual,
+    )  # fmt: skip
+    shuffle = _shuffle_groups(site.order) if site.order else 0
+    if shuffle in (0, groups):
+        workload = Pointwise(**fields, shuffle=bool(shuffle))
+    else:
+        workload = Reshuffled(**fields, shuffle_groups=shuffle)
+    return Choice(workload, plane, _weights(node))
+
+
+def _conv_of_one_pixel(node: Node, site: Site) -> Choice | None:
+    if not _on_one_pixel(node):
+        return None
+    return _fully_connected(node, site)
+
+
+def _depthwise(node: Node, site: Site) -> Choice | None:
+    window = _window(node)
+    if window is None or window[0] > WINDOW or window[1] > STRIDE:
+        return None
+    if not node.attrs["groups"] == node.channels == node.inputs[0].channels:
+        return None
+    plane = site.after(node)
+    workload = Depthwise(node.channels, site.planes[0], plane, *window, site.lanes, node.activation)
+    return Choice(workload, plane, _weights(node))
+
+
+def _winograd(node: Node, site: Site) -> Choice | None:
+    window, groups = _window(node), node.attrs["groups"]
+    if window is None or not Winograd.fits(*window[:2]) or node.inputs[0].channels == groups:
+        return None
+    kernel, _, pad = window
+    plane = Winograd.plane(*node.shape[1:], kernel, site.lanes)
+    workload = Winograd(
+        groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, kernel, pad,
+        site.lanes, node.activation,
+    )  # fmt: skip
+    return Choice(workload, plane, _weights(node))
+
+
+def _direct(node: Node, site: Site) -> Choice | None:
+    window, groups = _window(node), node.attrs["groups"]
+    if window is None:
+        return None
+    plane = Plane.padded_rows(*node.shape[1:], site.lanes)
+    if site.target and site.target.pitch % site.lanes == 0:
+        plane = site.target
+    workload = Conv2d(
+        groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, *window, site.lanes,
+        node.activation,
+    )  # fmt: skip
+    return Choice(workload, plane, _weights(node))
+
+
+def _any_conv(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    workload = GenericConv(
+        a["groups"], node.inputs[0].channels // a["groups"], node.channels // a["groups"], site.planes[0], plane,
+        tuple(a["kernel"]), a["stride"], a["pad"][:2], a["dilation"], node.activation,
+    )  # fmt: skip
+    return Choice(workload, plane, _weights(node))
+
+
+def _fully_connected(node: Node, site: Site) -> Choice:
+    weight, bias = _weights(node)
+    workload = Dense(node.inputs[0].channels, node.channels, site.lanes, node.activation)
+    return Choice(workload, Plane.dense(1, 1), (weight.reshape(node.channels, -1), bias))
+
+
+# Element by element
+
+
+def _affine(node: Node, site: Site) -> Choice:
+    plane = site.after(node)
+    parameters = tuple(np.asarray(node.weights[key], "float32") for key in ("scale", "shift"))
+    return Choice(Scale(node.channels, site.planes[0], plane, node.activation), plane, parameters)
+
+
+def _activation(node: Node, site: Site) -> Choice:
+    plane = site.after(node)
+    return Choice(Unary(node.channels, site.planes[0], plane, node.activation), plane)
+
+
+def _binary(node: Node, site: Site) -> Choice:
+    plane, (first, second) = site.target or site.planes[0], site.planes
+    per_channel = node.inputs[0].shape != node.inputs[1].shape
+    return Choice(Binary(node.op, node.channels, first, second, plane, per_channel, node.activation), plane)
+
+
+# Windows
+
+
+def _window_pool(node: Node, site: Site) -> Choice | None:
+    window = _window(node)
+    if window is None or window[0] > WINDOW or window[1] > STRIDE:
+        return None
+    kernel, stride, _ = window
+    for axis in (0, 1):
+        reach = (node.shape[axis + 1] - 1) * stride + kernel
+        padded = node.inputs[0].shape[axis + 1] + node.attrs["pad"][axis] + node.attrs["pad"][axis + 2]
+        if node.attrs["kind"] == "avg" and reach > padded:  # a window that ends behind the padding counts fewer pixels
+            return None
+    plane = site.after(node)
+    fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
+    if node.attrs["kind"] == "valid_avg" and any(node.attrs["pad"]) or _is_cut(node):
+        return Choice(ValidAvgPool(*fields), plane) if node.attrs["kind"] == "valid_avg" else None
+    return Choice(WindowPool(*fields, "max" if node.attrs["kind"] == "max" else "avg"), plane)
+
+
+def _is_cut(node: Node) -> bool:
+    """Whether the last windows of an average end behind the plane."""
+    a = node.attrs
+    ends = [(n - 1) * step + kernel - pad for n, step, kernel, pad in zip(node.shape[1:], a["stride"], a["kernel"], a["pad"])]
+    return a["kind"] == "valid_avg" and any(end > n for end, n in zip(ends, node.inputs[0].shape[1:]))
+
+
+def _any_pool(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    workload = GenericPool(
+        a["kind"], node.channels, site.planes[0], plane, a["kernel"], a["stride"], a["pad"], a["dilation"],
+        node.activation,
+    )  # fmt: skip
+    return Choice(workload, plane)
+
+
+def _global_average(node: Node, site: Site) -> Choice | None:
+    plane = site.planes[0]
+    if node.attrs["kind"] != "avg" or node.activation or plane.size % site.lanes:
+        return None
+    return Choice(GlobalAvgPool(node.channels, plane, site.lanes), Plane.dense(1, 1))
+
+
+def _any_global_pool(node: Node, site: Site) -> Choice:
+    workload = GlobalPool(node.attrs["kind"], node.channels, site.planes[0], node.activation)
+    return Choice(workload, Plane.dense(1, 1))
+
+
+def _adaptive_average(node: Node, site: Site) -> Choice:
+    plane = site.after(node)
+    return Choice(AdaptiveAvgPool(node.channels, site.planes[0], plane), plane)
+
+
+# The rest
+
+
+def _lrn(node: Node, site: Site) -> Choice | None:
+    a, plane = node.attrs, site.planes[0]
+    if a["beta"] != 0.75 or plane.size % site.lanes or a["size"] > LRN_WINDOW:
+        return None
+    return Choice(LRN(node.channels, plane.size // site.lanes, site.lanes, a["size"], a["alpha"], a["k"]), plane)
+
+
+def _any_lrn(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    workload = GenericLRN(
+        node.channels, site.planes[0], plane, a["size"], a["size"] // 2, a["alpha"], a["beta"], a["k"]
+    )
+    return Choice(workload, plane)
+
+
+def _softmax(node: Node, site: Site) -> Choice:
+    plane = site.after(node)
+    return Choice(Softmax(node.channels, site.planes[0], plane, node.attrs["log"]), plane)
+
+
+def _pad(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    workload = Pad(
+        node.inputs[0].channels, node.channels, site.planes[0], plane, a["pad"][:2], a["channels"][0], a["mode"],
+        a["value"],
+    )  # fmt: skip
+    return Choice(workload, plane)
+
+
+def _resize(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    tables = resize_tables(
+        node.inputs[0].shape[1:], a["size"], a["mode"], a["coordinates"], a["rounding"], a["scales"]
+    )
+    return Choice(Resize(node.channels, site.planes[0], plane, a["mode"]), plane, tuple(tables))
+
+
+def _depth_to_space(node: Node, site: Site) -> Choice:
+    """A copy: row i of a block in row y of the input becomes row y * block + i."""
+    before, plane, block, channels = site.planes[0], site.after(node), node.attrs["block"], node.channels
+    outer, inner = (1, block**2) if node.attrs["mode"] == "CRD" else (channels, 1)
+    workload = Copy.of(
+        (channels, before.height, block, before.width, block),
+        (inner * before.size, before.pitch, outer * block * before.size, 1, outer * before.size),
+        (plane.size, block * plane.pitch, plane.pitch, block, 1),
+    )
+    return Choice(workload, plane)
+
+
+RULES: dict[str, list[Callable[[Node, Site], Choice | None]]] = {
+    "conv": [_conv_of_one_pixel, _pointwise, _depthwise, _winograd, _direct, _any_conv],
+    "dense": [_fully_connected],
+    "affine": [_affine],
+    "activation": [_activation],
+    "add": [_binary],
+    "multiply": [_binary],
+    "pool": [_window_pool, _any_pool],
+    "global_pool": [_global_average, _any_global_pool],
+    "adaptive_avg_pool": [_adaptive_average],
+    "lrn": [_lrn, _any_lrn],
+    "softmax": [_softmax],
+    "pad": [_pad],
+    "resize": [_resize],
+    "depth_to_space": [_depth_to_space],
+}

@@ -1,0 +1,136 @@
+"""Proves of every program, in every build, what its kernels rely on; a program that breaks a rule is never emitted.
+
+- A kernel is given as many inputs as it takes, as runs of planes that are as large as it says.
+- Every plane is written before it is read, and no plane is written twice.
+- The caller's buffers are given only to kernels that touch nothing around them.
+- In the plan, everything that a kernel may read lies in the workspace, and what it writes lies on nothing that is alive,
+  but for an input in whose place its output may be.
+
+A failure is a fault of the compiler, never of a network.
+"""
+
+from __future__ import annotations
+
+from schedules import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
+
+from .plan_memory import ALIGN, MemoryPlan
+from .program import Call, Program, Root, View
+
+
+class InvalidProgram(AssertionError):
+    """The compiler has made a program that would compute something else than the network."""
+
+
+def verify(program: Program) -> None:
+    """What can be told before memory is planned; raises `InvalidProgram`."""
+    written = {(program.input, plane) for plane in range(program.input.planes)}
+    for call in program.calls:
+        for operand, view in operands_of(call):
+            _check_operand(call, operand, view)
+        for view in call.inputs:
+            _demand(_planes(view) <= written, call, f"reads {view} before all of it is written")
+        fresh = _planes(call.output)
+        _demand(not fresh & written, call, f"writes {call.output}, which is written already")
+        written |= fresh
+    for root in program.outputs:
+        for plane in range(root.planes):
+            if (root, plane) not in written:
+                raise InvalidProgram(f"plane {plane} of {root.name} is never written")
+
+
+def verify_plan(program: Program, plan: MemoryPlan) -> None:
+    """What depends on where things lie; raises `InvalidProgram`."""
+    last_read = {piece: i for i, call in enumerate(program.calls) for view in call.inputs for piece in _runs(view)}
+    last_use: dict[Root, int] = {}
+    for (root, *_), index in last_read.items():
+        last_use[root] = max(index, last_use.get(root, 0))
+    alive: dict[tuple[Root, int, int], None] = {}
+    for index, call in enumerate(program.calls):
+        for operand, view in operands_of(call):
+            if view is not None and not view.root.home.external:
+                start = plan.start(view)
+                inside = start >= operand.before and start + operand.bytes + operand.behind <= plan.bytes
+                _demand(inside, call, f"touches memory outside of the workspace around {view}")
+        written = [(plan.offsets[root] + a, plan.offsets[root] + b) for root, a, b in _runs(call.output) if not root.external]
+        if index in plan.scratch:
+            size = next(o.bytes for o in call.workload.operands() if o.role == SCRATCH)
+            start = plan.scratch[index]
+            _demand(start % ALIGN == 0 and start + size <= plan.bytes, call, "has its scratch outside of the workspace")
+            written.append((start, start + size))
+        replaced = _replaceable(call, last_use, index)
+        for root, first, last in alive:
+            if root is replaced or root.external or last_use.get(root, -1) < index:
+                continue
+            span = plan.offsets[root] + first, plan.offsets[root] + last
+            clear = all(span[1] <= a or b <= span[0] for a, b in written)
+            _demand(clear, call, f"writes over {root.name}, which is read later")
+        if len(written) == 2:
+            (a, b), (c, d) = written
+            _demand(b <= c or d <= a, call, "has its scratch in its output")
+        alive.update(dict.fromkeys(_runs(call.output)))
+
+
+def operands_of(call: Call) -> list[tuple[Operand, View | None]]:
+    """The operands of a call's kernel with their views; None for weights and scratch."""
+    inputs = iter(call.inputs)
+    views = {OUTPUT: lambda: call.output, INPUT: lambda: next(inputs, None), RESIDUAL: lambda: next(inputs, None)}
+    return [(o, views[o.role]() if o.role in views else None) for o in call.workload.operands()]
+
+
+def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
+    if operand.role in (WEIGHT, SCRATCH):
+        return
+    _demand(view is not None, call, f"has no {operand.name}")
+    kind = f"{operand.name} {view}"
+    _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
+    _demand(operand.bytes <= view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
+    if isinstance(call.workload, Copy):
+        return
+    _demand(not view.root.interleaved, call, f"cannot read interleaved channels, as {kind} has")
+    first = view.first
+    order = call.workload.order(len(view.planes)) if operand.role == OUTPUT else range(len(view.planes))
+    _demand(view.planes == tuple(first + place for place in order), call, f"needs its channels in order, unlike {kind}")
+    _demand(operand.bytes == view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
+
+
+def _replaceable(call: Call, last_use: dict[Root, int], index: int) -> Root | None:
+    """The root whose place the output may have: it is not read any more behind this call."""
+    for operand, view in operands_of(call):
+        if operand.role in (INPUT, RESIDUAL) and call.workload.may_replace(operand.name):
+            root = view.root.home
+            if last_use.get(root) == index and sum(v.root.home is root for v in call.inputs) == 1:
+                return root
+    return None
+
+
+def _planes(view: View) -> set[tuple[Root, int]]:
+    """Planes as they were written: of a root that is another's memory, those which hold the same bytes."""
+    root = view.root
+    if root.memory is None:
+        return {(root, plane) for plane in view.planes}
+    step = root.memory.plane.size * 4
+    found: set[tuple[Root, int]] = set()
+    for first, last in _spans(view):
+        memory = tuple(range((root.offset + first) // step, -(-(root.offset + last) // step)))
+        found |= _planes(View(root.memory, memory))
+    return found
+
+
+def _runs(view: View) -> list[tuple[Root, int, int]]:
+    """The bytes of a view within its home, neighbouring planes together."""
+    return [(view.root.home, view.root.start + first, view.root.start + last) for first, last in _spans(view)]
+
+
+def _spans(view: View) -> list[tuple[int, int]]:
+    size, spans = 4 * view.root.plane.size, []
+    for plane in sorted(set(view.planes)):
+        if spans and spans[-1][1] == plane * size:
+            spans[-1] = (spans[-1][0], (plane + 1) * size)
+        else:
+            spans.append((plane * size, (plane + 1) * size))
+    return spans
+
+
+def _demand(holds: bool, call: Call, what: str) -> None:
+    if not holds:
+        raise InvalidProgram(f"layer {call.layer}: its kernel {call.workload.name} {what}")
