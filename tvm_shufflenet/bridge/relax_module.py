@@ -22,6 +22,7 @@ from ..architectures import BATCH_NORM_EPS, Layer, Network
 from ..architectures.resizing import resize_tables
 
 KIND, ATTRIBUTES = "tsn", "tsn.attrs"
+NAMES = "tsn.layers"  # of `main`: the layer that a variable is, whose own name Relax has made an identifier
 PADDINGS = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 
 
@@ -50,7 +51,10 @@ def relax_module(network: Network) -> tvm.IRModule:
             outputs = [values[index] for index in network.outputs]
             result = builder.emit_output(outputs[0] if len(outputs) == 1 else relax.Tuple(outputs))
         builder.emit_func_output(result)
-    return builder.get()
+    module = builder.get()
+    names = {value.name: layer.name for value, layer in zip(values, network.layers) if layer.op != "dropout"}
+    module["main"] = module["main"].with_attr(NAMES, names)
+    return module
 
 
 def _type(shape: tuple[int, ...]) -> relax.TensorType:
