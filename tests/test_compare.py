@@ -181,7 +181,9 @@ def test_the_peak_kernel_computes(monkeypatch, tmp_path):
 
 def entry(model, macs, seconds=(), size=(224, 224), note=""):
     manifest = {
-        "model": model, "multiply_adds": macs, "input_shape": [1, 3, *size], "output_shape": [1, 1000],
+        "model": model, "multiply_adds": macs,
+        "inputs": [{"name": "input", "shape": [1, 3, *size], "dtype": "float32", "layout": "NCHW"}],
+        "outputs": [{"name": "fc", "shape": [1, 1000], "dtype": "float32", "layout": "NC"}],
         "note": note, "kernels": {"tuned": 1, "total": 3, "default_schedule": ["conv2d_1", "dense_1"]},
         "weights": {"source": "random, seed 0"},
     }  # fmt: skip
