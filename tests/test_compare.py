@@ -370,13 +370,13 @@ def test_board(server, libraries):
 
 
 def test_wrong_outputs_of_a_board(server, libraries, monkeypatch):
-    right = comparison.expected_output
+    right = comparison.expected_outputs
     options = CompareOptions((str(libraries[0]),), "native", rpc=server, key="board", rounds=1)
     for wrong in (lambda output: output + np.abs(output).max() * 2e-4, lambda output: output * np.nan):
-        monkeypatch.setattr(comparison, "expected_output", lambda entry: wrong(right(entry)))
+        monkeypatch.setattr(comparison, "expected_outputs", lambda entry: tuple(map(wrong, right(entry))))
         with pytest.raises(UserError, match=f"{libraries[0].stem}: its outputs on the board at .* differ"):
             compare(options)
-    monkeypatch.setattr(comparison, "expected_output", lambda entry: None)  # weights of a checkpoint
+    monkeypatch.setattr(comparison, "expected_outputs", lambda entry: None)  # weights of a checkpoint
     assert any("output not checked" in note for note in command.notes(compare(options)))
 
 
