@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..architectures import Network
 
 ALIGNMENT = 64  # TSN_ALIGNMENT: bytes, of the workspace and of each output that is put behind it
+LARGEST = 1 << 32  # bytes of an array, or of the workspace: a damaged manifest does not ask for more
 LAYOUTS = {"NCHW": 4, "NHWC": 4, "NC": 2}  # and how many dimensions they have
 
 
@@ -36,6 +37,8 @@ class Port:
             raise ValueError(f"{self} is no array of a library")
         if not all(type(extent) is int and extent > 0 for extent in self.shape):
             raise ValueError(f"{self.shape}: expected positive integers")
+        if self.bytes > LARGEST:
+            raise ValueError(f"{self.shape}: it has more than {LARGEST} bytes")
 
     @property
     def bytes(self) -> int:
@@ -93,8 +96,8 @@ def normalised(manifest: dict) -> dict:
     if len(inputs(manifest)) != 1 or not outputs(manifest):
         raise ValueError("expected one input, and outputs")
     workspace = main_shapes(manifest)[-1][0]
-    if type(manifest["workspace_bytes"]) is not int or workspace <= 0 or workspace % 16:
-        raise ValueError(f"workspace_bytes: expected a multiple of {ALIGNMENT}")
+    if type(manifest["workspace_bytes"]) is not int or not 0 < 4 * workspace <= LARGEST or workspace % 16:
+        raise ValueError(f"workspace_bytes: expected a multiple of {ALIGNMENT}, with room for the outputs")
     return manifest
 
 
