@@ -101,7 +101,9 @@ def test_several_outputs_from_python(several):
     assert isinstance(found, tuple)
     assert [output.name for output in network.outputs] == ["scores", "doubled", "sum"]
     assert_right(found)
-    with pytest.raises(UserError, match=r"float32 of shape \(1, 4, 5, 2\) \(NHWC\), got float32 of shape \(1, 2, 4, 5\)"):
+    with pytest.raises(
+        UserError, match=r"float32 of shape \(1, 4, 5, 2\) \(NHWC\), got float32 of shape \(1, 2, 4, 5\)"
+    ):
         network(IMAGE.transpose(0, 3, 1, 2))
 
 
@@ -277,7 +279,9 @@ def rewritten(tmp_path_factory):
     new = build_library(BuildOptions("shufflenet-v1-0.25x-g3", "native", (64, 64), 10, output=folder)).path
     elf, manifest = read_elf(new), read_manifest(new)
     text = elf.contents(elf.exported["tsn_manifest"])
-    rest = {key: value for key, value in manifest.items() if key not in ("format", "inputs", "outputs", "probabilities")}
+    rest = {
+        key: value for key, value in manifest.items() if key not in ("format", "inputs", "outputs", "probabilities")
+    }
     former = {"format": 1, "input_shape": [1, 3, 64, 64], "output_shape": [1, 10], **rest}
     written = json.dumps(former, separators=(",", ":")).encode()
     (folder / "old.so").write_bytes(new.read_bytes().replace(text, written.ljust(len(text) - 1) + b"\0"))
