@@ -18,6 +18,7 @@ from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
 from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER, Records
+from .interface import ports
 from .link import link
 
 HEADER = Path(__file__).with_name("tvm_shufflenet.h")
@@ -79,9 +80,8 @@ def build_library(options: BuildOptions) -> Built:
         object_file = Path(scratch, "network.o")
         compiled.code.write_to_file(str(object_file), "o")
         description = link(
-            object_file, np.concatenate(compiled.weights), manifest(compiled, parameters, source, names),
-            input_shape=net.layers[0].shape, output_shape=net.layers[-1].shape,
-            workspace_floats=compiled.plan.floats, spec=target, output=path, cc=options.cc,
+            object_file, compiled.weights, manifest(compiled, parameters, source, names), **ports(net),
+            workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
         )  # fmt: skip
     write_json(path.with_suffix(".json"), description)
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())
