@@ -31,7 +31,6 @@ class Unary(Workload):
     activation: Activation = IDENTITY
 
     name = "unary"
-    generic = True
     external = ("data", "other", "out")
 
     def __post_init__(self):
@@ -62,7 +61,6 @@ class Scale(Workload):
     activation: Activation = IDENTITY
 
     name = "scale"
-    generic = True
     external = ("data", "other", "out")
 
     def __post_init__(self):
@@ -105,7 +103,6 @@ class Binary(Workload):
     activation: Activation = IDENTITY
 
     name = "binary"
-    generic = True
     external = ("data", "other", "out")
 
     def __post_init__(self):

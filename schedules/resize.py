@@ -27,7 +27,6 @@ class Resize(Workload):
     mode: str
 
     name = "resize"
-    generic = True
     external = ("data", "other", "out")
 
     def __post_init__(self):

@@ -30,7 +30,6 @@ class Softmax(Workload):
     log: bool = False
 
     name = "softmax"
-    generic = True
     external = ("data", "other", "out")
 
     def __post_init__(self):

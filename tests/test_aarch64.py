@@ -10,6 +10,7 @@ import pytest
 
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.library.interface import main_shapes
 
 from . import emulator, foreign
 from .conftest import ROOT, picture, relative_error, twin_logits
@@ -37,10 +38,9 @@ def run_on(board, path, manifest, data) -> np.ndarray:
 
     module = rpc.upload(board, path)
     device = board.cpu(0)
-    output = tvm.runtime.empty(manifest["output_shape"], "float32", device)
-    workspace = tvm.runtime.empty((manifest["workspace_bytes"] // 4,), "float32", device)
-    module["main"](tvm.runtime.tensor(data, device), output, workspace)
-    return output.numpy()
+    buffers = [tvm.runtime.empty(shape, "float32", device) for shape in main_shapes(manifest)[1:]]
+    module["main"](tvm.runtime.tensor(data, device), *buffers)
+    return buffers[0].numpy()
 
 
 def test_aarch64_agrees_with_an_imported_module(board, build, tmp_path):

@@ -45,7 +45,7 @@ def test_build_writes_library_manifest_and_header(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {f"{name}.so", f"{name}.json", "tvm_shufflenet.h", "built.json"}
     manifest = json.loads((tmp_path / f"{name}.json").read_text())
     assert manifest == read_manifest(tmp_path / f"{name}.so")
-    assert manifest["input_shape"] == [1, 3, 64, 64] and manifest["output_shape"] == [1, 10]
+    assert manifest["inputs"][0]["shape"] == [1, 3, 64, 64] and manifest["outputs"][0]["shape"] == [1, 10]
     assert manifest["cpu"] == "cortex-a72" and "+neon" in manifest["features"]
     assert manifest["kernels"]["tuned"] == 0
     assert len(manifest["kernels"]["default_schedule"]) == manifest["kernels"]["total"] > 0

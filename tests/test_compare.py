@@ -181,7 +181,9 @@ def test_the_peak_kernel_computes(monkeypatch, tmp_path):
 
 def entry(model, macs, seconds=(), size=(224, 224), note=""):
     manifest = {
-        "model": model, "multiply_adds": macs, "input_shape": [1, 3, *size], "output_shape": [1, 1000],
+        "model": model, "multiply_adds": macs,
+        "inputs": [{"name": "input", "shape": [1, 3, *size], "dtype": "float32", "layout": "NCHW"}],
+        "outputs": [{"name": "fc", "shape": [1, 1000], "dtype": "float32", "layout": "NC"}],
         "note": note, "kernels": {"tuned": 1, "total": 3, "default_schedule": ["conv2d_1", "dense_1"]},
         "weights": {"source": "random, seed 0"},
     }  # fmt: skip
@@ -368,13 +370,13 @@ def test_board(server, libraries):
 
 
 def test_wrong_outputs_of_a_board(server, libraries, monkeypatch):
-    right = comparison.expected_output
+    right = comparison.expected_outputs
     options = CompareOptions((str(libraries[0]),), "native", rpc=server, key="board", rounds=1)
     for wrong in (lambda output: output + np.abs(output).max() * 2e-4, lambda output: output * np.nan):
-        monkeypatch.setattr(comparison, "expected_output", lambda entry: wrong(right(entry)))
+        monkeypatch.setattr(comparison, "expected_outputs", lambda entry: tuple(map(wrong, right(entry))))
         with pytest.raises(UserError, match=f"{libraries[0].stem}: its outputs on the board at .* differ"):
             compare(options)
-    monkeypatch.setattr(comparison, "expected_output", lambda entry: None)  # weights of a checkpoint
+    monkeypatch.setattr(comparison, "expected_outputs", lambda entry: None)  # weights of a checkpoint
     assert any("output not checked" in note for note in command.notes(compare(options)))
 
 

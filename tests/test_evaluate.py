@@ -133,7 +133,7 @@ def test_build_takes_the_weights_of_the_project(tmp_path):
         said = call(*build, *arguments)
         assert "weights: random, seed" in said and "the project holds" not in said
         manifest = json.loads((tmp_path / f"{TRAINED}-native.json").read_text())
-        assert manifest["output_shape"] == [1, classes] and not manifest["class_names"]
+        assert manifest["outputs"][0]["shape"] == [1, classes] and not manifest["class_names"]
 
 
 @photographs

@@ -23,6 +23,7 @@ import tvm_shufflenet
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library import link
 from tvm_shufflenet.library.elf import read_elf
+from tvm_shufflenet.library.interface import Port
 from tvm_shufflenet.runtime.library import read_manifest
 from tvm_shufflenet.targets import resolve
 
@@ -30,7 +31,8 @@ from . import emulator
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIBRARY = PROJECT / "tvm_shufflenet" / "library"
-EXPORTED = {"tsn_describe", "tsn_workspace_bytes", "tsn_run", "tsn_manifest", "__tvm_ffi_main"}
+FUNCTIONS = {"tsn_describe", "tsn_workspace_bytes", "tsn_run", "tsn_run_outputs", "tsn_check_input"}
+EXPORTED = FUNCTIONS | {"tsn_manifest", "__tvm_ffi_main"}
 OPTIONAL = {"TVMFFIErrorSetRaisedFromCStr", "dlsym"}  # undefined, but not missed
 EMULATED = {"aarch64": "aarch64", "arm": "armhf"}  # names of the emulator
 ZIG = [sys.executable, "-m", "ziglang"]
@@ -40,6 +42,8 @@ SPECS = {"aarch64": resolve("arm"), "arm": resolve("armv7"), NATIVE.arch: NATIVE
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.standard_normal((7, 60), dtype=np.float32)
 IMAGE = RNG.standard_normal((1, 3, 4, 5), dtype=np.float32)
+INPUT = Port("picture", (1, 3, 4, 5), "float32", "NCHW")
+OUTPUT = Port("fc", (1, 7), "float32", "NC")
 
 
 @I.ir_module
@@ -78,8 +82,10 @@ def toy(tmp_path_factory):
             if not made.exists():
                 tvm.tirx.build(Toy, target=Target(spec.tvm), pipeline="s_tir").write_to_file(str(made), "o")
         output = output or folder / f"{spec.name}-{len(os.listdir(folder))}.so"
-        shapes = {"input_shape": (1, 3, 4, 5), "output_shape": (1, 7), "workspace_floats": 80}
-        embedded = link.link(made, weights, manifest or {}, **shapes, spec=spec, output=output, cc=cc)
+        embedded = link.link(
+            made, [weights], manifest or {}, inputs=[INPUT], outputs=[OUTPUT], workspace_bytes=320, spec=spec,
+            output=output, cc=cc,
+        )  # fmt: skip
         assert embedded == read_manifest(output)
         return output
 
@@ -117,8 +123,10 @@ def test_contents(libraries, arch):
 def test_manifest(libraries, arch):
     manifest = read_manifest(libraries[arch])
     assert manifest == {
-        "format": 1, "input_shape": [1, 3, 4, 5], "output_shape": [1, 7], "workspace_bytes": 320,
-        "arch": arch, "name": "toy é\n\"quoted\"",
+        "format": 2,
+        "inputs": [{"name": "picture", "shape": [1, 3, 4, 5], "dtype": "float32", "layout": "NCHW"}],
+        "outputs": [{"name": "fc", "shape": [1, 7], "dtype": "float32", "layout": "NC"}],
+        "workspace_bytes": 320, "arch": arch, "name": "toy é\n\"quoted\"",
     }  # fmt: skip
 
 
@@ -195,7 +203,7 @@ def test_threads_have_workspaces_of_their_own(native):
 def test_wrong_images(native, image, found):
     with pytest.raises(UserError) as caught:
         tvm_shufflenet.load(native)(image)
-    assert "expected a numpy array, float32 of shape (1, 3, 4, 5), got" in str(caught.value)
+    assert "expected a numpy array, float32 of shape (1, 3, 4, 5) (NCHW), got" in str(caught.value)
     assert found in str(caught.value)
 
 
@@ -213,8 +221,8 @@ def test_what_cannot_be_loaded(libraries, toy, tmp_path):
     libc = next(word for word in Path("/proc/self/maps").read_text().split() if "/libc" in word)
     assert "is not a library of tvm_shufflenet" in error(Path(libc))
     future = tmp_path / "future.so"
-    future.write_bytes(libraries[NATIVE.arch].read_bytes().replace(b'{"format":1,', b'{"format":9,'))
-    assert "has format 9, expected 1" in error(future)
+    future.write_bytes(libraries[NATIVE.arch].read_bytes().replace(b'{"format":2,', b'{"format":9,'))
+    assert "has format 9, expected 2 or less" in error(future)
 
 
 def test_a_library_compiled_anew_is_loaded_anew(toy, tmp_path):
@@ -245,7 +253,7 @@ def test_the_functions(native):
     library = ctypes.CDLL(str(native))
     library.tsn_run.argtypes = [ctypes.c_void_p] * 3
     library.tsn_describe.restype = ctypes.c_char_p
-    assert json.loads(library.tsn_describe())["output_shape"] == [1, 7]
+    assert json.loads(library.tsn_describe())["outputs"][0]["shape"] == [1, 7]
     assert library.tsn_workspace_bytes() == 320
     buffers = [aligned(60), aligned(7), aligned(80)]
     buffers[0][:] = IMAGE.ravel()
@@ -335,7 +343,7 @@ def memory(tmp_path_factory):
         "int __tvm_ffi_main(void *s, const Any *a, int32_t n, Any *r) { return !s + !a + !r + n; }\n"
     )
     flags = [flag for flag in link.COMPILE if flag != "-fvisibility=hidden"]
-    macros = ["-DTSN_INPUT_SHAPE=1", "-DTSN_OUTPUT_SHAPE=1", "-DTSN_WORKSPACE_FLOATS=1"]
+    macros = ["-DTSN_INPUT={1,{1}}", "-DTSN_OUTPUTS={1,{1}}", "-DTSN_WORKSPACE_FLOATS=1"]
     library = folder / "all.so"
     linked = ["-shared", "-nostdlib", "-Wl,-Bsymbolic", str(folder / "all.c"), "-o", str(library)]
     subprocess.run([*ZIG, "cc", *flags, *macros, *linked], check=True)

@@ -92,7 +92,7 @@ def test_only_the_entry_ticks():
 def test_the_twin_computes_the_same(library, twin):
     here = place.Place(NATIVE.arch)
     entry = Entry("small", library, read_manifest(library))
-    expected = here.load(library, "main", entry.picture(), entry.output_shape, entry.workspace_shape).run(result=1)
+    expected = here.load(library, "main", *entry.arguments).run(result=1)
     np.testing.assert_array_equal(here.load(twin.path, "main", *twin.arguments).run(result=1), expected)
     ticks = np.zeros((3, twin.calls + 3), np.int64)
     profiled = here.load(twin.path, "profile", *twin.arguments, ticks)
@@ -147,7 +147,7 @@ def assert_ticks(output):
 def compile_harness(folder, triple):
     (folder / "clock.c").write_text(HARNESS)
     flags = [flag for flag in link.COMPILE if flag != "-fvisibility=hidden"]
-    macros = ["-DTSN_INPUT_SHAPE=1", "-DTSN_OUTPUT_SHAPE=1", "-DTSN_WORKSPACE_FLOATS=1"]
+    macros = ["-DTSN_INPUT={1,{1}}", "-DTSN_OUTPUTS={1,{1}}", "-DTSN_WORKSPACE_FLOATS=1"]
     argv = [*ZIG, "-target", triple, *flags, *macros, str(folder / "clock.c"), "-o", str(folder / "clock")]
     subprocess.run(argv, check=True)
     return folder / "clock"
@@ -404,7 +404,7 @@ def test_board(library):
     assert result.place == f"the board at {address}" and result.core is None and result.rounds == 2
     assert result.peak > 0 and result.differences == named.differences == []
     assert all(call.minimum > 0 for call in result.calls) and 0.1 < result.sum / min(result.library_seconds) < 10
-    assert len(named.calls) == len(result.calls) and named.manifest["output_shape"] == [1, 1000]
+    assert len(named.calls) == len(result.calls) and named.manifest["outputs"][0]["shape"] == [1, 1000]
 
 
 @pytest.mark.emulator

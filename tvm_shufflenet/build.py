@@ -89,10 +89,10 @@ def trained(args: argparse.Namespace, model: str) -> Path | None:
 def report(built) -> str:
     """What the user is told about a library: where it is, how large, and what it was made of."""
     about, kernels = built.manifest, built.manifest["kernels"]
-    height, width = about["input_shape"][2:]
+    shape = "x".join(map(str, about["inputs"][0]["shape"]))
     lines = [
         f"[bold]{built.path}[/bold]",
-        f"  {about['cpu']}, input 1x3x{height}x{width}, {about['multiply_adds'] / 1e6:.1f} M multiply-adds",
+        f"  {about['cpu']}, input {shape}, {about['multiply_adds'] / 1e6:.1f} M multiply-adds",
         f"  {built.path.stat().st_size / 1e6:.2f} MB; workspace {about['workspace_bytes'] / 1e6:.2f} MB",
         f"  weights: {about['weights']['source']}",
         f"  {tuned_kernels(kernels)}; {len(kernels['default_schedule'])} use their default schedule",

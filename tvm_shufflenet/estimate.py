@@ -112,7 +112,7 @@ def _show(result, console) -> None:
     chosen, about, whole = result.core, result.manifest, result.network
     cached = whole.miss_cycles is not None
     levels = chosen.caches if cached else ()
-    size = "x".join(map(str, about["input_shape"]))
+    size = "x".join(map(str, about["inputs"][0]["shape"]))
     console.print(f"[bold]{about.get('model')}[/bold], input {size}, compiled for {about.get('target')}: one inference "
                   f"on {chosen.name}.  In millions; lines in thousands.", soft_wrap=True)  # fmt: skip
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     check(args)
 
     from .bridge.checkpoints import SUFFIXES
+    from .library.interface import inputs
     from .runtime.library import read_manifest
     from .training.evaluation import evaluate, open_subject
     from .training.pictures import find_pictures
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     libraries = [path for path in args.files if path.suffix not in SUFFIXES]
     manifests = [read_manifest(path) for path in libraries]
     if manifests and not size:
-        size = tuple(manifests[0]["input_shape"][2:])
+        size = inputs(manifests[0])[0].size
     pictures = find_pictures(args.data, "val")
     if args.limit:
         pictures = pictures.first(args.limit)

@@ -10,6 +10,7 @@ from .architectures import DEFAULT_MODEL
 from .commands import add_timing_options, check_timing_options, parse_size, run
 from .compare import conditions, versions
 from .files import write_json
+from .library.interface import inputs
 from .terminal import Terminal, open_console
 
 PROGRAM = "python -m tvm_shufflenet.profile"
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def title(result) -> str:
     """What is profiled."""
-    size = "x".join(map(str, result.manifest["input_shape"][2:]))
+    size = "x".join(map(str, inputs(result.manifest)[0].size))
     return f"{result.label}, target {result.target.name}, {size}: {len(result.calls)} calls"
 
 
@@ -130,7 +131,7 @@ def to_json(result, command: str) -> dict:
         "command": command,
         "network": result.label,
         "model": about["model"],
-        "size": about["input_shape"][2:],
+        "size": list(inputs(about)[0].size),
         "multiply_adds": macs,
         "built_with": about["versions"],
         "twin_differs": result.differences,

@@ -2,7 +2,7 @@
  *
  *     ./classify model.so image.raw
  *
- * The image is preprocessed: raw float32 numbers, channel by channel, of the network's input shape.
+ * The image is preprocessed: raw float32 numbers, in the layout and of the shape of the network's input.
  *
  *     cc -O2 -I tvm_shufflenet/library examples/c/classify.c -o classify -ldl
  *     python -m ziglang cc -target aarch64-linux-gnu -O2 -I tvm_shufflenet/library \
@@ -26,10 +26,11 @@ static void *find(void *library, const char *name, const char *path) {
   return found;
 }
 
-/* The number of elements of "key":[a,b,...] in the manifest. */
-static size_t elements(const char *manifest, const char *key) {
-  const char *at = strstr(manifest, key);
+/* The number of elements of the first array in the manifest's list "inputs" or "outputs". */
+static size_t elements(const char *manifest, const char *list) {
+  const char *at = strstr(manifest, list);
   size_t count = 1;
+  at = at ? strstr(at, "\"shape\":[") : NULL;
   for (at = at ? strchr(at, '[') : NULL; at && *at != ']'; at = strpbrk(at + 1, ",]"))
     count *= strtoul(at + 1, NULL, 10);
   return count;
@@ -49,9 +50,10 @@ int main(int argc, char **argv) {
   if (!library) fail("cannot load", dlerror());
   const char *(*describe)(void) = find(library, "tsn_describe", argv[1]);
   size_t (*workspace_bytes)(void) = find(library, "tsn_workspace_bytes", argv[1]);
+  int (*check)(const float *) = find(library, "tsn_check_input", argv[1]); /* since format 2 */
   int (*run)(const float *, float *, void *) = find(library, "tsn_run", argv[1]);
 
-  size_t pixels = elements(describe(), "\"input_shape\""), classes = elements(describe(), "\"output_shape\"");
+  size_t pixels = elements(describe(), "\"inputs\":"), classes = elements(describe(), "\"outputs\":");
   float *input = allocate(pixels * sizeof(float)), *output = allocate(classes * sizeof(float));
   FILE *file = fopen(argv[2], "rb");
   if (!file) fail(argv[2], "cannot be read");
@@ -61,6 +63,7 @@ int main(int argc, char **argv) {
   }
   fclose(file);
 
+  if (check(input) != TSN_OK) fail(argv[2], "expected finite numbers");
   int status = run(input, output, allocate(workspace_bytes()));
   if (status != TSN_OK) {
     fprintf(stderr, "error: tsn_run returned %d\n", status);

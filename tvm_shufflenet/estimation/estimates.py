@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import bisect
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
 from ..library.elf import Elf, Symbol, read_elf
+from ..library.interface import inputs, outputs
 from ..runtime.library import read_manifest
 from ..targets.cores import Core
 from .counting import Block, count, straighten, subtract
@@ -82,7 +82,8 @@ def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
     elf, manifest = read_elf(library), read_manifest(library)
     if elf.arch != "aarch64":
         raise UserError(f"{library} is for {elf.arch}: only AArch64 libraries can be counted")
-    blocks = inference(library, elf, manifest, core, caches)
+    (given,), (result, *_) = inputs(manifest), outputs(manifest)
+    blocks = inference(library, elf, (given.bytes, result.bytes, manifest["workspace_bytes"]), core, caches)
     disassemble({word for block in blocks for word in words_of(block.code)})  # all in one call
     starts, functions = _functions(elf)
     kernels: dict[str, Figures] = {}
@@ -104,13 +105,15 @@ def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
     return Estimate(library, manifest, core, list(kernels.values()), total)
 
 
-def inference(library: Path, elf: Elf, manifest: dict, core: Core, caches: bool) -> list[Block]:
-    """The blocks of one inference of the library: those of two, without those of one."""
+def inference(library: Path, elf: Elf, sizes: tuple[int, int, int], core: Core, caches: bool) -> list[Block]:
+    """The blocks of one inference of the library: those of two, without those of one.
+
+    `sizes` are the bytes of what tsn_run takes: input, output and workspace.
+    """
 
     def run(iterations: int) -> list[Block]:
-        sizes = [4 * math.prod(manifest[key]) for key in ("input_shape", "output_shape")]
         start = elf.exported["tsn_run"].address
-        argv = [runner(), library.resolve(), iterations, start, *sizes, manifest["workspace_bytes"]]
+        argv = [runner(), library.resolve(), iterations, start, *sizes]
         blocks = count(argv, caches=core.caches if caches else (), environment={})
         return [block for block in blocks if block.module]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import tvm
 from tvm import relax
+from tvm.ir import GenericConst
 
 from schedules import Activation
 
-from ..bridge.relax_module import ATTRIBUTES, KIND
+from ..bridge.relax_module import ATTRIBUTES, KIND, NAMES
 from .nodes import Graph, Node
 
 
@@ -32,6 +33,7 @@ class _Reader:
 
     def graph(self) -> Graph:
         main = self.module["main"]
+        self.names = _plain(main.attrs.get(NAMES, {}))
         (block,) = main.body.blocks
         source = Node("input", "input", [], _shape(main.params[0]))
         self.values[main.params[0]] = source
@@ -43,19 +45,19 @@ class _Reader:
 
     def _get(self, value):
         """What an argument is: a node, an array or a list of nodes."""
-        if isinstance(value, relax.Constant):
-            return value.data.numpy()
+        if isinstance(value, GenericConst):
+            return value.value.numpy()
         if isinstance(value, relax.Tuple):
             return [self._get(part) for part in value.fields]
         return self.values[value] if isinstance(value, relax.Var) else None  # a shape, which the binding has, too
 
     def _value(self, value, var):
-        if isinstance(value, (relax.Var, relax.Tuple, relax.Constant)):
+        if isinstance(value, (relax.Var, relax.Tuple, GenericConst)):
             return self._get(value)
         if isinstance(value, relax.TupleGetItem):
             return self._get(value.tuple_value)[value.index]
         if not isinstance(value, relax.Call):
-            raise UnsupportedGraph(f"{var.name_hint}: {type(value).__name__} is no layer")
+            raise UnsupportedGraph(f"{var.name}: {type(value).__name__} is no layer")
         if isinstance(value.op, tvm.ir.GlobalVar):
             kind, attrs = _attributes(self.module[value.op])
             arguments = [self._get(argument) for argument in value.args]
@@ -66,18 +68,18 @@ class _Reader:
             kind, attrs = value.op.name, value.attrs
             arguments = [self._get(argument) for argument in value.args]
         if kind not in _NODES:
-            raise UnsupportedGraph(f"{var.name_hint}: {kind} is no layer")
-        return _NODES[kind](_Site(var), attrs, *arguments)
+            raise UnsupportedGraph(f"{var.name}: {kind} is no layer")
+        return _NODES[kind](_Site(var, self.names.get(var.name, var.name)), attrs, *arguments)
 
 
 class _Site:
     """Where a node comes from: gives it its name and shape."""
 
-    def __init__(self, var: relax.Var):
-        self.var = var
+    def __init__(self, var: relax.Var, name: str):
+        self.var, self.name = var, name
 
     def node(self, op: str, inputs: list[Node], weights: dict | None = None, activation=None, **attrs) -> Node:
-        made = Node(op, str(self.var.name_hint), inputs, _shape(self.var), attrs, weights or {})
+        made = Node(op, self.name, inputs, _shape(self.var), attrs, weights or {})
         return made if activation is None else _activated(made, activation)
 
 
@@ -123,11 +125,16 @@ def _conv(site, attrs, x, weight):
     )  # fmt: skip
 
 
+def _biased_conv(site, attrs, x, weight, bias):
+    window = {key: attrs[key] for key in ("groups", "stride", "pad", "dilation")}
+    return site.node("conv", [x], {"weight": weight, "bias": bias}, kernel=weight.shape[2:], **window)
+
+
 def _batch_norm(site, attrs, x, *statistics):
     # In double precision: the result is rounded once.
     gamma, beta, mean, variance = (array.astype("float64") for array in statistics)
     scale = gamma / np.sqrt(variance + attrs["epsilon"])
-    node = Node("affine", str(site.var.name_hint), [x], x.shape, {}, {"scale": scale, "shift": beta - mean * scale})
+    node = Node("affine", site.name, [x], x.shape, {}, {"scale": scale, "shift": beta - mean * scale})
     return [node, None, None]
 
 
@@ -163,7 +170,7 @@ def _pool(kind):
 def _global_pool(kind):
     def read(site, attrs, x):
         if sorted(int(axis) for axis in attrs["axis"]) != [2, 3]:
-            raise UnsupportedGraph(f"{site.var.name_hint}: only means and maxima over height and width are layers")
+            raise UnsupportedGraph(f"{site.name}: only means and maxima over height and width are layers")
         return site.node("global_pool", [x], kind=kind)
 
     return read
@@ -190,6 +197,7 @@ def _same(op):
 
 _NODES = {
     "relax.nn.conv2d": _conv,
+    "biased_conv": _biased_conv,
     "relax.nn.batch_norm": _batch_norm,
     "relax.add": _binary("add"),
     "relax.multiply": _binary("multiply"),

@@ -18,6 +18,7 @@ from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
 from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER, Records
+from .interface import ports
 from .link import link
 
 HEADER = Path(__file__).with_name("tvm_shufflenet.h")
@@ -65,23 +66,22 @@ def build_library(options: BuildOptions) -> Built:
         _make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
-    from ..lowering.select_kernels import UnsupportedGraph
+    from ..lowering.verify import InvalidProgram
     from ..pipeline import compile_network
     from .manifest import manifest
 
     records = Records.read(options.records, target) if options.records else None
     try:
         compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
-    except UnsupportedGraph as error:  # never of a network of the list
-        raise UserError(f"{net.name} cannot be compiled: {error}") from None
+    except InvalidProgram as error:
+        raise UserError(f"{net.name} cannot be compiled, which is a fault of this compiler: {error}") from None
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
         compiled.code.write_to_file(str(object_file), "o")
         description = link(
-            object_file, np.concatenate(compiled.weights), manifest(compiled, parameters, source, names),
-            input_shape=net.layers[0].shape, output_shape=net.layers[-1].shape,
-            workspace_floats=compiled.plan.floats, spec=target, output=path, cc=options.cc,
+            object_file, compiled.weights, manifest(compiled, parameters, source, names), **ports(net),
+            workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
         )  # fmt: skip
     write_json(path.with_suffix(".json"), description)
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())

@@ -1,7 +1,7 @@
 """Links TVM's object, the runtime, the weights and the manifest into one library.
 
-    link(object_file, weights, manifest, input_shape=(1, 3, 224, 224), output_shape=(1, 1000),
-         workspace_floats=400_000, spec=resolve("cortex-a72"), output=Path("model.so"))
+    link(object_file, weights, manifest, **ports(network), workspace_bytes=1_600_000,
+         spec=resolve("cortex-a72"), output=Path("model.so"))
 
 By default Zig does it, whose Python package is a cross compiler for every target.  The weights take
 `zig clang` and `zig ld.lld`: `zig cc` would keep a copy of them in its cache for ever, and hand it
@@ -20,12 +20,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import UserError
 from ..targets import TargetSpec
-from . import FORMAT, FUNCTIONS, MANIFEST, TVM_FUNCTION
+from . import FORMAT, FUNCTIONS_OF, MANIFEST, TVM_FUNCTION
 from .elf import read_elf
+from .interface import ALIGNMENT, Port, room
 
 SOURCE, MEMORY = (Path(__file__).with_name(name) for name in ("runtime.c", "memory.c"))
 ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "x86_64": "x86_64-linux-gnu"}
@@ -70,12 +74,12 @@ tsn_weights_data:
 
 def link(
     object_file: Path,
-    weights,
+    weights: Sequence[np.ndarray],
     manifest: dict,
     *,
-    input_shape: Sequence[int],
-    output_shape: Sequence[int],
-    workspace_floats: int,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    workspace_bytes: int,
     spec: TargetSpec,
     output: Path,
     cc: str | None = None,
@@ -84,17 +88,18 @@ def link(
 ) -> dict:
     """Writes the library to `output`, all or nothing.  Returns the manifest as the library has it.
 
-    `object_file` is TVM's for `spec`, its function "main" taking input, output and workspace, which
-    is a whole number of cache lines.  `weights` is any contiguous buffer.  The manifest gets what
-    `tvm_shufflenet.h` promises of it.  `cc` is the command of another C compiler for the target, with
+    `object_file` is TVM's for `spec`, its function "main" taking the input, each output, and a workspace of
+    `workspace_bytes`.  `weights` are arrays of any dtype, which come to lie one behind the other.  The manifest
+    gets what `tvm_shufflenet.h` promises of it.  `cc` is the command of another C compiler for the target, with
     its options.  `source` is a C file that includes runtime.c, and `functions` are what it adds to the
     exported ones.  Raises `UserError` where a tool fails or `output` cannot be written.
     """
-    if workspace_floats < 16 or workspace_floats % 16:
-        raise ValueError(f"a workspace of {workspace_floats} floats: expected a multiple of 16")
+    if workspace_bytes < ALIGNMENT or workspace_bytes % ALIGNMENT:
+        raise ValueError(f"a workspace of {workspace_bytes} bytes: expected a multiple of {ALIGNMENT}")
     output = Path(os.path.realpath(output))  # a link stays a link
-    shapes = {"input_shape": list(input_shape), "output_shape": list(output_shape)}
-    known = {"format": FORMAT, **shapes, "workspace_bytes": 4 * workspace_floats, "arch": spec.arch}
+    arrays = {key: [asdict(port) for port in given] for key, given in (("inputs", inputs), ("outputs", outputs))}
+    workspace = workspace_bytes + room(outputs)
+    known = {"format": FORMAT, **arrays, "workspace_bytes": workspace, "arch": spec.arch}
     text = json.dumps({**known, **manifest, **known}, separators=(",", ":"))  # what is known comes first
     if output.exists() and not output.is_file():
         raise UserError(f"cannot write {output}: it is not a file")
@@ -103,15 +108,24 @@ def link(
             folder = Path(name)
             (folder / "manifest").write_text(text)
             with (folder / "weights").open("wb") as file:
-                file.write(memoryview(weights).cast("B") if memoryview(weights).nbytes else b"")
-            macros = [f"-DTSN_{key.upper()}={','.join(map(str, value))}" for key, value in shapes.items()]
-            macros.append(f"-DTSN_WORKSPACE_FLOATS={workspace_floats}")
-            exported = (*FUNCTIONS, MANIFEST, TVM_FUNCTION, *functions)
+                for array in weights:
+                    file.write(np.ascontiguousarray(array).data)
+            macros = [
+                f"-DTSN_INPUT={_initialiser(*inputs)}",
+                f"-DTSN_OUTPUTS={','.join(map(_initialiser, outputs))}",
+                f"-DTSN_WORKSPACE_FLOATS={workspace_bytes // 4}",
+            ]
+            exported = (*FUNCTIONS_OF[FORMAT], MANIFEST, TVM_FUNCTION, *functions)
             library = _build(folder, Path(object_file), source, exported, macros, output.name, spec, cc)
             os.replace(library, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
     return json.loads(text)
+
+
+def _initialiser(port: Port) -> str:
+    """Its shape, of runtime.c's type `Shape`."""
+    return f"{{{len(port.shape)},{{{','.join(map(str, port.shape))}}}}}"
 
 
 def _build(

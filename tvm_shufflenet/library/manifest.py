@@ -20,8 +20,8 @@ WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kerne
 def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None) -> dict:
     """What a program needs to know of the network.  `source` says where the weights are from.
 
-    A network that is not in the list is described by "network".  `link` puts the shapes, the workspace and the
-    architecture in front.
+    A network that is not in the list is described by "network".  `link` puts the inputs, the outputs, the workspace
+    and the architecture in front.
     """
     network, target = compiled.network, compiled.target
     tuned = Counter(kernel.record for kernel in compiled.kernels if kernel.record)
@@ -34,8 +34,7 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
         "triple": target.tvm["mtriple"],
         "cpu": target.tvm["mcpu"],
         "features": target.tvm.get("mattr", []),
-        "input": "float32, NCHW",
-        "output": "float32, logits",
+        "probabilities": network.gives_probabilities,
         "preprocessing": preprocessing(network.size),
         "class_names": class_names,
         "weights": {"source": source, "sha256": _digest(parameters)},

@@ -1,9 +1,9 @@
 /* What a compiled network consists of besides TVM's object: the C interface of tvm_shufflenet.h, and
  * the few functions that the object calls.  Compiled anew for each network, which -D macros describe:
  *
- *   TSN_INPUT_SHAPE       1,3,224,224
- *   TSN_OUTPUT_SHAPE      1,1000
- *   TSN_WORKSPACE_FLOATS  number of floats of the workspace, a multiple of 16
+ *   TSN_INPUT             {4,{1,3,224,224}}: the number of dimensions and the shape
+ *   TSN_OUTPUTS           {2,{1,1000}},{4,{1,8,7,7}}: the same of each output
+ *   TSN_WORKSPACE_FLOATS  number of floats that the object uses of the workspace, a multiple of 16
  *
  * There is no C library here, since a board may have any.  Neither are there TVM's headers, which
  * need one: the few structures of its calling convention (tvm/ffi/c_api.h, dlpack.h) are repeated.
@@ -57,38 +57,84 @@ extern void *dlsym(void *handle, const char *name) __attribute__((weak, visibili
 
 /* ------------------------------------------------------------------------------ the interface */
 
-static const int64_t input_shape[] = {TSN_INPUT_SHAPE};
-static const int64_t output_shape[] = {TSN_OUTPUT_SHAPE};
-static const int64_t workspace_shape[] = {TSN_WORKSPACE_FLOATS};
-_Static_assert(LENGTH(input_shape) <= DIMENSIONS_MAX && LENGTH(output_shape) <= DIMENSIONS_MAX, "");
+typedef struct {
+  int32_t ndim;
+  int64_t sizes[DIMENSIONS_MAX];
+} Shape;
+
+static const Shape input_shape = TSN_INPUT;
+static const Shape output_shapes[] = {TSN_OUTPUTS};
+static const Shape workspace_shape = {1, {TSN_WORKSPACE_FLOATS}};
+enum { OUTPUTS = LENGTH(output_shapes), ARGUMENTS = 1 + OUTPUTS + 1 };
+
+static size_t floats_in(const Shape *shape) {
+  size_t count = 1;
+  for (int32_t i = 0; i < shape->ndim; ++i) count *= (size_t)shape->sizes[i];
+  return count;
+}
+
+/* Of an output behind the workspace, where the next one begins on a multiple of TSN_ALIGNMENT. */
+static size_t room_for(const Shape *shape) {
+  return (floats_in(shape) * sizeof(float) + TSN_ALIGNMENT - 1) / TSN_ALIGNMENT * TSN_ALIGNMENT;
+}
 
 const char *tsn_describe(void) { return tsn_manifest_text; }
 
-size_t tsn_workspace_bytes(void) { return (size_t)workspace_shape[0] * sizeof(float); }
+size_t tsn_workspace_bytes(void) {
+  size_t bytes = floats_in(&workspace_shape) * sizeof(float);
+  for (int32_t i = 1; i < OUTPUTS; ++i) bytes += room_for(&output_shapes[i]);
+  return bytes;
+}
 
-static Any pass(Tensor *tensor, void *data, const int64_t *shape, int32_t ndim, int64_t *strides) {
+/* An argument of TVM's function, and where its parts lie while that runs. */
+typedef struct {
+  Tensor tensor;
+  int64_t strides[DIMENSIONS_MAX];
+} Place;
+
+static Any pass(Place *place, const void *data, const Shape *shape) {
   int64_t stride = 1;
-  for (int32_t i = ndim; i-- > 0; stride *= shape[i]) strides[i] = stride;
-  *tensor = (Tensor){data, CPU, 0, ndim, FLOAT, 32, 1, shape, strides, 0};
+  for (int32_t i = shape->ndim; i-- > 0; stride *= shape->sizes[i]) place->strides[i] = stride;
+  place->tensor = (Tensor){(void *)data, CPU, 0, shape->ndim, FLOAT, 32, 1, shape->sizes, place->strides, 0};
   Any any = {TENSOR_POINTER, 0, {0}}; /* all eight bytes, also where a pointer has four */
-  any.v_ptr = tensor;
+  any.v_ptr = &place->tensor;
   return any;
 }
 
+int tsn_run_outputs(const float *input, float *const outputs[], void *workspace) {
+  if (!input || !outputs || !workspace) return TSN_ERROR_NULL;
+  uintptr_t addresses = (uintptr_t)input;
+  for (int32_t i = 0; i < OUTPUTS; ++i) {
+    if (!outputs[i]) return TSN_ERROR_NULL;
+    addresses |= (uintptr_t)outputs[i];
+  }
+  /* The kernels load and store whole vectors in the workspace, on some processors with aligned instructions. */
+  if ((uintptr_t)workspace % TSN_ALIGNMENT || addresses % sizeof(float)) return TSN_ERROR_ALIGNMENT;
+  Place places[ARGUMENTS];
+  Any arguments[ARGUMENTS], result = {0, 0, {0}};
+  arguments[0] = pass(&places[0], input, &input_shape);
+  for (int32_t i = 0; i < OUTPUTS; ++i) arguments[1 + i] = pass(&places[1 + i], outputs[i], &output_shapes[i]);
+  arguments[1 + OUTPUTS] = pass(&places[1 + OUTPUTS], workspace, &workspace_shape);
+  return __tvm_ffi_main(0, arguments, ARGUMENTS, &result) ? TSN_ERROR_INTERNAL : TSN_OK;
+}
+
 int tsn_run(const float *input, float *output, void *workspace) {
-  if (!input || !output || !workspace) return TSN_ERROR_NULL;
-  /* The kernels load and store whole vectors there, on some processors with aligned instructions. */
-  if ((uintptr_t)workspace % TSN_ALIGNMENT) return TSN_ERROR_ALIGNMENT;
-  if (((uintptr_t)input | (uintptr_t)output) % sizeof(float)) return TSN_ERROR_ALIGNMENT;
-  Tensor tensors[3];
-  int64_t strides[3][DIMENSIONS_MAX];
-  Any result = {0, 0, {0}};
-  const Any arguments[] = {
-      pass(&tensors[0], (void *)input, input_shape, LENGTH(input_shape), strides[0]),
-      pass(&tensors[1], output, output_shape, LENGTH(output_shape), strides[1]),
-      pass(&tensors[2], workspace, workspace_shape, LENGTH(workspace_shape), strides[2]),
-  };
-  return __tvm_ffi_main(0, arguments, LENGTH(arguments), &result) ? TSN_ERROR_INTERNAL : TSN_OK;
+  if (!workspace) return TSN_ERROR_NULL;
+  float *outputs[OUTPUTS] = {output};
+  char *behind = (char *)workspace + floats_in(&workspace_shape) * sizeof(float);
+  for (int32_t i = 1; i < OUTPUTS; behind += room_for(&output_shapes[i++])) outputs[i] = (float *)behind;
+  return tsn_run_outputs(input, outputs, workspace);
+}
+
+int tsn_check_input(const float *input) {
+  typedef uint32_t __attribute__((may_alias)) Bits;
+  const uint32_t exponent = 0x7f800000; /* all of its bits are set in NaN and infinity, and in nothing else */
+  if (!input) return TSN_ERROR_NULL;
+  if ((uintptr_t)input % sizeof(float)) return TSN_ERROR_ALIGNMENT;
+  const Bits *bits = (const Bits *)input;
+  uint32_t found = 0;
+  for (size_t i = 0, count = floats_in(&input_shape); i < count; ++i) found |= (bits[i] & exponent) == exponent;
+  return found ? TSN_ERROR_INPUT : TSN_OK;
 }
 
 /* --------------------------------------------------------------------- what TVM's object calls */

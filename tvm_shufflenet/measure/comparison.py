@@ -16,7 +16,7 @@ from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER
 from . import table8
 from .beside_peak import Silent, time_beside_peak
-from .entries import Entry, check_name, expected_output, make_entry
+from .entries import Entry, check_name, expected_outputs, make_entry
 from .peak import multiply_adds
 from .place import Function, open_place
 from .rounds import calibrate
@@ -122,8 +122,7 @@ def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
         functions = []
         for entry in entries:
             with progress.step(f"loading {entry.label} on {place.name}"):
-                shapes = entry.output_shape, entry.workspace_shape
-                functions.append(place.load(entry.path, "main", entry.picture(), *shapes))
+                functions.append(place.load(entry.path, "main", *entry.arguments))
             if result.checked:
                 with progress.step(f"checking {entry.label} on {place.name}"):
                     _check(entry, functions[-1], place.name)
@@ -147,11 +146,14 @@ def _tell_apart(entries: list[Entry]) -> None:
 
 def _check(entry: Entry, function: Function, where: str) -> None:
     """Sets `entry.difference`; `UserError` if the board computes something else than this machine."""
-    expected = expected_output(entry)
+    expected = expected_outputs(entry)
     if expected is None:
         return
-    found = function.run(result=1)
-    entry.difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    differences = []
+    for index, output in enumerate(expected, start=1):
+        found = function.run(result=index)
+        differences.append(float(np.abs(found - output).max() / np.abs(output).max()))
+    entry.difference = float(np.max(differences))  # not a number if one of them is not
     if not entry.difference < TOLERANCE:  # also where it is not a number
         raise UserError(
             f"{entry.label}: its outputs on {where} differ from those on this machine by {entry.difference:.1e} "

@@ -13,6 +13,7 @@ from ..architectures import model_names, network
 from ..errors import UserError
 from ..library.build_library import BuildOptions, build_library
 from ..library.elf import read_elf
+from ..library.interface import Port, inputs, main_shapes, outputs
 from ..runtime.library import load, read_manifest
 from ..tuning.records import FOLDER
 
@@ -36,24 +37,19 @@ class Entry:
         return self.manifest["multiply_adds"]
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        return tuple(self.manifest["input_shape"])
-
-    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
-        return self.input_shape[2:]
+        return inputs(self.manifest)[0].size
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        return tuple(self.manifest["output_shape"])
+    def outputs(self) -> tuple[Port, ...]:
+        return outputs(self.manifest)
 
     @property
-    def workspace_shape(self) -> tuple[int]:
-        return (self.manifest["workspace_bytes"] // 4,)
-
-    def picture(self) -> np.ndarray:
-        return standard_picture(self.input_shape)
+    def arguments(self) -> tuple:
+        """Of TVM's function "main", as `Place.load` takes them: the picture, shapes of the outputs and the workspace."""
+        picture, *others = main_shapes(self.manifest)
+        return standard_picture(picture), *others
 
 
 def standard_picture(shape: tuple[int, ...]) -> np.ndarray:
@@ -89,8 +85,8 @@ def make_entry(
     return Entry(Path(name).stem, Path(name), read_manifest(name))
 
 
-def expected_output(entry: Entry) -> np.ndarray | None:
-    """What the same network with the same weights computes on this machine from `entry.picture()`.
+def expected_outputs(entry: Entry) -> tuple[np.ndarray, ...] | None:
+    """What the same network with the same weights computes on this machine from its standard picture.
 
     None if its weights are not random ones: then they cannot be had again.
     """
@@ -99,12 +95,13 @@ def expected_output(entry: Entry) -> np.ndarray | None:
         return None
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         options = BuildOptions(
-            entry.model, "native", entry.size, entry.output_shape[1], seed=int(source[1]), output=Path(folder)
+            entry.model, "native", entry.size, entry.outputs[0].shape[1], seed=int(source[1]), output=Path(folder)
         )
         built = build_library(options)
         if read_manifest(built.path)["weights"] != entry.manifest["weights"]:
             return None  # another version made them
-        return load(built.path)(entry.picture())
+        found = load(built.path)(entry.arguments[0])
+        return found if isinstance(found, tuple) else (found,)
 
 
 def _is_model(name: str) -> bool:

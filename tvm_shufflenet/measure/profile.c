@@ -1,9 +1,9 @@
 /* The profiled twin of a network: runtime.c, and a clock that is read around every kernel.
  *
  * `main`, in TVM's object, calls tsn_tick in front of each kernel and behind the last.  One more TVM
- * function is exported, profile(input, output, workspace, ticks): it runs the network once to warm
- * up and then for TURN_NANOSECONDS, at least once and at most until `ticks` is full.  `ticks` is an
- * int64 tensor (1 + runs, columns):
+ * function is exported, profile(input, output, ..., workspace, ticks), with all outputs: it runs the
+ * network once to warm up and then for TURN_NANOSECONDS, at least once and at most until `ticks` is
+ * full.  `ticks` is an int64 tensor (1 + runs, columns):
  *
  *   row 0         runs made; nanoseconds and ticks before the first of them; the same after the last
  *   row 1 to runs ticks in front of each kernel, behind the last, and then ticks that have nothing
@@ -62,7 +62,7 @@ void tsn_tick(void) {
 }
 
 static int fail(const char *why) {
-  const char *parts[] = {"profile(input, output, workspace, ticks): ", why};
+  const char *parts[] = {"profile(input, output, ..., workspace, ticks): ", why};
   TVMFFIErrorSetRaisedFromCStrParts("ValueError", parts, LENGTH(parts));
   return -1;
 }
@@ -70,10 +70,11 @@ static int fail(const char *why) {
 __attribute__((visibility("default"))) int __tvm_ffi_profile(void *self, const Any *arguments, int32_t count,
                                                              Any *result) {
   const Tensor *tensor = 0;
-  if (count == 4 && arguments[3].type_index == TENSOR_POINTER) /* as it arrives over RPC */
-    tensor = arguments[3].v_ptr;
-  else if (count == 4 && arguments[3].type_index == TENSOR_OBJECT)
-    tensor = (const Tensor *)((const char *)arguments[3].v_ptr + OBJECT_HEADER_BYTES);
+  const Any *last = &arguments[ARGUMENTS];
+  if (count == ARGUMENTS + 1 && last->type_index == TENSOR_POINTER) /* as it arrives over RPC */
+    tensor = last->v_ptr;
+  else if (count == ARGUMENTS + 1 && last->type_index == TENSOR_OBJECT)
+    tensor = (const Tensor *)((const char *)last->v_ptr + OBJECT_HEADER_BYTES);
   if (!tensor || tensor->ndim != 2 || tensor->type_code != INT || tensor->type_bits != 64 ||
       tensor->shape[0] < 2 || tensor->shape[1] < HEADER_COLUMNS)
     return fail("ticks must be int64 of 2 x 5 or more");
@@ -82,7 +83,7 @@ __attribute__((visibility("default"))) int __tvm_ffi_profile(void *self, const A
   for (int warm = 0;; warm = 1) {
     if (warm) row += columns;
     next = row, end = row + columns; /* the first run's ticks are written over */
-    int status = __tvm_ffi_main(self, arguments, 3, result);
+    int status = __tvm_ffi_main(self, arguments, ARGUMENTS, result);
     if (status) return status;
     if (next == end) return fail("ticks has too few columns");
     while (next < end) tsn_tick();

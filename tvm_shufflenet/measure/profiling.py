@@ -24,6 +24,7 @@ from ..architectures.described import from_description
 from ..bridge import random_parameters
 from ..errors import UserError
 from ..library.elf import read_elf
+from ..library.interface import ports
 from ..library.link import link
 from ..library.manifest import manifest as describe_library
 from ..lowering.program import Call
@@ -33,7 +34,7 @@ from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve, target_names
 from ..tuning.records import FOLDER, Records
 from .beside_peak import Silent, time_beside_peak
-from .entries import Entry, check_name, make_entry, standard_picture
+from .entries import Entry, check_name, make_entry
 from .peak import multiply_adds
 from .place import Place, open_place
 from .rounds import calibrate
@@ -159,7 +160,7 @@ def profile(options: ProfileOptions, progress: Silent = Silent()) -> Profile:
         with progress.step(f"building the profiled twin of {entry.label}"):
             twin = twin_of(entry, target, scratch)
         with progress.step(f"loading {entry.label} and its twin on {place.name}"):
-            library = place.load(entry.path, "main", entry.picture(), entry.output_shape, entry.workspace_shape)
+            library = place.load(entry.path, "main", *entry.arguments)
             turn = twin.load(place)
         timed = time_beside_peak(place, target, lambda: [calibrate(library.timer), turn], options.rounds, progress)
         whole, turns = timed.turns
@@ -209,7 +210,7 @@ def twin_of(entry: Entry, target: TargetSpec, scratch: Path) -> Twin:
     if description := entry.manifest.get("network"):
         net = from_description(description, source=str(entry.path))
     else:
-        net = network(entry.model, entry.size, entry.output_shape[1])
+        net = network(entry.model, entry.size, entry.outputs[0].shape[1])
     records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
     return Twin(net, target, scratch / "twin.so", records)
 
@@ -222,13 +223,11 @@ class Twin:
         self.compiled = compile_network(net, self._parameters, target, ticking=True, records=records)
         object_file = path.with_suffix(".o")
         self.compiled.code.write_to_file(str(object_file), "o")
-        shapes = net.layers[0].shape, net.layers[-1].shape
-        link(
-            object_file, np.concatenate(self.compiled.weights), {}, input_shape=shapes[0], output_shape=shapes[1],
-            workspace_floats=self.compiled.plan.floats, spec=target, output=path, source=SOURCE,
-            functions=("__tvm_ffi_profile",),
+        linked = link(
+            object_file, self.compiled.weights, {}, **ports(net), workspace_bytes=self.compiled.plan.bytes,
+            spec=target, output=path, source=SOURCE, functions=("__tvm_ffi_profile",),
         )  # fmt: skip
-        self.arguments = standard_picture(shapes[0]), shapes[1], (self.compiled.plan.floats,)
+        self.arguments = Entry(net.name, path, linked).arguments
 
     def differences(self, entry: Entry) -> list[str]:
         """What its library has otherwise: nothing where the kernels are the same."""
@@ -243,7 +242,7 @@ class Twin:
         """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them."""
         ticks = np.zeros((1 + RUNS, self.calls + 1 + PAIRS), np.int64)
         function = place.load(self.path, "profile", *self.arguments, ticks)
-        return lambda: function.run(result=3)
+        return lambda: function.run(result=-1)
 
     def timings(self, seconds: np.ndarray) -> list[Timing]:
         """The calls, of which `seconds` are as `seconds_of` gives them."""

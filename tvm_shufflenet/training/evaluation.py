@@ -19,6 +19,7 @@ from ..architectures import network
 from ..bridge import class_names, load_checkpoint, load_parameters, require_torch
 from ..bridge.checkpoints import SUFFIXES as CHECKPOINTS
 from ..errors import UserError
+from ..library.interface import main_shapes, outputs
 from ..runtime.library import load, read_manifest
 from ..runtime.preprocess import centre_crop, normalise, open_picture, preprocessing
 from .pictures import Pictures, labels_for
@@ -65,7 +66,7 @@ def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, bo
         return _open_checkpoint(path, model, size)
     manifest = read_manifest(path)
     run = load(path) if board is None else _on_board(board, path, manifest)
-    classes = manifest["output_shape"][1]
+    classes = outputs(manifest)[0].shape[1]
     return Subject(path, manifest["model"], manifest["preprocessing"], classes, manifest["class_names"], run)
 
 
@@ -148,13 +149,12 @@ def _on_board(board, path: Path, manifest: dict) -> Callable[[np.ndarray], np.nd
 
     main = upload(board.session, path)["main"]
     with board.explain("making room for the network"):
-        output = tvm.runtime.empty(tuple(manifest["output_shape"]), "float32", board.device)
-        workspace = tvm.runtime.empty((manifest["workspace_bytes"] // 4,), "float32", board.device)
+        buffers = [tvm.runtime.empty(shape, "float32", board.device) for shape in main_shapes(manifest)[1:]]
 
     def run(data: np.ndarray) -> np.ndarray:
         with board.explain(f"running {path.name}"):
-            main(tvm.runtime.tensor(data, board.device), output, workspace)
-            return output.numpy()
+            main(tvm.runtime.tensor(data, board.device), *buffers)
+            return buffers[0].numpy()
 
     return run
 

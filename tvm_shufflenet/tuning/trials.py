@@ -71,8 +71,7 @@ def price(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> float:
 
     module, workspace = candidates.counted_module(task.workload, knobs, _floats(task, knobs))
     candidates.write_library(module, target, path)
-    sizes = {"input_shape": [16], "output_shape": [16], "workspace_bytes": workspace}
-    blocks = inference(path, read_elf(path), sizes, core(target.name), caches=False)
+    blocks = inference(path, read_elf(path), (64, 64, workspace), core(target.name), caches=False)
     disassemble({word for block in blocks for word in words_of(block.code)})
     return figures("", blocks, price(blocks, core(target.name))).cycles
 

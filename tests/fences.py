@@ -1,0 +1,55 @@
+"""Does a library keep to its arrays, and is what it computes the same whatever its workspace holds?
+
+    fences.check("model.so")
+
+It is run by `fences.c` with every array between inaccessible pages, on this machine or, where it is for
+another, in the emulator.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tvm_shufflenet.library.elf import read_elf
+from tvm_shufflenet.library.interface import inputs, main_shapes, outputs
+from tvm_shufflenet.library.link import ZIG_TARGETS
+from tvm_shufflenet.runtime.library import read_manifest
+from tvm_shufflenet.targets import resolve
+
+from . import emulator
+
+SOURCE = Path(__file__).with_name("fences.c")
+HEADER = Path(__file__).resolve().parent.parent / "tvm_shufflenet" / "library"
+EMULATED = {"aarch64": "aarch64", "arm": "armhf"}  # names of the emulator
+_folder = tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fences-")  # removed at the end of the process
+
+
+def check(library: str | Path) -> None:
+    """`AssertionError`, which says in one line what happened, unless the library passes on all counts.
+
+    Raises `emulator.EmulatorUnavailable` where it is for another machine and there is no emulator.
+    """
+    library = Path(library).resolve()
+    arch, manifest = read_elf(library).arch, read_manifest(library)
+    *_, (workspace,) = main_shapes(manifest)
+    sizes = [4 * workspace, *(array.bytes for array in (*inputs(manifest), *outputs(manifest)))]
+    argv = list(map(str, [program(arch), library, *sizes]))
+    if arch != resolve("native").arch:
+        argv = emulator.command(*argv, arch=EMULATED[arch])
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    said = done.stderr.strip() or f"exit status {done.returncode}"
+    assert done.returncode == 0, f"{library.name}: {said}"
+
+
+@functools.cache
+def program(arch: str) -> Path:
+    """The compiled harness for an architecture, made once in a process."""
+    path = Path(_folder.name, f"fences-{arch}")
+    options = ["-target", ZIG_TARGETS[arch], "-O2", "-Wall", "-Werror", "-fno-sanitize=all", f"-I{HEADER}"]
+    argv = [sys.executable, "-m", "ziglang", "cc", *options, str(SOURCE), "-o", str(path), "-ldl"]
+    subprocess.run(argv, check=True)
+    return path
