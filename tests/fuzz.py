@@ -157,11 +157,11 @@ def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Fai
 
 
 def shrink(failure: Failure, run: Runner, onnx: bool = False) -> Failure:
-    """The same kind of failure in the smallest network that ends at one layer of the failing one."""
-    for index in range(len(failure.network.layers)):
+    """The same failure in the smallest network that ends at one layer of the failing one."""
+    for index in range(1, len(failure.network.layers)):
         smaller = dataclasses.replace(failure.network, **_ending_at(failure.network, index))
         found = examine(smaller, failure.seed, run, onnx)
-        if found and found.kind == failure.kind:
+        if found and (found.kind, found.why[:20]) == (failure.kind, failure.why[:20]):
             return found
     return failure
 
