@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import UserError
+from .signals import Interruptible
 from .tuning.records import FOLDER
 
 TUNED_BY = {"estimated": "by estimate", "emulated": "by times in an emulator"}
@@ -94,18 +95,24 @@ def tuned_kernels(kernels: dict) -> str:
 def run(main: Callable[[], int | None]) -> int:
     """Calls a command and returns its exit status: 2 and one line on stderr for a `UserError`.
 
-    For the last line of a command: `sys.exit(run(main))`.
+    Ctrl-C gives 130 and SIGTERM 143, once the command has cleaned up; see `signals`.  For the last line of a command:
+    `sys.exit(run(main))`.
     """
-    try:
-        status = main() or 0
-        sys.stdout.flush()  # here, where a closed pipe can still be caught
-        return status
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough.  What is left must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with Interruptible() as signals:
+        try:
+            status = main() or 0
+            sys.stdout.flush()  # here, where a closed pipe can still be caught
+            return status
+        except BaseException as error:
+            if signals.status is not None:  # a library may have made another exception of it
+                return signals.status
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            if isinstance(error, BrokenPipeError):
+                # The reader, such as `head`, has seen enough.  What is left must not fail again at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 1
+            if isinstance(error, KeyboardInterrupt):
+                return 130
+            raise
