@@ -21,7 +21,7 @@ import pytest
 from tvm_shufflenet import compare as command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
-from tvm_shufflenet.measure import comparison, peak, place, rounds, table8
+from tvm_shufflenet.measure import entries, peak, place, rounds, table8
 from tvm_shufflenet.measure.comparison import CompareOptions, Comparison, Silent, compare
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.runtime.processor import Processor
@@ -368,13 +368,13 @@ def test_board(server, libraries):
 
 
 def test_wrong_outputs_of_a_board(server, libraries, monkeypatch):
-    right = comparison.expected_output
+    right = entries.expected_output
     options = CompareOptions((str(libraries[0]),), "native", rpc=server, key="board", rounds=1)
     for wrong in (lambda output: output + np.abs(output).max() * 2e-4, lambda output: output * np.nan):
-        monkeypatch.setattr(comparison, "expected_output", lambda entry: wrong(right(entry)))
+        monkeypatch.setattr(entries, "expected_output", lambda entry: wrong(right(entry)))
         with pytest.raises(UserError, match=f"{libraries[0].stem}: its outputs on the board at .* differ"):
             compare(options)
-    monkeypatch.setattr(comparison, "expected_output", lambda entry: None)  # weights of a checkpoint
+    monkeypatch.setattr(entries, "expected_output", lambda entry: None)  # weights of a checkpoint
     assert any("output not checked" in note for note in command.notes(compare(options)))
 
 

@@ -5,18 +5,22 @@ listen at an address.
 """
 
 import contextlib
+import json
 import os
 import platform
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import tvm
 
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.measure.place import Place
 from tvm_shufflenet.runtime.processor import Processor, describe_processor, recognise
 from tvm_shufflenet.runtime.rpc import connect, upload
 
@@ -67,6 +71,73 @@ def babbler(connection):
 def closer(connection):
     connection.recv(100)
     connection.close()
+
+
+def fake_tracker(*answers, delay=0.0):
+    """Answers the magic number as a tracker, then each request with the next of these bytes; closes at the end."""
+
+    def serve(connection):
+        magic = connection.recv(4)
+        connection.sendall(magic)
+        with contextlib.suppress(OSError):
+            for answer in answers:
+                connection.recv(1 << 16)
+                for start in range(0, len(answer), 1 if delay else len(answer)):
+                    connection.sendall(answer[start : start + (1 if delay else len(answer))])
+                    time.sleep(delay)
+        connection.close()
+
+    return serve
+
+
+def packed(answer) -> bytes:
+    text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    return struct.pack("<i", len(text)) + text
+
+
+RELAY = """
+import os, socket, sys, threading
+server, limit, flag = socket.create_server(("127.0.0.1", 0)), int(sys.argv[2]), sys.argv[3]
+host, port = sys.argv[1].split(":")
+
+def forward(source, target, counts):
+    passed = 0
+    try:
+        while data := source.recv(1 << 16):
+            passed += len(data)
+            if counts and passed > limit:
+                open(flag, "w").close()
+            if not os.path.exists(flag):
+                target.sendall(data)
+    except OSError:
+        pass
+    for one in (source, target):
+        try:
+            one.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+print(server.getsockname()[1], flush=True)
+while True:
+    one, other = server.accept()[0], socket.create_connection((host, int(port)))
+    threading.Thread(target=forward, args=(one, other, True), daemon=True).start()
+    threading.Thread(target=forward, args=(other, one, False), daemon=True).start()
+"""
+
+
+@contextlib.contextmanager
+def relay(address, flag, limit=1 << 60):
+    """A board that freezes: passes on what is said to `address`, until that is `limit` bytes or the file `flag` is there.
+
+    From then on all is read and nothing answered, as by a system whose process stands still.  Yields its address.
+    A process of its own, since some of TVM's calls keep all threads of this one waiting.
+    """
+    argv = [sys.executable, "-c", RELAY, address, str(limit), str(flag)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield f"{HOST}:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
 
 
 def free_port():
@@ -123,6 +194,63 @@ def test_host_that_closes():
     with listener(closer) as address:
         line, _ = error(address, timeout=2)
     assert f"{address} speaks another protocol" in line
+
+
+def closes_at_once(connection):
+    connection.close()
+
+
+def resets(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def pours(connection):
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(bytes(1 << 16))
+
+
+def slow_magic(connection):
+    """The right number of a server, and then nothing."""
+    with contextlib.suppress(OSError):
+        connection.sendall(connection.recv(4))
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("answer", [closes_at_once, resets, pours, slow_magic], ids=lambda answer: answer.__name__)
+def test_hosts_that_misbehave(answer):
+    with listener(answer) as address:
+        line, _ = error(address, "key", timeout=1)
+    assert address in line
+
+
+SUMMARY = packed([0, {"server_info": [{"key": "server:board"}]}])
+STRANGE = {
+    "a huge size": [struct.pack("<i", 2**31 - 1)], "a negative size": [struct.pack("<i", -5)], "no size": [struct.pack("<i", 0)],
+    "no JSON": [packed(b"\xff\xfe{]")], "deep JSON": [packed(b"[" * 100_000)], "a number": [packed(7)], "an object": [packed({})],
+    "no list": [packed([0, None])], "no keys": [packed([0, {"server_info": [{}]}])], "a key of none": [packed([0, {"server_info": [{"key": 1}]}])],
+    "a text": [packed([0, "server_info"])], "a short board": [SUMMARY, packed([0, ["h"]])], "no board": [SUMMARY, packed([0, None])],
+    "a port that is a text": [SUMMARY, packed([0, ["127.0.0.1", "9", "k"]])], "a flag": [SUMMARY, packed([0, ["127.0.0.1", True, "k"]])],
+    "a host that is a list": [SUMMARY, packed([0, [[], 9, "k"]])], "a port too large": [SUMMARY, packed([0, ["h", 99999, "k"]])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answers", STRANGE.values(), ids=STRANGE)
+def test_trackers_that_answer_junk(answers):
+    with listener(fake_tracker(*answers)) as address:
+        line, _ = error(address, "board")
+    assert line.startswith(f"the tracker at {address} answers what no tracker of TVM does")
+
+
+def test_trackers_that_close_refuse_or_dawdle():
+    for answers in ([], [b"\1"], [SUMMARY]):
+        with listener(fake_tracker(*answers)) as address:
+            assert f"the tracker at {address} closed the connection" in error(address, "board")[0]
+    with listener(fake_tracker(packed([-1, "out of order"]))) as address:
+        assert f"the tracker at {address} refuses: 'out of order'" in error(address, "board")[0]
+    with listener(fake_tracker(SUMMARY, delay=0.3)) as address:  # a byte now and then: each in time, the whole never
+        assert f"no answer from the tracker at {address} within 1 s" in error(address, "board", timeout=1)[0]
 
 
 # --------------------------------------------------------------------------- the real thing
@@ -199,6 +327,26 @@ def test_server(server):
     with connect(server, "plain") as session:
         assert_alive(session)
     with connect(server, "plain", session_timeout=60) as session:  # the first has set it free
+        assert_alive(session)
+
+
+def test_a_board_that_freezes_in_a_call(server, tmp_path):
+    """Every call from then on ends: the first after the time-out, the others at once; so does the end of the session."""
+    with relay(server, tmp_path / "frozen") as address:
+        session = connect(address, "plain", timeout=2)
+        place = Place(platform.machine(), session, address)
+        function = session.get_function("rpc.testing.GetShapeElem")
+        tensors = [tvm.runtime.empty((10,), "float32", place.device) for _ in range(20)]
+        (tmp_path / "frozen").touch()
+        line = f"the board at {address} failed while running it: no answer within 2 s: it hangs, or is slower than"
+        with pytest.raises(UserError, match=line), place.explain("running it"):
+            tensors[0].numpy()
+        with pytest.raises(UserError, match="failed while running it"), place.explain("running it"):
+            function(tensors[0], 0)
+        del tensors, function
+        with contextlib.suppress(Exception):
+            session.close()
+    with connect(server, "plain", timeout=60) as session:
         assert_alive(session)
 
 

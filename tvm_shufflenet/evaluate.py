@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         pictures = pictures.first(args.limit)
     with open_board(args, libraries, manifests) as board:
         subjects = [open_subject(path, args.model, size, board) for path in args.files]
+        if board:
+            check_board(subjects, dict(zip(libraries, manifests)), board.name)
         workers = args.workers if args.workers is not None else os.cpu_count() or 1
         scores, difference, skipped = show_progress(
             len(pictures),
@@ -110,6 +112,17 @@ def open_board(args, libraries: list[Path], manifests: list[dict]):
     finally:
         with contextlib.suppress(Exception):  # a board that failed can't say goodbye
             session.close()
+
+
+def check_board(subjects, manifests: dict[Path, dict], where: str) -> None:
+    """`UserError` if a library computes something else on the board than on this machine, where that can be known."""
+    from .measure.entries import Entry, check_outputs
+
+    for subject in subjects:
+        if manifest := manifests.get(subject.path):
+            entry = Entry(subject.path.stem, subject.path, manifest)
+            if check_outputs(entry, lambda: subject.run(entry.picture()), where) is None:
+                print(f"note: {subject.path}: its weights are not at hand, so the board is not checked", file=sys.stderr)
 
 
 def show_progress(total: int, work):
