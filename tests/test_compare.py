@@ -28,7 +28,7 @@ from tvm_shufflenet.runtime.processor import Processor
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
-from .test_rpc import HOST, daemon, free_port, wait_for
+from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, OTHER, SIZE = "shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25", (64, 64)
 EMULATED = Processor("emulated aarch64 (host: x86)", False, True)
@@ -376,6 +376,14 @@ def test_wrong_outputs_of_a_board(server, libraries, monkeypatch):
             compare(options)
     monkeypatch.setattr(entries, "expected_output", lambda entry: None)  # weights of a checkpoint
     assert any("output not checked" in note for note in command.notes(compare(options)))
+
+
+def test_a_board_that_freezes_while_it_is_compared(server, libraries, tmp_path):
+    """In the middle of the library, which is larger than all that comes before."""
+    with relay(server, tmp_path / "frozen", limit=100_000) as address:
+        with pytest.raises(UserError, match="no answer within 3 s: it hangs, or is slower than --timeout allows"):
+            compare(CompareOptions((str(libraries[0]),), "native", rpc=address, key="board", rounds=1, timeout=3))
+    assert (tmp_path / "frozen").exists()
 
 
 @pytest.mark.emulator

@@ -23,7 +23,7 @@ from tvm_shufflenet.library import link, manifest
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.lowering.select_kernels import select_kernels
-from tvm_shufflenet.measure import place, profiling
+from tvm_shufflenet.measure import entries, place, profiling
 from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import ProfileOptions, profile, seconds_of, twin_of
@@ -34,7 +34,7 @@ from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
 from .test_compiler import AVX512, NEON, graph
-from .test_rpc import HOST, daemon, free_port, wait_for
+from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
 NATIVE = resolve("native")
@@ -405,6 +405,18 @@ def test_board(library):
     assert result.peak > 0 and result.differences == named.differences == []
     assert all(call.minimum > 0 for call in result.calls) and 0.1 < result.sum / min(result.library_seconds) < 10
     assert len(named.calls) == len(result.calls) and named.manifest["output_shape"] == [1, 1000]
+
+
+def test_a_board_that_is_wrong_or_freezes(library, tmp_path, monkeypatch):
+    with daemon("tvm.exec.rpc_server", "--key", "board") as port:
+        address = wait_for(port)
+        right = entries.expected_output
+        monkeypatch.setattr(entries, "expected_output", lambda entry: 1.001 * right(entry))
+        with pytest.raises(UserError, match=f"{library.stem}: its outputs on the board at {address} differ"):
+            profile(ProfileOptions(str(library), rpc=address, key="board", rounds=1))
+        with relay(address, tmp_path / "frozen", limit=100_000) as frozen:
+            with pytest.raises(UserError, match="no answer within 3 s: it hangs, or is slower than --timeout allows"):
+                profile(ProfileOptions(str(library), rpc=frozen, key="board", timeout=3))
 
 
 @pytest.mark.emulator
