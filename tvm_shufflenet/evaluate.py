@@ -9,9 +9,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from .commands import parse_size, run
+from .commands import check_count, check_json, check_key, check_seconds, parse_size, run
 from .errors import UserError
 from .files import write_json
+
+WORKERS = 1024
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -34,7 +36,8 @@ def arguments() -> argparse.ArgumentParser:
         "--rpc", metavar="HOST:PORT", help="run the libraries on the board of this RPC server or tracker"
     )
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
-    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for the board (10)")
+    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of the board "
+                        "(10)")  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes that share the pictures (one for each core; with --rpc "
                         "none)")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="also write the result to this file: `top1`, `top5` and `images` "
@@ -79,18 +82,14 @@ def check(args) -> None:
     """`UserError` for options that cannot be, before all the work."""
     if len(args.files) > 2:
         raise UserError(f"{len(args.files)} files are named: expected one, or two to compare")
-    for name, least in (("limit", 1), ("workers", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: expected {least} or more")
-    if not 0 < args.timeout < float("inf"):
-        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
-    if args.key and not args.rpc:
-        raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
+    for name, least, most in (("limit", 1, 10**9), ("workers", 0, WORKERS)):
+        if (value := getattr(args, name)) is not None:
+            check_count(f"--{name}", value, least, most)
+    check_seconds("--timeout", args.timeout)
+    check_key(args.key, args.rpc)
     if args.rpc and args.workers:
         raise UserError("--workers and --rpc exclude each other: a board takes one picture after the other")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
+    check_json(args.json)
 
 
 @contextlib.contextmanager
