@@ -74,6 +74,7 @@ class Interruptible:
             self._hook(dropped)
         elif isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
             self._at = -SECONDS
-            timer = threading.Timer(0.05, signal.raise_signal, [self.status - 128])
+            main = threading.main_thread().ident  # a thread that waits wakes up only if it gets the signal itself
+            timer = threading.Timer(0.05, signal.pthread_kill, [main, self.status - 128])
             timer.daemon = True
             timer.start()
