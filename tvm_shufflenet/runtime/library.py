@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import UserError
 from ..library import FORMAT, FUNCTIONS, MANIFEST
 from ..library.elf import Elf, read_elf
+from ..library.manifest_checks import wrong
 
 ALIGNMENT = 64  # TSN_ALIGNMENT: of the workspace
 
@@ -101,10 +102,12 @@ def _manifest(text: bytes, path: Path) -> dict:
     try:
         manifest = json.loads(text.rstrip(b"\0"))
         found = manifest["format"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged: its manifest is malformed") from None
-    if found != FORMAT:
-        raise UserError(f"{path} has format {found}, expected {FORMAT}: compile it with this version")
+    if type(found) is not int or found != FORMAT:
+        raise UserError(f"{path} has format {ascii(found)[:40]}, expected {FORMAT}: compile it with this version")
+    if key := wrong(manifest):
+        raise UserError(f"{path} is damaged: {key!r} of its manifest is missing or makes no sense")
     return manifest
 
 
