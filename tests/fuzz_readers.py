@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from tvm_shufflenet import records as records_command
-from tvm_shufflenet.architectures import NetworkBuilder, network
+from tvm_shufflenet.architectures import NetworkBuilder
 from tvm_shufflenet.architectures.described import describe, from_description
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
 from tvm_shufflenet.errors import UserError
@@ -130,11 +130,23 @@ def _record_seeds() -> list[bytes]:
 
 
 def _onnx_seeds() -> list[bytes]:
-    from tvm_shufflenet.exchange.onnx_writer import onnx_model
+    from onnx import TensorProto, helper, numpy_helper
 
-    net = network("shufflenet-v1-0.25x-g3", (32, 32), 2)
-    parts = onnx_model(net, random_parameters(net), None)
-    return [parts if isinstance(parts, bytes) else parts.SerializeToString()]
+    rng = np.random.default_rng(0)
+    shapes = {"w": (4, 3, 3, 3), "b": (4,), "dense": (5, 4)}
+    constants = [numpy_helper.from_array(rng.standard_normal(shape, np.float32), name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("MaxPool", ["r"], ["m"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["m"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "dense"], ["y"], transB=1),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [1, 3, 16, 16]), ("y", [1, 5]))]
+    graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], constants)
+    opset = [helper.make_opsetid("", 13)]
+    return [helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()]
 
 
 def _checkpoint_seeds(suffix: str) -> Callable[[], list[bytes]]:
