@@ -69,6 +69,7 @@ class Tuner:
         return results
 
     def _tune(self, task: Task, index: int, count: int) -> Result:
+        self.records.refresh()
         known = self._known(task)
         limit = min(self.trials, len(task.space))
         result, start = Result(task, len(known)), time.monotonic()
