@@ -24,7 +24,7 @@ PICTURE = str(ROOT / "examples" / "pictures" / "parachute.jpg")
 def call(command: str, *arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", f"tvm_shufflenet.{command}", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, cwd=ROOT, **options,
+        capture_output=True, text=True, timeout=600, cwd=ROOT, **options,
     )  # fmt: skip
 
 

@@ -21,14 +21,14 @@ import pytest
 from tvm_shufflenet import compare as command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
-from tvm_shufflenet.measure import comparison, peak, place, rounds, table8
+from tvm_shufflenet.measure import entries, peak, place, rounds, table8
 from tvm_shufflenet.measure.comparison import CompareOptions, Comparison, Silent, compare
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.runtime.processor import Processor
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
-from .test_rpc import HOST, daemon, free_port, wait_for
+from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, OTHER, SIZE = "shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25", (64, 64)
 EMULATED = Processor("emulated aarch64 (host: x86)", False, True)
@@ -345,7 +345,7 @@ def test_nothing_listens():
     """The command as users start it: one line and exit status 2, before anything is built."""
     address = f"{HOST}:{free_port()}"
     argv = [sys.executable, "-m", "tvm_shufflenet.compare", "--rpc", address, "--target", "cortex-a72"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"error: nothing listens at {address}") and done.stderr.count("\n") == 1
 
@@ -370,14 +370,22 @@ def test_board(server, libraries):
 
 
 def test_wrong_outputs_of_a_board(server, libraries, monkeypatch):
-    right = comparison.expected_outputs
+    right = entries.expected_outputs
     options = CompareOptions((str(libraries[0]),), "native", rpc=server, key="board", rounds=1)
     for wrong in (lambda output: output + np.abs(output).max() * 2e-4, lambda output: output * np.nan):
-        monkeypatch.setattr(comparison, "expected_outputs", lambda entry: tuple(map(wrong, right(entry))))
+        monkeypatch.setattr(entries, "expected_outputs", lambda entry, wrong=wrong: tuple(map(wrong, right(entry))))
         with pytest.raises(UserError, match=f"{libraries[0].stem}: its outputs on the board at .* differ"):
             compare(options)
-    monkeypatch.setattr(comparison, "expected_outputs", lambda entry: None)  # weights of a checkpoint
+    monkeypatch.setattr(entries, "expected_outputs", lambda entry: None)  # weights of a checkpoint
     assert any("output not checked" in note for note in command.notes(compare(options)))
+
+
+def test_a_board_that_freezes_while_it_is_compared(server, libraries, tmp_path):
+    """In the middle of the library, which is larger than all that comes before."""
+    with relay(server, tmp_path / "frozen", limit=100_000) as address:
+        with pytest.raises(UserError, match="no answer within 3 s: it hangs, or is slower than --timeout allows"):
+            compare(CompareOptions((str(libraries[0]),), "native", rpc=address, key="board", rounds=1, timeout=3))
+    assert (tmp_path / "frozen").exists()
 
 
 @pytest.mark.emulator

@@ -15,10 +15,12 @@ from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import load_checkpoint, random_parameters, save_checkpoint
 from tvm_shufflenet.bridge.shipped import FOLDER, shipped
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.measure import entries
 from tvm_shufflenet.training.evaluation import _score
 
 from . import emulator
 from .conftest import IMAGENETTE, ROOT
+from .test_rpc import daemon, relay, wait_for
 
 MODEL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
 NAMES = ["tench", "English springer", "weather"]
@@ -109,6 +111,27 @@ def test_refusals(build, labelled_pictures, checkpoint, tmp_path):
         [sys.executable, "-m", "tvm_shufflenet.evaluate", "-h"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0 and "example: python -m tvm_shufflenet.evaluate" in done.stdout
+
+
+def test_boards_that_are_right_wrong_or_freeze(build, labelled_pictures, checkpoint, tmp_path, capsys, monkeypatch):
+    """An RPC server on this machine stands in for a board."""
+    random = build(MODEL, classes=3, size=SIZE).path
+    data = ["--data", labelled_pictures, "--key", "board", "--rpc"]
+    with daemon("tvm.exec.rpc_server", "--key", "board") as port:
+        board = wait_for(port)
+        assert score(tmp_path, random, *data, board)["images"] == 9
+        assert "not checked" not in capsys.readouterr().err
+        right = entries.expected_outputs
+        monkeypatch.setattr(entries, "expected_outputs", lambda entry: tuple(x + np.float32(1) for x in right(entry)))
+        with pytest.raises(UserError, match=f"{random.stem}: its outputs on the board at {board} differ"):
+            score(tmp_path, random, *data, board)
+        monkeypatch.undo()
+        trained = build(MODEL, classes=3, size=SIZE, weights=checkpoint).path
+        score(tmp_path, trained, *data, board)
+        assert "its weights are not at hand, so the board is not checked" in capsys.readouterr().err
+        with relay(board, tmp_path / "frozen", limit=100_000) as address:
+            with pytest.raises(UserError, match="no answer within 3 s: it hangs"):
+                score(tmp_path, random, *data, address, "--timeout", 3)
 
 
 def test_build_takes_the_weights_of_the_project(tmp_path):

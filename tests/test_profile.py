@@ -23,7 +23,7 @@ from tvm_shufflenet.library import link, manifest
 from tvm_shufflenet.library.build_library import BuildOptions, build_library
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.lowering.select_kernels import select_kernels
-from tvm_shufflenet.measure import place, profiling
+from tvm_shufflenet.measure import entries, place, profiling
 from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import ProfileOptions, profile, seconds_of, twin_of
@@ -34,7 +34,7 @@ from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
 from .test_compiler import AVX512, NEON, graph
-from .test_rpc import HOST, daemon, free_port, wait_for
+from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
 NATIVE = resolve("native")
@@ -155,7 +155,7 @@ def compile_harness(folder, triple):
 
 def test_clock(tmp_path):
     program = compile_harness(tmp_path, link.ZIG_TARGETS[NATIVE.arch])
-    assert_ticks(subprocess.run([program], check=True, capture_output=True, text=True, timeout=60).stdout)
+    assert_ticks(subprocess.run([program], check=True, capture_output=True, text=True, timeout=600).stdout)
 
 
 @pytest.mark.emulator
@@ -166,7 +166,7 @@ def test_clock_in_the_emulator(arch, tmp_path):
         argv = emulator.command(str(program), arch={"arm": "armhf"}.get(arch, arch))
     except emulator.EmulatorUnavailable as error:
         pytest.skip(str(error))
-    assert_ticks(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout)
+    assert_ticks(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=600).stdout)
 
 
 def test_ticks_become_seconds():
@@ -371,7 +371,7 @@ def test_nothing_listens():
     """The command as users start it: one line and exit status 2, before anything is built."""
     address = f"{HOST}:{free_port()}"
     argv = [sys.executable, "-m", "tvm_shufflenet.profile", "--rpc", address, "--target", "cortex-a72"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"error: nothing listens at {address}") and done.stderr.count("\n") == 1
 
@@ -405,6 +405,18 @@ def test_board(library):
     assert result.peak > 0 and result.differences == named.differences == []
     assert all(call.minimum > 0 for call in result.calls) and 0.1 < result.sum / min(result.library_seconds) < 10
     assert len(named.calls) == len(result.calls) and named.manifest["outputs"][0]["shape"] == [1, 1000]
+
+
+def test_a_board_that_is_wrong_or_freezes(library, tmp_path, monkeypatch):
+    with daemon("tvm.exec.rpc_server", "--key", "board") as port:
+        address = wait_for(port)
+        right = entries.expected_outputs
+        monkeypatch.setattr(entries, "expected_outputs", lambda entry: tuple(1.001 * x for x in right(entry)))
+        with pytest.raises(UserError, match=f"{library.stem}: its outputs on the board at {address} differ"):
+            profile(ProfileOptions(str(library), rpc=address, key="board", rounds=1))
+        with relay(address, tmp_path / "frozen", limit=100_000) as frozen:
+            with pytest.raises(UserError, match="no answer within 3 s: it hangs, or is slower than --timeout allows"):
+                profile(ProfileOptions(str(library), rpc=frozen, key="board", timeout=3))
 
 
 @pytest.mark.emulator

@@ -4,6 +4,8 @@ network = tvm_shufflenet.load("model.so")
 logits = network(image)
 """
 
+import sys
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
@@ -14,3 +16,9 @@ def __getattr__(name: str):
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if sys.argv[:1] == ["-m"]:  # `python -m tvm_shufflenet.COMMAND`: what it imports takes a while
+    from .signals import leave_at_once
+
+    leave_at_once()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .architectures import checks
 from .errors import UserError
+from .signals import Interruptible
 from .tuning.records import FOLDER
 
+DAY = 24 * 3600
+MOST = 1_000_000  # rounds, trials, pictures
 TUNED_BY = {"estimated": "by estimate", "emulated": "by times in an emulator"}
 
 
@@ -20,8 +25,38 @@ def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(size) < 1:
-        raise UserError(f"--size {text}: expected pixels such as 224, or height x width such as 480x640")
+        shown = ascii(text if len(text) <= 40 else f"{text[:37]}...")[1:-1]
+        raise UserError(f"--size {shown}: expected pixels such as 224, or height x width such as 480x640")
+    if 3 * math.prod(size) > checks.ELEMENTS:
+        raise UserError(
+            f"--size {text}: a picture takes {12 * math.prod(size) / 2**30:.1f} GiB, "
+            f"expected at most {4 * checks.ELEMENTS / 2**30:g}"
+        )
     return size
+
+
+def check_count(option: str, value: int, least: int, most: int) -> None:
+    """`UserError` unless the number that `option` gives is in this range."""
+    if not least <= value <= most:
+        raise UserError(f"{option} {value}: expected {least} or more, at most {most}")
+
+
+def check_seconds(option: str, value: float) -> None:
+    """`UserError` unless `option` gives seconds that can be waited for: a hundredth to a day."""
+    if not 0.01 <= value <= DAY:
+        raise UserError(f"{option} {value:g}: expected seconds, more than 0.01, at most {DAY}")
+
+
+def check_json(path: str | None) -> None:
+    """`UserError` where --json names a file in no folder, before all the work."""
+    if path and not Path(path).absolute().parent.is_dir():
+        raise UserError(f"--json {path}: there is no such folder")
+
+
+def check_key(key: str | None, rpc: str | None) -> None:
+    """`UserError` for --key without --rpc."""
+    if key and not rpc:
+        raise UserError(f"--key {key} names a board at a tracker: give its address with --rpc HOST:PORT")
 
 
 def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
@@ -30,21 +65,17 @@ def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
     parser.add_argument("--rounds", type=int, default=30, help=f"turns of {turns} (30)")
     parser.add_argument(
-        "--timeout", type=float, default=10, metavar="S", help="seconds to wait for a session with a board (10)"
+        "--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of a board (10)"
     )
     parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
 
 
 def check_timing_options(args: argparse.Namespace) -> None:
     """`UserError` for what `add_timing_options` brings, before all the work."""
-    if args.rounds < 1:
-        raise UserError(f"--rounds {args.rounds}: expected 1 or more")
-    if not 0 < args.timeout < float("inf"):
-        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
-    if args.key and not args.rpc:
-        raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
+    check_count("--rounds", args.rounds, 1, MOST)
+    check_seconds("--timeout", args.timeout)
+    check_json(args.json)
+    check_key(args.key, args.rpc)
 
 
 def add_records_options(parser) -> None:
@@ -94,18 +125,24 @@ def tuned_kernels(kernels: dict) -> str:
 def run(main: Callable[[], int | None]) -> int:
     """Calls a command and returns its exit status: 2 and one line on stderr for a `UserError`.
 
-    For the last line of a command: `sys.exit(run(main))`.
+    Ctrl-C gives 130 and SIGTERM 143, once the command has cleaned up; see `signals`.  For the last line of a command:
+    `sys.exit(run(main))`.
     """
-    try:
-        status = main() or 0
-        sys.stdout.flush()  # here, where a closed pipe can still be caught
-        return status
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough.  What is left must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with Interruptible() as signals:
+        try:
+            status = main() or 0
+            sys.stdout.flush()  # here, where a closed pipe can still be caught
+            return status
+        except BaseException as error:
+            if signals.status is not None:  # a library may have made another exception of it
+                return signals.status
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            if isinstance(error, BrokenPipeError):
+                # The reader, such as `head`, has seen enough.  What is left must not fail again at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 1
+            if isinstance(error, KeyboardInterrupt):
+                return 130
+            raise

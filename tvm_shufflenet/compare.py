@@ -209,7 +209,7 @@ def notes(result) -> list[str]:
     for entry in result.entries:
         told = [f"weights: {entry.manifest['weights']['source']}", entry.manifest["note"]]
         if result.checked and entry.difference is None:
-            told.append("output not checked: its weights are not random ones, which could be made again")
+            told.append("output not checked: its weights are not at hand")
         for note in filter(None, told):
             found.setdefault(note, []).append(entry.label)
     everywhere = len(result.entries)

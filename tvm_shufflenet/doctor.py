@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .commands import run
-from .errors import UserError
+from .commands import check_seconds, run
 from .targets import resolve
 
 
@@ -27,8 +26,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    if not 0 < args.timeout < float("inf"):
-        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
+    check_seconds("--timeout", args.timeout)
     target = resolve(args.target)
 
     from rich.console import Console

@@ -9,9 +9,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from .commands import parse_size, run
+from .commands import check_count, check_json, check_key, check_seconds, parse_size, run
 from .errors import UserError
 from .files import write_json
+
+WORKERS = 1024
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -34,7 +36,8 @@ def arguments() -> argparse.ArgumentParser:
         "--rpc", metavar="HOST:PORT", help="run the libraries on the board of this RPC server or tracker"
     )
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
-    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for the board (10)")
+    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of the board "
+                        "(10)")  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes that share the pictures (one for each core; with --rpc "
                         "none)")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="also write the result to this file: `top1`, `top5` and `images` "
@@ -62,6 +65,8 @@ def main(argv: list[str] | None = None) -> None:
         pictures = pictures.first(args.limit)
     with open_board(args, libraries, manifests) as board:
         subjects = [open_subject(path, args.model, size, board) for path in args.files]
+        if board:
+            check_board(subjects, dict(zip(libraries, manifests)), board.name)
         workers = args.workers if args.workers is not None else os.cpu_count() or 1
         scores, difference, skipped = show_progress(
             len(pictures),
@@ -78,18 +83,14 @@ def check(args) -> None:
     """`UserError` for options that cannot be, before all the work."""
     if len(args.files) > 2:
         raise UserError(f"{len(args.files)} files are named: expected one, or two to compare")
-    for name, least in (("limit", 1), ("workers", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: expected {least} or more")
-    if not 0 < args.timeout < float("inf"):
-        raise UserError(f"--timeout {args.timeout:g}: expected seconds, more than 0")
-    if args.key and not args.rpc:
-        raise UserError(f"--key {args.key} names a board at a tracker: give its address with --rpc HOST:PORT")
+    for name, least, most in (("limit", 1, 10**9), ("workers", 0, WORKERS)):
+        if (value := getattr(args, name)) is not None:
+            check_count(f"--{name}", value, least, most)
+    check_seconds("--timeout", args.timeout)
+    check_key(args.key, args.rpc)
     if args.rpc and args.workers:
         raise UserError("--workers and --rpc exclude each other: a board takes one picture after the other")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
+    check_json(args.json)
 
 
 @contextlib.contextmanager
@@ -111,6 +112,17 @@ def open_board(args, libraries: list[Path], manifests: list[dict]):
     finally:
         with contextlib.suppress(Exception):  # a board that failed can't say goodbye
             session.close()
+
+
+def check_board(subjects, manifests: dict[Path, dict], where: str) -> None:
+    """`UserError` if a library computes something else on the board than on this machine, where that can be known."""
+    from .measure.entries import Entry, check_outputs
+
+    for subject in subjects:
+        if manifest := manifests.get(subject.path):
+            entry = Entry(subject.path.stem, subject.path, manifest)
+            if check_outputs(entry, lambda i: subject.run(entry.arguments[0]), where) is None:
+                print(f"note: {subject.path}: its weights are not at hand, so the board is not checked", file=sys.stderr)
 
 
 def show_progress(total: int, work):

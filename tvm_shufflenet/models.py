@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .architectures import model_names, network
-from .commands import parse_size, run
+from .architectures import checks, model_names, network
+from .commands import check_count, parse_size, run
 from .errors import UserError
 from .files import write_json
 
@@ -36,7 +36,7 @@ def _table(rows: list[dict], size: tuple[int, int], classes: int):
         table.add_column(column, justify="right")
     for row in rows:
         if "error" in row:
-            table.add_row(row["name"], "too small", "", "", "")
+            table.add_row(row["name"], "too small" if "too small" in row["error"] else "too large", "", "", "")
         else:
             table.add_row(
                 row["name"],
@@ -63,8 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     args = parser.parse_args(argv)
     size = parse_size(args.size)
-    if args.classes < 1:
-        raise UserError(f"--classes {args.classes}: expected 1 or more")
+    check_count("--classes", args.classes, 1, checks.ELEMENTS)
     rows = [describe(name, size, args.classes) for name in model_names()]
     if args.json:
         write_json(args.json, {"size": size, "classes": args.classes, "networks": rows})

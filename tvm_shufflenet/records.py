@@ -10,21 +10,8 @@ from .commands import run
 from .errors import UserError
 from .files import write_json
 from .terminal import open_console
-from .tuning.records import (
-    FILE,
-    FOLDER,
-    UNITS,
-    Record,
-    Records,
-    append,
-    append_lines,
-    fastest,
-    read_file,
-    rewrite,
-    settle,
-    tvm_version,
-    version,
-)
+from .tuning import records as store
+from .tuning.records import FILE, FOLDER, UNITS, Record, Records, fastest, read_file, settle, tvm_version, version
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -108,13 +95,18 @@ def rows_of(name: str, records: Records) -> list[dict]:
 
 
 def prune(args) -> None:
-    for name, records in _files(args.records, args.target):
-        groups: dict[tuple, list[Record]] = {}
-        for record in filter(_applies, records.all):
-            groups.setdefault(record.candidate[:-1], []).append(record)
-        kept = [best for group in groups.values() if (best := fastest(settle(group).values()))]
-        rewrite(records, kept)
-        print(f"{name}: {len(kept)} of {len(records.all)} records kept")
+    for name in _names(args.records, args.target):
+        before, kept = store.prune(args.records / name / FILE, best_of_each)
+        _tell(before)
+        print(f"{name}: {len(kept)} of {len(before.all)} records kept")
+
+
+def best_of_each(records: list[Record]) -> list[Record]:
+    """The best record of each kernel, kind and processor, none of other versions."""
+    groups: dict[tuple, list[Record]] = {}
+    for record in filter(_applies, records):
+        groups.setdefault(record.candidate[:-1], []).append(record)
+    return [best for group in groups.values() if (best := fastest(settle(group).values()))]
 
 
 def merge(args) -> None:
@@ -122,28 +114,31 @@ def merge(args) -> None:
         if source.resolve() == args.records.resolve():
             raise UserError(f"{source} is the folder that records are merged into: name others")
         for name, theirs in _files(source, None):
-            path = args.records / name / FILE
-            ours = read_file(path)
-            had = {repr(record) for record in ours.all}
-            append_lines(path, ({"target": key, **about} for key, about in theirs.targets.items()
-                                if key not in ours.targets))  # fmt: skip
-            new = [record for record in theirs.all if repr(record) not in had]
-            append(path, new)
+            new = store.merge(args.records / name / FILE, theirs)
             print(f"{name}: {len(new)} new records from {source}")
 
 
-def _files(folder: Path, target: str | None) -> list[tuple[str, Records]]:
-    """The record files of a folder by the names of their targets; what is wrong with them is told on stderr."""
+def _names(folder: Path, target: str | None) -> list[str]:
+    """Of the targets that a folder has records of; only `target` if that is given."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of tuning records: expected such as tuning_logs/")
     names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
     if target and target not in names:
         raise UserError(f"no records of {target} in {folder}: it has those of {', '.join(names) or 'no target'}")
-    files = [(name, read_file(folder / name / FILE)) for name in names if target in (None, name)]
+    return [target] if target else names
+
+
+def _files(folder: Path, target: str | None) -> list[tuple[str, Records]]:
+    """The record files of a folder by the names of their targets; what is wrong with them is told on stderr."""
+    files = [(name, read_file(folder / name / FILE)) for name in _names(folder, target)]
     for _, records in files:
-        for notice in records.notices:
-            print(f"note: {notice}", file=sys.stderr)
+        _tell(records)
     return files
+
+
+def _tell(records: Records) -> None:
+    for notice in records.notices:
+        print(f"note: {notice}", file=sys.stderr)
 
 
 def _applies(record: Record) -> bool:
@@ -151,7 +146,7 @@ def _applies(record: Record) -> bool:
     import schedules
 
     kernel = getattr(schedules, record.task.partition("(")[0], None)
-    return kernel is not None and record.version == version(kernel) and record.tvm == tvm_version()
+    return isinstance(kernel, type) and hasattr(kernel, "knobs") and record.version == version(kernel) and record.tvm == tvm_version()
 
 
 def _figure(value: float, unit: str) -> str:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from .architectures import DEFAULT_MODEL, network
-from .commands import parse_size, run
+from .commands import MOST, check_count, check_json, check_key, check_seconds, parse_size, run
 from .errors import UserError
 from .files import write_json
 from .targets import resolve
@@ -110,13 +110,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check(args, target) -> None:
     """`UserError` for what does not fit together, before anything slow."""
-    if args.trials < 1:
-        raise UserError(f"--trials {args.trials}: expected 1 or more")
-    for name in ("timeout", "wait"):
-        if not 0 < getattr(args, name) < float("inf"):
-            raise UserError(f"--{name} {getattr(args, name):g}: expected seconds, more than 0")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
+    check_count("--trials", args.trials, 1, MOST)
+    check_count("--seed", args.seed, 0, 2**32 - 1)
+    check_seconds("--timeout", args.timeout)
+    check_seconds("--wait", args.wait)
+    check_json(args.json)
     if args.estimate:
         if args.rpc:
             raise UserError("--estimate needs no board: leave out --rpc, or --estimate to measure on it")
@@ -126,8 +124,7 @@ def _check(args, target) -> None:
             f"--target {args.target} is for {target.arch}, but this machine is {here}: expected --rpc HOST:PORT of a "
             "board, or --estimate, or a target for this machine such as native"
         )
-    if args.key and not args.rpc:
-        raise UserError(f"--key {args.key} names boards at a tracker: give its address with --rpc HOST:PORT")
+    check_key(args.key, args.rpc)
     if args.emulated and args.records.resolve() == FOLDER.resolve():
         raise UserError("--emulated: times in an emulator are no latencies; name a folder of their own with --records")
 

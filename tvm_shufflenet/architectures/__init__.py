@@ -6,6 +6,7 @@ import difflib
 import functools
 
 from ..errors import UserError
+from . import checks
 from .alexnet import alexnet
 from .builder import NetworkBuilder
 from .mobilenet_v1 import WIDTHS, mobilenet_v1
@@ -48,6 +49,6 @@ def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) 
         near = difflib.get_close_matches(name, constructors, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see `python -m tvm_shufflenet.models`"
         raise UserError(f"unknown model {name!r}: {hint}")
-    if classes < 1:
-        raise UserError(f"--classes {classes}: expected 1 or more")
+    if not 1 <= classes <= checks.ELEMENTS:
+        raise UserError(f"--classes {classes}: expected 1 or more, at most {checks.ELEMENTS}")
     return constructors[name](size=size, classes=classes)

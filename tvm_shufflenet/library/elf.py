@@ -18,6 +18,8 @@ from typing import BinaryIO
 from ..errors import UserError
 
 ARCHITECTURES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}
+TABLES = 16  # of symbols and dynamic entries, at most
+ROWS = 1 << 20  # of a table, at most
 _SHARED = 3  # type of a file
 _LOAD = 1  # type of a segment
 _SYMBOLS, _DYNAMIC, _DYNAMIC_SYMBOLS = 2, 6, 11  # types of sections
@@ -132,6 +134,8 @@ def _parse(path: Path, file: BinaryIO) -> Elf:
         layout, names = _TABLES[bits][table]
         layout = struct.Struct(order + layout)
         size = size or layout.size
+        if size < layout.size or count > ROWS:
+            raise ValueError("a table that is no table")
         data = _read(file, offset, size * count)
         for start in range(0, size * count, size):
             yield SimpleNamespace(**dict(zip(names.split(), layout.unpack_from(data, start))))
@@ -144,11 +148,13 @@ def _parse(path: Path, file: BinaryIO) -> Elf:
             segments.append(Segment(row.offset, row.address, row.size, row.alignment, protection))
             _read(file, row.offset + row.size, 0)
 
-    needed, symbols, functions = [], [], []
+    needed, symbols, functions, looked = [], [], [], 0
     sections = list(rows("section", header.sections, header.section_size, header.section_count))
     for section in sections:
         if section.type not in (_SYMBOLS, _DYNAMIC, _DYNAMIC_SYMBOLS):
             continue
+        if (looked := looked + 1) > TABLES:
+            raise ValueError("more tables than any library has")
         texts = _read(file, sections[section.link].offset, sections[section.link].size)
         table = "dynamic" if section.type == _DYNAMIC else "symbol"
         for row in rows(table, section.offset, section.entry_size, section.size // section.entry_size):

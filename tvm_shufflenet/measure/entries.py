@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..architectures import model_names, network
+from ..bridge.shipped import shipped
 from ..errors import UserError
 from ..library.build_library import BuildOptions, build_library
 from ..library.elf import read_elf
 from ..library.interface import Port, inputs, main_shapes, outputs
 from ..runtime.library import load, read_manifest
 from ..tuning.records import FOLDER
+
+TOLERANCE = 1e-4  # of outputs, relative to the largest: fp32 sums in another order differ by 1e-6 or so
 
 
 @dataclass
@@ -31,6 +35,11 @@ class Entry:
     @property
     def model(self) -> str:
         return self.manifest["model"]
+
+    @property
+    def weights(self) -> str:
+        """Where they are from."""
+        return self.manifest["weights"]["source"]
 
     @property
     def multiply_adds(self) -> int:
@@ -85,18 +94,38 @@ def make_entry(
     return Entry(Path(name).stem, Path(name), read_manifest(name))
 
 
+def check_outputs(entry: Entry, run: Callable[[int], np.ndarray], where: str) -> float | None:
+    """How far what `run(i)` gives, output i of a board for the standard picture, is from what this machine computes.
+
+    Relative to the largest number of that output.  None if the weights cannot be had again.  `UserError` if the board
+    computes something else.
+    """
+    expected = expected_outputs(entry)
+    if expected is None:
+        return None
+    differences = [np.abs(run(i) - output).max() / np.abs(output).max() for i, output in enumerate(expected)]
+    difference = float(np.max(differences))  # not a number if one of them is not
+    if not difference < TOLERANCE:  # also where it is not a number
+        raise UserError(
+            f"{entry.label}: its outputs on {where} differ from those on this machine by {difference:.1e} "
+            f"(relative), expected less than {TOLERANCE:.0e}: the library is wrong for the board, or the board faulty"
+        )
+    return difference
+
+
 def expected_outputs(entry: Entry) -> tuple[np.ndarray, ...] | None:
     """What the same network with the same weights computes on this machine from its standard picture.
 
-    None if its weights are not random ones: then they cannot be had again.
+    None if its weights are neither random ones nor those that the project holds: then they cannot be had again.
     """
-    source = re.fullmatch(r"random, seed (\d+)", entry.manifest["weights"]["source"])
-    if not source:
+    random, held = re.fullmatch(r"random, seed (\d{1,9})", entry.weights), shipped(entry.model)
+    if entry.model not in model_names() or not (random or held and held.name == entry.weights):
         return None
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         options = BuildOptions(
-            entry.model, "native", entry.size, entry.outputs[0].shape[1], seed=int(source[1]), output=Path(folder)
-        )
+            entry.model, "native", entry.size, entry.outputs[0].shape[1], None if random else held,
+            int(random[1]) if random else 0, Path(folder),
+        )  # fmt: skip
         built = build_library(options)
         if read_manifest(built.path)["weights"] != entry.manifest["weights"]:
             return None  # another version made them

@@ -18,8 +18,6 @@ How many chains: latency times pipes, as far as there are registers for them and
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from schedules import Machine
 
 from ..lowering.to_object import compile_module
 from ..targets import TargetSpec
+from ..zig import call, zig
 from .place import Function, Place
 
 ITERATIONS = 20_000  # 31 M multiply-adds with AVX-512, 7.7 M with NEON: about 0.2 and 1 ms
@@ -85,8 +84,8 @@ def build_peak(spec: TargetSpec, library: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         object_file = Path(folder, "peak.o")
         compile_peak(spec.machine, spec.tvm).write_to_file(str(object_file), "o")
-        argv = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "-z", "max-page-size=16384"]
-        subprocess.run([*argv, str(object_file), "-o", str(library)], check=True)
+        argv = [zig(), "ld.lld", "-shared", "-z", "max-page-size=16384"]
+        call("linking the peak kernel", [*argv, str(object_file), "-o", str(library)])
 
 
 def load_peak(place: Place, spec: TargetSpec, library: Path) -> Function:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ class Place:
         self.arch, self.session = arch, session
         self.name = f"the board at {address}" if session else "this machine"
         self.device = session.cpu() if session else tvm.cpu()
-        self.processor = describe_processor(session, arch) if session else describe_processor()
+        with self.explain("telling its processor"):
+            self.processor = describe_processor(session, arch) if session else describe_processor()
 
     def load(self, library: Path, name: str, *arguments: np.ndarray | tuple[int, ...]) -> Function:
         """The function `name` of a library, with arguments: float32 arrays, or shapes of new ones."""
@@ -48,7 +50,7 @@ class Place:
         except Exception as error:
             if self.session is None:
                 raise
-            reason = str(error).strip().splitlines()[-1]
+            reason = self.session.explain(error)
             raise UserError(f"{self.name} failed while {step}: {reason}; restart its RPC server") from None
 
 
@@ -88,10 +90,14 @@ class Function:
 
     def timer(self, number: int) -> Timer:
         """A turn of `number` calls, behind one that is not counted and finds its data in no cache."""
-        evaluate = self._module.time_evaluator(self._name, self._place.device, number=number)
+        with self._place.explain(f"timing {self._name}"):
+            evaluate = self._module.time_evaluator(self._name, self._place.device, number=number)
 
         def turn() -> float:
             with self._place.explain(f"timing {self._name}"):
-                return evaluate(*self._tensors).results[0]
+                seconds = evaluate(*self._tensors).results[0]
+            if not 0 < seconds < math.inf:
+                raise UserError(f"{self._place.name} says that a call of {self._name} takes {seconds:g} s: its clock is wrong")
+            return seconds
 
         return turn

@@ -34,7 +34,7 @@ from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve, target_names
 from ..tuning.records import FOLDER, Records
 from .beside_peak import Silent, time_beside_peak
-from .entries import Entry, check_name, make_entry
+from .entries import Entry, check_name, check_outputs, make_entry
 from .peak import multiply_adds
 from .place import Place, open_place
 from .rounds import calibrate
@@ -162,6 +162,9 @@ def profile(options: ProfileOptions, progress: Silent = Silent()) -> Profile:
         with progress.step(f"loading {entry.label} and its twin on {place.name}"):
             library = place.load(entry.path, "main", *entry.arguments)
             turn = twin.load(place)
+        if place.session:
+            with progress.step(f"checking {entry.label} on {place.name}"):
+                check_outputs(entry, lambda i: library.run(result=1 + i), place.name)
         timed = time_beside_peak(place, target, lambda: [calibrate(library.timer), turn], options.rounds, progress)
         whole, turns = timed.turns
         seconds, totals, ticks = seconds_of(turns, twin.calls)

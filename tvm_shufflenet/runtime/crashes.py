@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from ..zig import call, zig
 from .processor import FLAGS, TARGETS
 from .rpc import Session, upload
 
@@ -15,7 +14,7 @@ def survive_crashes(session: Session, arch: str) -> None:
     """A crash from now on closes this session and nothing else.  `UserError` if the board does not load code."""
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         library = Path(folder, "crashes.so")
-        argv = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], *FLAGS]
+        argv = [zig(), "cc", "-target", TARGETS[arch], *FLAGS]
         source = Path(__file__).with_name("crashes.c")
-        subprocess.run([*argv, str(source), "-o", str(library)], check=True)
+        call(f"compiling {source.name}", [*argv, str(source), "-o", str(library)])
         upload(session, library)["survive"]()

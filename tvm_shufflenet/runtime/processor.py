@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import platform
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..zig import call, zig
 from .rpc import upload
 
 TARGETS = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "x86_64": "x86_64-linux-gnu"}
@@ -148,8 +147,8 @@ def _ask_board(session, arch: str) -> tuple[str, str, str]:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "identify.so"
         source = Path(__file__).with_name("identify.c")
-        argv = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], *FLAGS]
-        subprocess.run([*argv, str(source), "-o", str(library)], check=True)
+        argv = [zig(), "cc", "-target", TARGETS[arch], *FLAGS]
+        call(f"compiling {source.name}", [*argv, str(source), "-o", str(library)])
         try:
             identify = upload(session, library)["identify"]
         except UserError as error:

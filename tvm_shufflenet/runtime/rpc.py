@@ -9,7 +9,8 @@ whose boards are all busy.  Here a socket with a time-out asks first who listens
   it, whereas a half-finished session would block it;
 - all others answer something else, or nothing.
 
-Only then does TVM connect, in a thread that can be abandoned, since others may be faster.
+Only then does TVM connect, in a thread that can be abandoned, since others may be faster.  The socket that
+it has opened gets a time-out too: a board that freezes in the middle of a call would be waited for without end.
 
     with connect("192.168.1.20:9190", key="rpi4") as session:
         module = upload(session, "model.so")
@@ -18,12 +19,16 @@ Only then does TVM connect, in a thread that can be abandoned, since others may 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import json
+import os
 import queue
 import re
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 
 from tvm import rpc
@@ -35,8 +40,18 @@ from ..library.elf import read_elf
 _serial = itertools.count()
 
 
+ANSWER = 1 << 24  # bytes of a tracker's, at most
+
+
 class Session(rpc.RPCSession):
-    """TVM's session, which ends with the block or by `close()`: that frees the board for others."""
+    """TVM's session, which ends with the block or by `close()`: that frees the board for others.
+
+    A call fails if the board says nothing for `patience` seconds; see `explain`.
+    """
+
+    def __init__(self, session, sock: socket.socket, patience: float):
+        super().__init__(session)
+        self._socket, self.patience = sock, patience
 
     def __enter__(self) -> Session:
         return self
@@ -45,15 +60,29 @@ class Session(rpc.RPCSession):
         self.close()
 
     def close(self) -> None:
-        self.get_function("CloseRPCConnection")()
+        with self._socket:
+            self.get_function("CloseRPCConnection")()
+
+    def explain(self, error: Exception) -> str:
+        """Why a call failed, in a line.  A board that has not answered in time is not spoken to any more."""
+        text = str(error)
+        if any(os.strerror(code) in text for code in (errno.EAGAIN, errno.ETIMEDOUT)):
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # else each tensor that is freed would wait as long
+            return f"no answer within {self.patience:g} s: it hangs, or is slower than --timeout allows"
+        return text.strip().splitlines()[-1] if text.strip() else type(error).__name__
 
 
-def connect(address: str, key: str | None = None, timeout: float = 10.0, session_timeout: float = 0) -> Session:
+def connect(
+    address: str, key: str | None = None, timeout: float = 10.0, session_timeout: float = 0,
+    patience: float | None = None,
+) -> Session:  # fmt: skip
     """A session with the RPC server at "HOST:PORT", or with a board of the tracker there.
 
     A tracker needs the `key` under which the board registered; a server has one only if it was
-    started with one.  No step takes longer than `timeout` seconds.  The board ends the session
-    after `session_timeout` seconds (0: never).  Whatever goes wrong is a `UserError`.
+    started with one.  No step takes longer than `timeout` seconds, and no answer to a later call longer
+    than `patience` (`timeout`).  The board ends the session after `session_timeout` seconds (0: never).
+    Whatever goes wrong is a `UserError`.
     """
     host, port = _parse(address)
     with _open(address, host, port, timeout) as sock:
@@ -69,7 +98,8 @@ def connect(address: str, key: str | None = None, timeout: float = 10.0, session
         raise UserError(_no_answer(where, timeout)) from None
     except Exception as error:
         raise UserError(_explain(error, where, key)) from None
-    return Session(session._sess)
+    patience = patience or timeout
+    return Session(session._sess, _limit(port, patience), patience)
 
 
 def count_boards(address: str, key: str | None = None, timeout: float = 10.0) -> int:
@@ -79,7 +109,7 @@ def count_boards(address: str, key: str | None = None, timeout: float = 10.0) ->
         return _boards(sock, address, key, timeout).count(key) if _is_tracker(sock, address, timeout) else 1
 
 
-def upload(session: rpc.RPCSession, path: str | Path):
+def upload(session: Session, path: str | Path):
     """The module that the board has loaded from the library at `path`."""
     path = Path(path)
     built_for = read_elf(path).arch
@@ -90,13 +120,17 @@ def upload(session: rpc.RPCSession, path: str | Path):
         session.upload(str(path), name)
         return session.load_module(name)
     except Exception as error:
+        if os.strerror(errno.EAGAIN) in str(error):
+            raise UserError(f"the board takes {path.name}, but gives {session.explain(error)}") from None
         raise UserError(
             f"the board could not load {path}, which is built for {built_for}{_reason(error, name)}; "
             "compile it for the processor and the system of the board"
         ) from None
     finally:
-        with contextlib.suppress(Exception):  # a loaded library needs its file no more
-            session.remove(name)
+        try:
+            session.remove(name)  # a loaded library needs its file no more
+        except Exception as error:
+            session.explain(error)  # an answer that comes late would be taken for that to the next call
 
 
 def _parse(address: str) -> tuple[str, int]:
@@ -158,12 +192,12 @@ def _last_words(sock: socket.socket) -> bytes | None:
 def _boards(sock: socket.socket, address: str, key: str | None, timeout: float) -> list[str]:
     """The keys of all boards of the tracker at the other end, `key` among them."""
     try:
-        base.sendjson(sock, [base.TrackerCode.SUMMARY])
-        keys = [board["key"].partition(":")[2] for board in base.recvjson(sock)[1]["server_info"]]
+        found = _ask(sock, address, [base.TrackerCode.SUMMARY], timeout)
+        keys = [board["key"].partition(":")[2] for board in found["server_info"]]
     except TimeoutError:
         raise UserError(_no_answer(f"the tracker at {address}", timeout)) from None
-    except OSError as error:
-        raise UserError(f"the tracker at {address} closed the connection: {error}") from None
+    except (LookupError, TypeError, AttributeError):
+        raise _senseless(address) from None
     if key not in keys:
         wrong = f"no board with the key {key!r}" if key else "no key given of a board"
         known = f"its keys are {', '.join(sorted(set(keys)))}" if keys else "no board has registered with it"
@@ -175,16 +209,68 @@ def _request(sock: socket.socket, address: str, key: str | None, timeout: float)
     """Address and one-time key of a free board, from the tracker at the other end."""
     _boards(sock, address, key, timeout)
     try:
-        base.sendjson(sock, [base.TrackerCode.REQUEST, key, "", 1])
         # Closing the socket withdraws a request that waits: the next free board is not lost.
-        return tuple(base.recvjson(sock)[1])
+        host, port, match = _ask(sock, address, [base.TrackerCode.REQUEST, key, "", 1], timeout)
     except TimeoutError:
         raise UserError(
             f"all boards with the key {key!r} at the tracker {address} are busy: none became free "
             f"within {timeout:g} s; try again later or end the session that holds one"
         ) from None
+    except (TypeError, ValueError):
+        raise _senseless(address) from None
+    if not (isinstance(host, str) and isinstance(match, str) and type(port) is int and 0 < port < 65536):
+        raise _senseless(address)
+    return host, port, match
+
+
+def _ask(sock: socket.socket, address: str, question: list, timeout: float):
+    """What a tracker answers.  Raises `TimeoutError` after `timeout` seconds, however slowly it talks."""
+    deadline = time.monotonic() + timeout
+
+    def receive(size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError
+            sock.settimeout(left)
+            if not (part := sock.recv(min(size - len(data), 1 << 16))):
+                raise ConnectionError("in the middle of its answer")
+            data += part
+        return data
+
+    try:
+        sock.settimeout(timeout)
+        base.sendjson(sock, question)
+        (size,) = struct.unpack("<i", receive(4))
+        if not 0 < size <= ANSWER:
+            raise _senseless(address)
+        code, answer = json.loads(receive(size).decode())
+    except TimeoutError:
+        raise
     except OSError as error:
         raise UserError(f"the tracker at {address} closed the connection: {error}") from None
+    except (ValueError, TypeError, RecursionError):
+        raise _senseless(address) from None
+    if code != base.TrackerCode.SUCCESS:
+        raise UserError(f"the tracker at {address} refuses: {str(answer)[:80]!r}")
+    return answer
+
+
+def _senseless(address: str) -> UserError:
+    return UserError(f"the tracker at {address} answers what no tracker of TVM does: correct the address or restart it")
+
+
+def _limit(port: int, seconds: float) -> socket.socket:
+    """Gives the connection to that port, which TVM has opened, a time-out for each answer; another handle of it."""
+    for number in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):
+            sock = socket.socket(fileno=os.dup(number))
+            if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getpeername()[1] == port:
+                limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+                return sock
+    raise UserError(f"the connection to port {port} was lost as soon as it was made")
 
 
 def _within(seconds: float, call):
@@ -231,7 +317,7 @@ def _explain(error: Exception, where: str, key: str | None) -> str:
             f"cannot reach {where}: does it run, and is that an address which this machine can "
             "reach (see --custom-addr of tvm.exec.rpc_server)?"
         )
-    if "is not TVM RPC server" in text or "RecvAll" in text:
+    if any(part in text for part in ("is not TVM RPC server", "RecvAll", "SendAll")):
         return f"{where} speaks another protocol: expected TVM RPC; correct the address"
     return f"no session with {where}: {text.strip().splitlines()[-1]}"
 

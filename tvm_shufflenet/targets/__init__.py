@@ -95,10 +95,10 @@ def target_names() -> list[str]:
 
 
 def resolve(name: str) -> TargetSpec:
-    """The target called `name`: one of `target_names()`, or a TVM target as JSON text; else `UserError`."""
+    """The target called `name`: one of `target_names()`, or a TVM target in its own words; else `UserError`."""
     name = name.strip()
-    if name.startswith("{"):
-        from .detect import custom
+    if name.startswith(("{", '"', "llvm ")) or "/" in name or name == "llvm":
+        from .given import custom
 
         return custom(name)
     if name == "native":
@@ -107,6 +107,7 @@ def resolve(name: str) -> TargetSpec:
         return native()
     if name in TARGETS:
         return TARGETS[name]
-    near = difflib.get_close_matches(name.lower(), target_names(), n=3)
+    near = difflib.get_close_matches(name[:80].lower(), target_names(), n=3)
     known = f"did you mean {' or '.join(near)}?" if near else f"expected {', '.join(target_names())}"
-    raise UserError(f'unknown target {name!r}: {known} (or a TVM target such as {{"kind": "llvm", ...}})')
+    shown = ascii(name if len(name) <= 80 else f"{name[:77]}...")
+    raise UserError(f'unknown target {shown}: {known} (or a TVM target such as {{"kind": "llvm", ...}})')

@@ -8,16 +8,13 @@ processor (`target` is a digest of triple, CPU and features, which a line of the
 which knobs, and what came of it: a figure beside that of the default knobs in the same unit, or why it
 failed.  Only their ratio is compared: noise, and a slower board, fall on both alike.
 
-Lines are only ever appended, each in one write, so a killed process leaves at most one torn line at the
-end: it is dropped, with a notice, by whoever reads or appends next.
+`record_lines` says what a line may be, `record_file` how processes share the file.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -25,21 +22,18 @@ import inspect
 import io
 import json
 import math
-import os
 import sys
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import UserError
-from ..files import write_bytes
 from ..targets import TargetSpec
+from .record_file import locked, read_lines
+from .record_lines import KINDS, LINE, BadLine, parse, printable
 
 FOLDER = Path(__file__).resolve().parents[2] / "tuning_logs"
 FILE = "records.jsonl"
-# From the most to the least trusted.  Emulated: wall time in an emulator, which only exercises the machinery.
-KINDS = ("measured", "estimated", "emulated")
 UNITS = {"measured": "seconds", "estimated": "cycles", "emulated": "seconds"}
 
 
@@ -214,14 +208,23 @@ class Records:
 
     def append(self, record: Record) -> None:
         """Remembers a record, in the file as well."""
-        append(self.path, [record])
+        with locked(self.path) as file:
+            file.append([to_line(record)])
         self.all.append(record)
+
+    def refresh(self) -> None:
+        """Takes in what other processes have added to the file since."""
+        with locked(self.path):
+            found = read_file(self.path)
+        self.all, self.targets = found.all, found.targets
 
     def describe_target(self, target: TargetSpec) -> None:
         """Writes once to the file what the digest stands for."""
-        if self.target not in self.targets:
-            self.targets[self.target] = _describe(target)
-            append_lines(self.path, [{"target": self.target, **_describe(target)}])
+        with locked(self.path) as file:
+            self.targets = read_file(self.path).targets
+            if self.target not in self.targets:
+                self.targets[self.target] = _describe(target)
+                file.append([{"target": self.target, **_describe(target)}])
 
 
 def settle(records: Iterable[Record]) -> dict[tuple, Record]:
@@ -243,83 +246,49 @@ def fastest(records: Iterable[Record]) -> Record | None:
 def read_file(path: Path) -> Records:
     """All records of a file, of whatever target; lines that are none are counted in a notice."""
     records = Records(path, "")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return records
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    *lines, torn = data.split(b"\n")
-    if torn:
-        records.notices.append(f"{path}: the last line is incomplete (a run was killed) and is dropped")
-    bad = 0
-    for line in lines:
+    bad, first = 0, ""
+    for number, line in enumerate(read_lines(path, LINE), 1):
+        if not line.endswith(b"\n"):
+            records.notices.append(f"{path}: the last line is incomplete (a run was killed) and is dropped")
+            break
         try:
-            entry = json.loads(line)
-            if "task" in entry:
-                record = Record(**entry)
-                if record.kind not in KINDS or not (record.failure or 0 < record.relative < math.inf):
-                    raise ValueError
-                records.all.append(record)
-            else:
-                records.targets[entry.pop("target")] = entry
-        except (ValueError, TypeError, KeyError, AttributeError):
+            what, fields = parse(line[:-1])
+        except BadLine as error:
             bad += 1
+            first = first or f"line {number}: {error}"
+        else:
+            if what == "record":
+                records.all.append(Record(**fields))
+            else:
+                records.targets[fields.pop("target")] = fields
     if bad:
-        records.notices.append(f"{path}: {bad} lines are no records and are ignored")
+        records.notices.append(f"{path}: {bad} lines are no records and are ignored ({first})")
     return records
 
 
 def to_line(record: Record) -> dict:
     """The fields that say something."""
-    return {key: value for key, value in dataclasses.asdict(record).items() if value not in (None, "", 0)}
+    fields = dataclasses.asdict(record) | {"failure": printable(record.failure), "where": printable(record.where)}
+    return {key: value for key, value in fields.items() if value not in (None, "", 0)}
 
 
-def append(path: Path, records: Iterable[Record]) -> None:
-    append_lines(path, map(to_line, records))
+def prune(path: Path, choose: Callable[[list[Record]], list[Record]]) -> tuple[Records, list[Record]]:
+    """Keeps of a file the records that `choose` gives, and what their targets are; the file before, and what is kept."""
+    with locked(path) as file:
+        records = read_file(path)
+        kept = choose(records.all)
+        used = {record.target for record in kept}
+        targets = [{"target": key, **about} for key, about in records.targets.items() if key in used]
+        file.replace([*targets, *map(to_line, kept)])
+    return records, kept
 
 
-def append_lines(path: Path, entries: Iterable[dict]) -> None:
-    """Adds lines behind the last whole one; leaves the file as it was, with a `UserError`, if it can't."""
-    data = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            end = _whole(file)
-            try:
-                if file.write(data) != len(data):
-                    raise OSError(28, "the disk is full")
-            except OSError:
-                file.truncate(end)
-                raise
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; the records before are safe") from None
-
-
-def _whole(file) -> int:
-    """Cuts off a torn last line; the length of the file then."""
-    end = file.seek(0, os.SEEK_END)
-    size = end
-    while end:
-        file.seek(max(0, end - 4096))
-        block = file.read(min(end, 4096))
-        if (newline := block.rfind(b"\n")) >= 0:
-            end = end - len(block) + newline + 1
-            break
-        end -= len(block)
-    if end != size:
-        file.truncate(end)
-    return end
-
-
-def rewrite(records: Records, kept: Iterable[Record]) -> None:
-    """Replaces the file by these records, all or nothing."""
-    kept = list(kept)
-    used = {record.target for record in kept}
-    entries = [{"target": key, **value} for key, value in records.targets.items() if key in used]
-    entries += map(to_line, kept)
-    data = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
-    with contextlib.suppress(OSError):
-        records.path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(records.path, data.encode())
+def merge(path: Path, theirs: Records) -> list[Record]:
+    """Adds to a file the records of another one that it has not; gives the new ones."""
+    with locked(path) as file:
+        ours = read_file(path)
+        had = {repr(record) for record in ours.all}
+        new = [record for record in theirs.all if repr(record) not in had]
+        targets = [{"target": key, **about} for key, about in theirs.targets.items() if key not in ours.targets]
+        file.append([*targets, *map(to_line, new)])
+    return new

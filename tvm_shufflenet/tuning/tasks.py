@@ -70,12 +70,15 @@ def label_of(task: str) -> str:
 
     def build(node: ast.expr):
         if isinstance(node, ast.Call):
-            return getattr(schedules, node.func.id)(**{k.arg: build(k.value) for k in node.keywords})
+            kind = getattr(schedules, node.func.id)
+            if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):  # the text is from a file
+                raise ValueError
+            return kind(**{k.arg: build(k.value) for k in node.keywords})
         return ast.literal_eval(node)
 
     try:
         return label(build(ast.parse(task, mode="eval").body))
-    except (AttributeError, SyntaxError, TypeError, ValueError):
+    except (AttributeError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError):
         return task
 
 

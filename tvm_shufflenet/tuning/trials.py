@@ -242,7 +242,8 @@ def _place(link: Link | None, arch: str, trial: float = 0) -> Place:
                 _Open.place.session.close()
         _forget()
         lifetime = link.session_seconds(trial)
-        session = connect(link.address, link.key, link.timeout, lifetime)
+        # A candidate that hangs ends with the session: the board closes it, this side does not.
+        session = connect(link.address, link.key, link.timeout, lifetime, patience=lifetime + link.timeout)
         _Open.place, _Open.ends = Place(arch, session, link.address), time.monotonic() + lifetime
         survive_crashes(session, arch)
     return _Open.place

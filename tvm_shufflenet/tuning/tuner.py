@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, field
 
@@ -68,7 +69,8 @@ class Tuner:
         return results
 
     def _tune(self, task: Task, index: int, count: int) -> Result:
-        known = self.records.known(task.workload, self.place.kind)
+        self.records.refresh()
+        known = self._known(task)
         limit = min(self.trials, len(task.space))
         result, start = Result(task, len(known)), time.monotonic()
         for record in known.values():
@@ -77,19 +79,32 @@ class Tuner:
         if len(known) < limit or not known:
             if knob_key(task.default) not in known:
                 self._try(task, [task.default], ROUNDS, known, result)
-            if len(task.space) <= self.trials:
-                batches = _chunks([k for k in task.space if knob_key(k) not in known])
-            else:
-                batches = self._searched(task, known)
+            batches = _chunks(task.space) if len(task.space) <= self.trials else self._searched(task, known)
             for batch in batches:
-                batch = batch[: limit - len(known)]
-                if self.place.stop.is_set() or not batch:
+                self._take_in(task, known, result)
+                if self.place.stop.is_set() or len(known) >= limit:
                     break
-                self._try(task, batch, ROUNDS, known, result)
+                if new := [knobs for knobs in batch if knob_key(knobs) not in known]:
+                    self._try(task, new[: limit - len(known)], ROUNDS, known, result)
         if self.place.kind != "estimated" and not self.place.stop.is_set():
             self._confirm(task, known, result)
         result.best, result.seconds = fastest(known.values()), time.monotonic() - start
         return result
+
+    def _known(self, task: Task) -> dict[tuple, Record]:
+        """What the records know of candidates of the task, by their knobs."""
+        space = set(map(knob_key, task.space))
+        known = self.records.known(task.workload, self.place.kind)
+        return {key: record for key, record in known.items() if key in space}
+
+    def _take_in(self, task: Task, known: dict[tuple, Record], result: Result) -> None:
+        """Adds to `known` what others have tried meanwhile with the same records."""
+        self.records.refresh()
+        for key, record in self._known(task).items():
+            if key not in known:
+                result.trials += 1
+                self._count(result, record)
+            known[key] = record
 
     def _searched(self, task: Task, known: dict[tuple, Record]):
         """What the search proposes, without what is known.  Between two batches it learns the first."""
@@ -97,9 +112,7 @@ class Tuner:
         search = Search(task, self.place.target, self.trials, self._model, self.seed)
         search.remember((r.knobs, None if r.failure else r.relative) for r in known.values())
         while proposed := search.propose():
-            new = [knobs for knobs in proposed if knob_key(knobs) not in known]
-            if new:
-                yield new
+            yield proposed
             relative = {key: None if r.failure else r.relative for key, r in known.items()}
             search.learn({key: relative[key] for key in map(knob_key, proposed) if key in relative})
 
@@ -135,5 +148,8 @@ class Tuner:
 
 
 def _chunks(candidates: list[Knobs]):
+    """All of them, from a random place on: of two runs with the same records each then does its part."""
+    first = random.randrange(len(candidates))
+    candidates = candidates[first:] + candidates[:first]
     for start in range(0, len(candidates), BATCH):
         yield candidates[start : start + BATCH]

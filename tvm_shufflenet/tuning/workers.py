@@ -15,6 +15,9 @@ from collections.abc import Callable
 from ..errors import UserError
 
 
+START_SECONDS = 120.0  # TVM takes some to import, more on a busy machine
+
+
 class Crashed(Exception):
     """The process ended in the middle of a call; says how."""
 
@@ -34,9 +37,9 @@ class Worker:
 
         Function, arguments and result must be picklable.  Starting the process does not count.
         """
-        if self._process is None:
-            self._start()
         try:
+            if self._process is None:
+                self._start()
             self._pipe.send((function, arguments))
             if not self._pipe.poll(timeout):
                 self.close()
@@ -58,9 +61,11 @@ class Worker:
         return result
 
     def close(self) -> None:
-        """Kills the process."""
+        """Kills the process, and what it has started: a compiler would write into a folder that is removed."""
         process, self._process = self._process, None
         if process is not None:
+            with contextlib.suppress(ProcessLookupError):  # it is not that far, or has ended
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
             self._pipe.close()
@@ -69,14 +74,23 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-        process.start()
-        self._process = process
+        # Ctrl-C is the parent's business, from the first moment on: in the imports there it would be a traceback.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+            self._process = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
+        if not self._pipe.poll(START_SECONDS):
+            self.close()
+            raise TimedOut(f"its process did not start within {START_SECONDS:g} s")
         self._pipe.recv()  # it is ready
 
 
 def _serve(pipe, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgrp()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: even a hanging call ends with the parent
     if os.getppid() != parent:

@@ -1,0 +1,87 @@
+"""What a manifest must be before anything trusts it: it comes from a file that may be damaged or made up."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+LARGEST = 1 << 31  # elements of a tensor; bytes of a workspace are four times as many at most
+KERNELS = 100_000
+TEXT = 100_000  # characters
+
+Check = Callable[[object], bool]
+
+
+def wrong(manifest: dict) -> str | None:
+    """The first key of a manifest in the words of the newest format that is missing or has a value that makes no sense; None if all is well.
+
+    A manifest that describes the network does so completely; one of a bare library has what it takes to run it.
+    """
+    required = [*_ALWAYS, *(_DESCRIBED if manifest.keys() & _DESCRIBED.keys() else ())]
+    for key in required:
+        if key not in manifest:
+            return key
+    for key, check in {**_ALWAYS, **_DESCRIBED, **_OPTIONAL}.items():
+        if key in manifest and not check(manifest[key]):
+            return key
+    return None
+
+
+def _text(value) -> bool:
+    return isinstance(value, str) and len(value) <= TEXT and not any(0xD800 <= ord(c) < 0xE000 for c in value)
+
+
+def _integer(value, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _number(value, least: float = -1e9, most: float = 1e9) -> bool:
+    return type(value) in (int, float) and least <= value <= most  # NaN is not
+
+
+def _list(check: Check, least: int = 0, most: int = 1 << 20) -> Check:
+    return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(check, value))
+
+
+def _object(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(_text, value)) and all(map(check, value.values()))
+
+
+def _fields(**checks: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(key in value and check(value[key]) for key, check in checks.items())
+
+
+def _shape(value) -> bool:
+    return _list(lambda n: _integer(n, 1, LARGEST), 1, 8)(value) and math.prod(value) <= LARGEST
+
+
+def _count(value) -> bool:
+    return _integer(value, 0, KERNELS)
+
+
+_names = _list(_text, most=KERNELS)
+_ports = _list(_fields(name=_text, shape=_shape, dtype=_text, layout=_text), 1, 1 << 10)
+_ALWAYS = {
+    "inputs": _ports,
+    "outputs": _ports,
+    "probabilities": lambda value: isinstance(value, bool),
+    "workspace_bytes": lambda value: _integer(value, 64, 4 * LARGEST) and value % 64 == 0,
+}
+_DESCRIBED = {
+    "model": _text, "note": _text, "target": _text, "triple": _text, "cpu": _text, "features": _list(_text),
+    "preprocessing": _fields(
+        crop=_list(lambda n: _integer(n, 1, LARGEST), 2, 2), scale=_number,
+        mean=_list(_number, 1), std=_list(lambda n: _number(n, 1e-9), 1),
+        resize_shorter_side_ratio=lambda value: _number(value, 0.01, 100),
+    ),
+    "class_names": lambda value: value is None or _names(value),
+    "weights": _fields(source=_text, sha256=lambda value: _text(value) and bool(re.fullmatch("[0-9a-f]{64}", value))),
+    "multiply_adds": lambda value: _integer(value, 0, 1 << 60),
+    "kernels": _fields(
+        total=_count, tuned=_count, tuned_by=_object(_count), default_schedule=_names, nothing_to_tune=_names,
+        records_ignored=_object(lambda value: _integer(value, 0, 1 << 40)),
+    ),
+    "versions": _object(_text),
+}  # fmt: skip
+_OPTIONAL = {"arch": _text, "input": _text, "output": _text, "network": lambda value: isinstance(value, str)}
