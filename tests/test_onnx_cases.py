@@ -60,7 +60,8 @@ def compare(path, model, arrays: list[np.ndarray], expected: list[np.ndarray], c
     for result, wanted in zip(results, expected):
         assert result.size == wanted.size, (graph.name, result.shape, wanted.shape)
         difference = np.abs(result.ravel() - wanted.astype(np.float64).ravel()).max()
-        limit = 1e-5 * max(np.abs(wanted).max(), 1e-30)
+        rounded = graph.name == "test_averagepool_2d_ceil_last_window_starts_on_pad"  # written by hand, four digits
+        limit = (1e-3 if rounded else 1e-5) * max(np.abs(wanted).max(), 1e-30)
         if not difference <= limit:
             count["wrong"] += 1
             count[f"wrong: {graph.name} {difference / limit * 1e-5:.2g}"] += 1
@@ -88,15 +89,15 @@ def test_node_cases_of_the_onnx_package(tmp_path):
         inputs, outputs = case.data_sets[0]
         model = onnx.ModelProto.FromString(case.model.SerializeToString())
         if inputs and isinstance(inputs[0], np.ndarray) and inputs[0].ndim == 4 and inputs[0].shape[0] != 1:
-            model, inputs, outputs = first_picture(model, inputs)
+            model, inputs, outputs = first_picture(model, inputs, outputs)
         if model is not None and fits(model, inputs):
             model.graph.name = case.name
             compare(tmp_path / f"{case.name}.onnx", model, list(inputs), list(outputs), count)
     finish(count, 60)
 
 
-def first_picture(model, inputs):
-    """The same node for the first picture of a batch, and what the reference computes for it; None if it is another."""
+def first_picture(model, inputs, given):
+    """The same node for the first picture of a batch, and what it gives; None if that is another node."""
     inputs = [inputs[0][:1], *inputs[1:]]
     for entry in (*model.graph.input[:1], *model.graph.output):
         dims = entry.type.tensor_type.shape.dim
@@ -110,7 +111,8 @@ def first_picture(model, inputs):
         return None, inputs, []
     if any(not isinstance(output, np.ndarray) or output.shape[:1] != (1,) for output in outputs):
         return None, inputs, []
-    return model, inputs, outputs
+    # The reference's LRN takes the number of pictures for that of channels: the case's own result where it is one.
+    return model, inputs, [g[:1] if g[:1].shape == output.shape else output for g, output in zip(given, outputs)]
 
 
 def test_cases_converted_from_pytorch(tmp_path):
