@@ -34,7 +34,7 @@ IMPOSSIBLE = (
     "depends on the input", "or nothing computes it", "expected 1xN or 1xCxHxW", "expected an integer", "in another order",
     "expected planes", "cuts the batch", "do not fit each other here", "expected other heights and widths",
     "expected 1 (FLOAT)", "does not fit", "where padding does not count", "a window holds none", "expected channels",
-    "expected at least", "is not known", "constant, edge or reflect", "divides by",
+    "expected a vector (1xN) and a matrix", "is not known", "constant, edge or reflect", "divides by",
 )  # fmt: skip
 
 
