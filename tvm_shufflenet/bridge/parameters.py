@@ -65,7 +65,7 @@ def check_parameters(network: Network, parameters: Mapping, source: str) -> dict
     found = {name.removeprefix(prefix): np.asarray(array) for name, array in parameters.items()}
     found = {name: array for name, array in found.items() if name.rpartition(".")[2] != _IGNORED}
     expected = network.parameters()
-    if not found.keys() & expected.keys():
+    if expected and not found.keys() & expected.keys():
         raise UserError(f"{source}: none of its {len(found)} tensors belongs to {network.name}")
     problems = [f"tensor {name} is missing" for name in expected if name not in found]
     result = {}

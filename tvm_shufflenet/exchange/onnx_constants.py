@@ -35,12 +35,22 @@ def folded(node, inputs: list[np.ndarray | None], opset: int, budget: int) -> li
             raise Refused(f"gives a constant of {size} numbers, expected at most {ELEMENTS} in all")
         names = [name for name in node.input if name]
         with np.errstate(all="ignore"):
-            results = ReferenceEvaluator(node, opsets={"": opset}).run(None, dict(zip(names, given)))
+            results = ReferenceEvaluator(_alone(node, opset)).run(None, dict(zip(names, given)))
     except Refused:
         raise
     except Exception as error:  # of whichever operator
         raise Refused(f"cannot be computed: {(str(error).splitlines() or [type(error).__name__])[0][:200]}") from None
     return [np.asarray(result) for result in results]
+
+
+def _alone(node, opset: int):
+    """A model of one node: the evaluator takes the operators of an opset from a model only."""
+    from onnx import TensorProto, helper
+
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in dict.fromkeys(node.input) if name]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output if name]
+    graph = helper.make_graph([node], "constants", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
 def _size(node, inputs: list[np.ndarray]) -> int:

@@ -86,6 +86,7 @@ def softmax(reader, node: Node, x) -> Value:
     if not -len(shape) <= axis < len(shape):
         raise Refused(f"its axis is {axis} of {len(shape)} dimensions")
     axis %= len(shape)
+    old = old and axis < len(shape) - 1  # over the last one both are the same
     joined = axis if not old else 1
     if old and math.prod(shape[1:axis]) != 1 or axis == 0 or shape[0] != 1:
         raise Refused(f"its axis is {axis} of the shape {text(shape)}, expected the channels")

@@ -196,7 +196,7 @@ class Reader:
             raise Refused(f"has {len(inputs)} inputs, expected {fewest}{'' if most == fewest else ' or more'}")
         try:
             results = function(self, node, *inputs)
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as error:
+        except (ValueError, IndexError, OverflowError, ZeroDivisionError) as error:
             raise Refused(f"is damaged: {(str(error).splitlines() or ['?'])[0][:200]}") from None
         results = results if isinstance(results, list) else [results]
         for name, value in zip(node.outputs, results):

@@ -27,7 +27,9 @@ def require_onnx(purpose: str):
 def onnx_model(
     net: Network, parameters: dict[str, np.ndarray], batch: int | str = 1, metadata: dict[str, str] | None = None
 ) -> bytes:
-    """The model as the bytes of a file, with the input `input` and the output `output`, fp32.
+    """The model as the bytes of a file, with the input `input`, fp32.
+
+    A single output is `output`, several have the names of their layers.
 
     `batch` is the number of pictures, or the name of a dimension that is open.
     """
@@ -35,26 +37,37 @@ def onnx_model(
     from onnx import TensorProto, helper
 
     constants: dict[str, np.ndarray] = {}
-    nodes, names = [], ["input"]
-    for layer in net.layers[1:]:
+    nodes, names, last_layer = [], ["input"], len(net.layers) - 1
+    picture = list(net.layers[0].shape[1:])
+    if net.layers[0].attrs["layout"] == "NHWC":
+        picture = [*picture[1:], picture[0]]
+        nodes.append(helper.make_node("Transpose", ["input"], ["planes"], name="planes", perm=[0, 3, 1, 2]))
+        names = ["planes"]
+    results = {index: "output" if net.outputs == (last_layer,) else net.layers[index].name for index in net.outputs}
+    for index, layer in enumerate(net.layers[1:], 1):
         inputs = [names[source] for source in layer.inputs]
         for parameter in layer.parameters(net.layers[layer.inputs[0]].shape):
             constants[parameter] = np.ascontiguousarray(parameters[parameter], np.float32)
             inputs.append(parameter)
-        operators = _operators(layer, constants, batch == 1)
+        if layer.op in ("add", "multiply"):
+            inputs = _of_equal_rank(net, layer, inputs, nodes, helper, constants)
+        operators = _operators(layer, constants, batch == 1, net.layers[layer.inputs[0]].shape)
+        if not operators and index in results:
+            operators = [("Identity", [], {})]
         for number, (kind, further, attributes) in enumerate(operators, 1):
             last = number == len(operators)
-            result = ("output" if layer is net.layers[-1] else layer.name) if last else f"{layer.name}.{number}"
+            result = results.get(index, layer.name) if last else f"{layer.name}.{number}"
             name = f"{layer.name}.{kind}{number}"
             nodes.append(helper.make_node(kind, inputs + further, [result], name=name, **attributes))
             inputs = [result]
         names.append(inputs[0] if operators else names[layer.inputs[0]])
 
-    def value(name, layer):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *layer.shape[1:]])
+    def value(name, shape):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape])
 
     graph = helper.make_graph(
-        nodes, net.name, [value("input", net.layers[0])], [value("output", net.layers[-1])],
+        nodes, net.name, [value("input", picture)],
+        [value(name, net.layers[index].shape[1:]) for index, name in results.items()],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="tvm_shufflenet")
@@ -63,40 +76,91 @@ def onnx_model(
     return model.SerializeToString()
 
 
-def _operators(layer: Layer, constants: dict, single: bool) -> list[tuple[str, list[str], dict]]:
+def _of_equal_rank(net: Network, layer: Layer, inputs: list[str], nodes: list, helper, constants: dict) -> list[str]:
+    """ONNX aligns shapes at their ends: a number for each channel needs its height and width of 1."""
+    shapes, found = [net.layers[source].shape for source in layer.inputs], []
+    for number, (name, shape) in enumerate(zip(inputs, shapes)):
+        if len(shape) < max(map(len, shapes)):
+            constants["last axes"] = np.array([2, 3], np.int64)
+            result = f"{layer.name}.planes{number}"
+            nodes.append(helper.make_node("Unsqueeze", [name, "last axes"], [result], name=result))
+            name = result
+        found.append(name)
+    return found
+
+
+def _operators(layer: Layer, constants: dict, single: bool, source: tuple[int, ...]) -> list[tuple[str, list[str], dict]]:
     """The chain of ONNX operators, each with its further inputs, that one layer becomes.
 
-    Where the batch is not `single`, shapes leave their first number to the input: 0.
+    Where the batch is not `single`, shapes leave their first number to the input: 0.  `source` is the input's shape.
     """
-    a, batch = layer.attrs, 1 if single else 0
+    a, batch, name = layer.attrs, 1 if single else 0, layer.name
+
+    def constant(key: str, values, dtype=np.int64) -> str:
+        constants[f"{name}.{key}"] = np.array(values, dtype)
+        return f"{name}.{key}"
+
     if layer.op in ("conv", "max_pool", "avg_pool", "valid_avg_pool"):
-        window = {"kernel_shape": [a["kernel"]] * 2, "strides": [a["stride"]] * 2, "pads": [a["pad"]] * 4}
+        window = {"kernel_shape": a["kernel"], "strides": a["stride"], "pads": a["pad"]}
         if layer.op == "conv":
-            return [("Conv", [], {**window, "group": a["groups"]})]
+            return [("Conv", [], {**window, **_dilations(a), "group": a["groups"]})]
+        window |= {"ceil_mode": 1} if a["ceil"] else {}
         if layer.op == "max_pool":
-            return [("MaxPool", [], window)]
+            return [("MaxPool", [], {**window, **_dilations(a)})]
         return [("AveragePool", [], {**window, "count_include_pad": int(layer.op == "avg_pool")})]
     if layer.op == "shuffle":
         _, channels, height, width = layer.shape
-        name, groups = layer.name, a["groups"]
-        constants[f"{name}.split"] = np.array([batch, groups, channels // groups, height, width], np.int64)
-        constants[f"{name}.join"] = np.array([batch, channels, height, width], np.int64)
+        groups = a["groups"]
         return [
-            ("Reshape", [f"{name}.split"], {}),
+            ("Reshape", [constant("split", [batch, groups, channels // groups, height, width])], {}),
             ("Transpose", [], {"perm": [0, 2, 1, 3, 4]}),
-            ("Reshape", [f"{name}.join"], {}),
+            ("Reshape", [constant("join", [batch, channels, height, width])], {}),
         ]
     if layer.op == "lrn":
-        return [("LRN", [], {"size": a["size"], "alpha": a["alpha"], "beta": a["beta"], "bias": a["k"]})]
-    if layer.op == "global_avg_pool":
-        return [("GlobalAveragePool", [], {}), ("Flatten", [], {})]
+        lrn = ("LRN", [], {"size": a["size"], "alpha": a["alpha"], "beta": a["beta"], "bias": a["k"]})
+        if a["size"] % 2:
+            return [lrn]
+        back = ("Gather", [constant("back", range(source[1])[::-1])], {"axis": 1})
+        return [back, lrn, back]  # ONNX has the larger half of an even window on the other side
+    if layer.op in ("global_avg_pool", "global_max_pool"):
+        return [("GlobalAveragePool" if layer.op == "global_avg_pool" else "GlobalMaxPool", [], {}), ("Flatten", [], {})]
     if layer.op == "dropout":  # acts while training only
         return []
+    if layer.op == "clip":
+        return [("Clip", [constant("low", a["low"], np.float32), constant("high", a["high"], np.float32)], {})]
+    if layer.op == "slice":
+        numbers = {"start": a["start"], "stop": a["stop"], "axis": 1, "step": a["step"]}
+        return [("Slice", [constant(key, [number]) for key, number in numbers.items()], {})]
+    if layer.op == "gather":
+        return [("Gather", [constant("channels", a["channels"])], {"axis": 1})]
+    if layer.op == "pad":
+        (top, left, bottom, right), (first, last) = a["pad"], a["channels"]
+        around = constant("around", [0, first, top, left, 0, last, bottom, right])
+        return [("Pad", [around, constant("value", a["value"], np.float32)], {"mode": a["mode"]})]
+    if layer.op == "resize":
+        mode = {"nearest": "nearest", "bilinear": "linear"}[a["mode"]]
+        scales = constant("scales", [1, 1, *a["scales"]], np.float32)
+        sized = [int(n * np.float32(s)) for n, s in zip(source[2:], a["scales"])] == list(a["size"])
+        further = ["", scales] if sized else ["", "", constant("sizes", [1, *layer.shape[1:]])]
+        if not sized and (not single or a["scales"] != tuple(o / n for o, n in zip(a["size"], source[2:]))):
+            raise UserError(f"{name}: ONNX cannot resize to {a['size']} with the scales {a['scales']} and an open batch")
+        attributes = {"coordinate_transformation_mode": a["coordinates"], "mode": mode}
+        return [("Resize", further, attributes | ({"nearest_mode": a["rounding"]} if mode == "nearest" else {}))]
+    if layer.op == "reshape":
+        return [("Reshape", [constant("shape", [batch, *a["shape"][1:]])], {})]
     kinds = {
         "batch_norm": ("BatchNormalization", {"epsilon": BATCH_NORM_EPS}), "dense": ("Gemm", {"transB": 1}),
-        "relu": ("Relu", {}), "add": ("Add", {}), "concat": ("Concat", {"axis": 1}), "flatten": ("Flatten", {}),
+        "relu": ("Relu", {}), "add": ("Add", {}), "multiply": ("Mul", {}), "concat": ("Concat", {"axis": 1}),
+        "flatten": ("Flatten", {}), "leaky_relu": ("LeakyRelu", {"alpha": a.get("slope")}), "sigmoid": ("Sigmoid", {}),
+        "hard_sigmoid": ("HardSigmoid", {"alpha": a.get("alpha"), "beta": a.get("beta")}),
+        "hard_swish": ("HardSwish", {}), "softmax": ("LogSoftmax" if a.get("log") else "Softmax", {"axis": 1}),
+        "depth_to_space": ("DepthToSpace", {"blocksize": a.get("block"), "mode": a.get("mode")}),
     }  # fmt: skip
     if layer.op not in kinds:
-        raise UserError(f"{layer.name}: ONNX has no operator {layer.op}")
+        raise UserError(f"{name}: ONNX has no operator {layer.op}")
     kind, attributes = kinds[layer.op]
     return [(kind, [], attributes)]
+
+
+def _dilations(attributes: dict) -> dict:
+    return {} if attributes["dilation"] == (1, 1) else {"dilations": attributes["dilation"]}

@@ -283,7 +283,7 @@ def renamed(net: Network, names: dict[str, str], parameters: dict) -> tuple[Netw
         for number in itertools.count():
             name = names.get(layer.name, layer.name) if number == 0 else f"{layer.name}{'_' * (number - 1)}"
             parts = [name[:place] for place, letter in enumerate(name) if letter == "."]
-            usable = name.isprintable() and 0 < len(name) <= NAME and all(name.split("."))
+            usable = name.isprintable() and 0 < len(name) <= NAME and all(name.split(".")) and parts[:1] != ["module"]
             if usable and name not in taken and name not in stems and taken.isdisjoint(parts):
                 break
         taken.add(name)
