@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 
 from ..architectures import BATCH_NORM_EPS, Layer, Network, model_names, network
+from ..architectures.checks import NAME
 from ..errors import UserError
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
@@ -50,10 +51,10 @@ def usual_shuffles(net: Network, parameters: dict) -> tuple[Network, dict]:
     layers, parameters = list(net.layers), dict(parameters)
     for index in range(len(layers)):
         if layers[index].op == "shuffle":
-            _shuffle_behind(layers, index)
+            _shuffle_behind(layers, index, net.outputs)
     for index in range(len(layers)):
         if layers[index].op == "shuffle":
-            chain = _channelwise(layers, index)
+            chain = _channelwise(layers, index, net.outputs)
             stays = 0
             for op in ("batch_norm", "relu"):
                 stays += stays < len(chain) and layers[chain[stays]].op == op
@@ -61,30 +62,43 @@ def usual_shuffles(net: Network, parameters: dict) -> tuple[Network, dict]:
                 _shuffle_before(layers, index, chain[stays:], parameters)
     for index in range(len(layers)):
         if layers[index].op == "shuffle":
-            _as_paper(layers, index, parameters)
+            _as_paper(layers, index, parameters, net.outputs)
     return _without_shuffles_of_one_group(dataclasses.replace(net, layers=tuple(layers))), parameters
 
 
-def _shuffle_behind(layers: list[Layer], index: int) -> None:
+def _readers(layers: list[Layer], outputs: tuple[int, ...]) -> list[list[int]]:
+    """The layers that read each, once for each input; an output has -1 among them."""
+    found: list[list[int]] = [[] for _ in layers]
+    for index, layer in enumerate(layers):
+        for source in layer.inputs:
+            found[source].append(index)
+    for index in outputs:
+        found[index].append(-1)
+    return found
+
+
+def _is_depthwise(layers: list[Layer], layer: Layer) -> bool:
+    return layer.op == "conv" and layer.attrs["groups"] == layer.shape[1] == layers[layer.inputs[0]].shape[1]
+
+
+def _shuffle_behind(layers: list[Layer], index: int, outputs: tuple[int, ...]) -> None:
     """Swaps a shuffle with the ReLU that alone reads it."""
-    readers = [i for i, layer in enumerate(layers) if index in layer.inputs]
-    if len(readers) == 1 and layers[readers[0]].op == "relu":
+    readers = _readers(layers, outputs)[index]
+    if len(readers) == 1 and readers[0] > 0 and layers[readers[0]].op == "relu" and readers[0] not in outputs:
         shuffle, relu = layers[index], layers[readers[0]]
         layers[index] = dataclasses.replace(relu, inputs=shuffle.inputs)
         layers[readers[0]] = dataclasses.replace(shuffle, inputs=(index,))
 
 
-def _channelwise(layers: list[Layer], index: int) -> list[int]:
+def _channelwise(layers: list[Layer], index: int, outputs: tuple[int, ...]) -> list[int]:
     """The layers between a pointwise convolution and the shuffle `index`, if all work channel by channel; else none."""
-    chain = []
+    chain, readers = [], _readers(layers, outputs)
     while True:
         (index,) = layers[index].inputs
         layer = layers[index]
-        readers = sum(other.inputs.count(index) for other in layers)
-        depthwise = layer.op == "conv" and layer.attrs["groups"] == layer.shape[1]
-        if readers != 1 or not (depthwise or layer.op in ("batch_norm", "relu", "conv")):
+        if len(readers[index]) != 1 or layer.op not in ("batch_norm", "relu", "conv"):
             return []
-        if layer.op == "conv" and not depthwise:
+        if layer.op == "conv" and not _is_depthwise(layers, layer):
             return chain[::-1]
         chain.append(index)
 
@@ -100,10 +114,10 @@ def _shuffle_before(layers: list[Layer], index: int, chain: list[int], parameter
         _reorder(layer, order, parameters)
 
 
-def _as_paper(layers: list[Layer], index: int, parameters: dict) -> None:
+def _as_paper(layers: list[Layer], index: int, parameters: dict, outputs: tuple[int, ...]) -> None:
     """Makes a shuffle that of its producer's groups, by other weights before and behind it, if that is possible."""
-    before = _channelwise(layers, index)
-    behind, consumer = _until_convolution(layers, index)
+    before = _channelwise(layers, index, outputs)
+    behind, consumer = _until_convolution(layers, index, outputs)
     producer = layers[layers[before[0]].inputs[0]] if before else None
     if producer is None or consumer is None or producer.attrs["groups"] == layers[index].attrs["groups"]:
         return
@@ -132,17 +146,16 @@ def _as_paper(layers: list[Layer], index: int, parameters: dict) -> None:
     layers[index] = dataclasses.replace(layers[index], attrs={"groups": groups})
 
 
-def _until_convolution(layers: list[Layer], index: int) -> tuple[list[Layer], Layer | None]:
+def _until_convolution(layers: list[Layer], index: int, outputs: tuple[int, ...]) -> tuple[list[Layer], Layer | None]:
     """The layers that work channel by channel behind `index`, and the convolution that reads them; None if another."""
-    chain = []
+    chain, readers = [], _readers(layers, outputs)
     while True:
-        readers = [i for i, layer in enumerate(layers) if index in layer.inputs]
-        layer = layers[readers[0]] if len(readers) == 1 else None
+        layer = layers[readers[index][0]] if len(readers[index]) == 1 and readers[index][0] > 0 else None
         if layer is None or layer.op not in ("conv", "batch_norm", "relu"):
             return chain, None
-        if layer.op == "conv" and layer.attrs["groups"] != layer.shape[1]:
+        if layer.op == "conv" and not _is_depthwise(layers, layer):
             return chain, layer
-        (index,) = readers
+        (index,) = readers[index]
         chain.append(layer)
 
 
@@ -160,7 +173,7 @@ def _without_shuffles_of_one_group(net: Network) -> Network:
         else:
             layers.append(dataclasses.replace(layer, inputs=inputs))
             place.append(len(layers) - 1)
-    return dataclasses.replace(net, layers=tuple(layers))
+    return dataclasses.replace(net, layers=tuple(layers), outputs=tuple(place[index] for index in net.outputs))
 
 
 def with_batch_norms(net: Network, parameters: dict) -> tuple[Network, dict]:
@@ -179,18 +192,21 @@ def with_batch_norms(net: Network, parameters: dict) -> tuple[Network, dict]:
             layer, inputs = Layer("batch_norm", name, (), layer.shape), (len(layers) - 1,)
         layers.append(dataclasses.replace(layer, inputs=inputs))
         place.append(len(layers) - 1)
-    return dataclasses.replace(net, layers=tuple(layers)), parameters
+    outputs = tuple(place[index] for index in net.outputs)
+    return dataclasses.replace(net, layers=tuple(layers), outputs=outputs), parameters
 
 
 def listed(net: Network, parameters: dict) -> tuple[Network, dict] | None:
     """The network of the list that computes the same, and the parameters under its names; None if there is none."""
-    wanted, mine = _signatures(net)[-1], None
+    if not net.classes:  # those of the list are classifiers
+        return None
+    wanted, mine = _signatures(net)[net.outputs[0]], None
     for name in model_names():
         try:
             candidate = network(name, net.size, net.classes)
         except UserError:  # too small for this one
             continue
-        if _signatures(candidate)[-1] == wanted:
+        if _signatures(candidate)[candidate.outputs[0]] == wanted:
             mine = mine or _signatures(net)
             pairs = _pairs(net, mine, candidate, _signatures(candidate))
             return candidate, _renamed(net, candidate, pairs, parameters)
@@ -213,7 +229,7 @@ def _signatures(net: Network) -> list[int]:
 
 def _pairs(net: Network, mine: list[int], candidate: Network, theirs: list[int]) -> dict[int, int]:
     """For each layer of `candidate` the layer of `net` that computes the same in the same place."""
-    pairs, waiting = {}, [(len(net.layers) - 1, len(candidate.layers) - 1)]
+    pairs, waiting = {}, [(net.outputs[0], candidate.outputs[0])]
     while waiting:
         i, j = waiting.pop()
         if candidate.layers[j].op == "dropout":
@@ -238,3 +254,45 @@ def _renamed(net: Network, candidate: Network, pairs: dict[int, int], parameters
             for name in layer.parameters(candidate.layers[layer.inputs[0]].shape):
                 renamed[name] = parameters[f"{net.layers[pairs[index]].name}.{name.rpartition('.')[2]}"]
     return renamed
+
+
+def without_dead_layers(net: Network) -> Network:
+    """The same network without the layers from which no output comes; its input stays."""
+    alive, waiting = {0}, list(net.outputs)
+    while waiting:
+        index = waiting.pop()
+        if index not in alive:
+            alive.add(index)
+            waiting += net.layers[index].inputs
+    place = {old: new for new, old in enumerate(sorted(alive))}
+    layers = [net.layers[old] for old in place]
+    layers = [dataclasses.replace(layer, inputs=tuple(place[source] for source in layer.inputs)) for layer in layers]
+    return dataclasses.replace(net, layers=tuple(layers), outputs=tuple(place[index] for index in net.outputs))
+
+
+def renamed(net: Network, names: dict[str, str], parameters: dict) -> tuple[Network, dict]:
+    """The network whose layers have other names, and its parameters under them.
+
+    A wish is granted, the first ones first, if it can be printed and neither another's name nor a part of it up to a
+    point: a name with points stands for modules within modules.
+    """
+    taken, stems = {"input"}, set()
+    found = {"input": "input"}
+    order = {name: place for place, name in enumerate(names)}
+    for layer in sorted(net.layers[1:], key=lambda layer: order.get(layer.name, len(order))):
+        for number in itertools.count():
+            name = names.get(layer.name, layer.name) if number == 0 else f"{layer.name}{'_' * (number - 1)}"
+            parts = [name[:place] for place, letter in enumerate(name) if letter == "."]
+            usable = name.isprintable() and 0 < len(name) <= NAME and all(name.split("."))
+            if usable and name not in taken and name not in stems and taken.isdisjoint(parts):
+                break
+        taken.add(name)
+        stems.update(parts)
+        found[layer.name] = name
+    layers = tuple(dataclasses.replace(layer, name=found[layer.name]) for layer in net.layers)
+    moved = {}
+    for name, array in parameters.items():
+        layer, _, key = name.rpartition(".")
+        if layer in found:
+            moved[f"{found[layer]}.{key}"] = array
+    return dataclasses.replace(net, layers=layers), moved

@@ -1,0 +1,270 @@
+"""ONNX nodes that choose, order and join: views, slices, concatenations, padding, blocks; and those that do nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .onnx_node import Node
+from .onnx_values import Refused, Value, text
+
+
+def _whole_numbers(reader, value, what: str) -> list[int]:
+    """Of a constant or an attribute."""
+    if isinstance(value, list):
+        return value
+    found = reader.constant(value, what)
+    if found.dtype.kind not in "iu" or found.size > 1 << 16:
+        raise Refused(f"{what} are of the type {found.dtype}, expected integers")
+    return [int(number) for number in found.ravel()]
+
+
+def _axis(axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise Refused(f"its axis is {axis} of {rank} dimensions")
+    return axis % rank
+
+
+def reshape(reader, node: Node, x, shape=None) -> Value:
+    x = reader.value(x)
+    wanted = node.integers("shape") if shape is None else _whole_numbers(reader, shape, "its shape")
+    if wanted is None:
+        raise Refused("has no shape")
+    if not node.integer("allowzero", 0):
+        sizes = (x.shape[0] * reader.batch, *x.shape[1:])
+        wanted = [sizes[i] if n == 0 and i < len(sizes) else n for i, n in enumerate(wanted)]
+    if reader.batch > 1 and wanted and wanted[0] > 0 and wanted[0] % reader.batch == 0:
+        wanted = [wanted[0] // reader.batch, *wanted[1:]]
+    return _viewed(reader, x, wanted)
+
+
+def _viewed(reader, x: Value, shape: list[int]) -> Value:
+    count, known = math.prod(x.shape), math.prod(n for n in shape if n != -1)
+    if shape.count(-1) == 1 and known > 0 and count % known == 0:
+        shape = [count // known if n == -1 else n for n in shape]
+    if min(shape, default=1) < 1 or math.prod(shape) != count or len(shape) > 8:
+        raise Refused(f"a tensor of the shape {text(x.shape)} does not fit into {tuple(shape)[:9]}")
+    found = x.reshaped(shape)
+    if found is not None:
+        return found
+    if len(x.shape) in (2, 4):
+        return reader.plain(reader.looks.layer(x)).reshaped(shape)
+    return reader.plain(reader.looks.layer(x, (1, count)), shape)
+
+
+def flatten(reader, node: Node, x) -> Value:
+    shape = reader.value(x).shape
+    axis = node.integer("axis", 1)
+    axis = axis if axis == len(shape) else _axis(axis, len(shape))
+    return _viewed(reader, x, [math.prod(shape[:axis]), math.prod(shape[axis:])])
+
+
+def squeeze(reader, node: Node, x, axes=None) -> Value:
+    shape = reader.value(x).shape
+    axes = node.integers("axes") if axes is None else _whole_numbers(reader, axes, "its axes")
+    if axes is None:
+        axes = [axis for axis, extent in enumerate(shape) if extent == 1 and axis > 0]
+    axes = [_axis(axis, len(shape)) for axis in axes]
+    if any(shape[axis] != 1 for axis in axes) or (0 in axes and reader.batch > 1):
+        raise Refused(f"its axes are {axes} of the shape {text(shape)}, expected extents of 1")
+    return Value(x.layer, tuple(dim for axis, dim in enumerate(x.dims) if axis not in axes), x.offset)
+
+
+def unsqueeze(reader, node: Node, x, axes=None) -> Value:
+    axes = node.integers("axes") if axes is None else _whole_numbers(reader, axes, "its axes")
+    rank = len(reader.value(x).shape) + len(axes or [])
+    axes = [_axis(axis, rank) for axis in axes or []]
+    if rank > 8 or len(set(axes)) != len(axes):
+        raise Refused(f"its axes are {axes[:9]}, expected a few that differ")
+    if 0 in axes and reader.batch > 1:
+        raise Refused("a new first dimension is not possible where the batch is fixed: export the model with batch 1")
+    dims = list(x.dims)
+    for axis in sorted(axes):
+        dims.insert(axis, ())
+    return Value(x.layer, tuple(dims), x.offset)
+
+
+def transpose(reader, node: Node, x) -> Value:
+    rank = len(reader.value(x).shape)
+    order = node.integers("perm", list(range(rank))[::-1])
+    if sorted(order) != list(range(rank)):
+        raise Refused(f"its perm is {order[:9]}, expected each of {rank} dimensions once")
+    if order[:1] != [0] and reader.batch > 1:
+        raise Refused("moves the batch, which is fixed in the file: export the model with batch 1")
+    return x.transposed(order)
+
+
+# Choosing
+
+
+def _part(reader, x: Value, axis: int, numbers: range) -> Value:
+    """The entries of these numbers along an axis."""
+    if axis == 0 and (reader.batch > 1 or len(numbers) != x.shape[0]) and x.shape[0] == 1:
+        raise Refused("cuts the batch, expected channels, height or width")
+    if not numbers:
+        raise Refused("nothing is left of its input")
+    if len(numbers) == x.shape[axis] and numbers.step == 1:
+        return x
+    found = x.sliced(axis, numbers.start, len(numbers), numbers.step)
+    return found or reader.plain(reader.looks.layer(x)).sliced(axis, numbers.start, len(numbers), numbers.step)
+
+
+def slice_of(reader, node: Node, x, starts=None, ends=None, axes=None, steps=None) -> Value:
+    x = reader.value(x)
+    given = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
+    found = {
+        name: node.integers(name) if value is None else _whole_numbers(reader, value, f"its {name}")
+        for name, value in given.items()
+    }
+    first, last = found["starts"] or [], found["ends"] or []
+    where = list(range(len(first))) if found["axes"] is None else found["axes"]
+    by = [1] * len(first) if found["steps"] is None else found["steps"]
+    if not len(first) == len(last) == len(where) == len(by) or not first or 0 in by:
+        raise Refused(f"its starts {first}, ends {last}, axes {where} and steps {by} do not fit each other")
+    for start, end, axis, step in zip(first, last, where, by):
+        axis = _axis(axis, len(x.shape))
+        numbers = range(x.shape[axis])[slice(start, end, step)]
+        if axis == 0 and reader.batch > 1:
+            if not (start == 0 and end >= reader.batch and step == 1):
+                raise Refused("cuts the batch, expected channels, height or width")
+        else:
+            x = _part(reader, x, axis, numbers)
+    return x
+
+
+def split(reader, node: Node, x, sizes=None) -> list[Value]:
+    shape = reader.value(x).shape
+    axis = _axis(node.integer("axis", 0), len(shape))
+    sizes = node.integers("split") if sizes is None else _whole_numbers(reader, sizes, "its sizes")
+    if sizes is None:
+        parts = node.integer("num_outputs", len(node.outputs))
+        if not 0 < parts <= shape[axis]:
+            raise Refused(f"{shape[axis]} entries in {parts} parts are not possible")
+        each = -(-shape[axis] // parts)
+        sizes = [min(each, shape[axis] - each * part) for part in range(parts)]
+    if min(sizes, default=0) < 1 or sum(sizes) != shape[axis] or len(sizes) != len(node.outputs):
+        raise Refused(f"{shape[axis]} entries in parts of {sizes[:9]} for {len(node.outputs)} outputs are not possible")
+    ends = np.cumsum(sizes).tolist()
+    return [_part(reader, x, axis, range(end - size, end)) for size, end in zip(sizes, ends)]
+
+
+def gather(reader, node: Node, x, indices) -> Value:
+    shape = reader.value(x).shape
+    axis, indices = _axis(node.integer("axis", 0), len(shape)), reader.constant(indices, "which it takes")
+    numbers = _whole_numbers(reader, indices, "its indices")
+    if indices.ndim > 1 or not numbers or not all(-shape[axis] <= n < shape[axis] for n in numbers):
+        raise Refused(f"its indices are {numbers[:9]} of {shape[axis]}, expected a list of those there are")
+    numbers = [n % shape[axis] for n in numbers]
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    line = range(numbers[0], numbers[0] + step * len(numbers), step) if step else None
+    if line is not None and list(line) == numbers:
+        found = _part(reader, x, axis, line)
+    elif len(shape) in (2, 4) and axis > 0:
+        order = [0, axis, *(a for a in range(1, len(shape)) if a != axis)]
+        turned = x.transposed(order)
+        layer = reader.looks.channels(reader.looks.layer(turned), np.array(numbers))
+        found = reader.plain(layer).transposed([order.index(a) for a in range(len(shape))])
+    else:
+        raise Refused(f"takes {numbers[:9]} of the shape {text(shape)}, expected channels")
+    return found if indices.ndim else Value(found.layer, found.dims[:axis] + found.dims[axis + 1 :], found.offset)
+
+
+# Joining
+
+
+def concat(reader, node: Node, *values) -> Value:
+    values = [reader.value(value) for value in values]
+    shapes = [value.shape for value in values]
+    rank, axis = len(shapes[0]), _axis(node.integer("axis", 1), len(shapes[0]))
+    others = {(len(shape), *shape[:axis], *shape[axis + 1 :]) for shape in shapes}
+    if len(others) > 1 or rank not in (2, 4) or axis == 0:
+        raise Refused(f"the shapes {', '.join(map(text, shapes[:9]))} along axis {axis}, expected the channels")
+    order = [0, axis, *(a for a in range(1, rank) if a != axis)]
+    turned = [value.transposed(order) for value in values]
+    vectors = all(math.prod(value.shape[2:]) == 1 for value in turned)
+    ranks = {len(reader.net.shape(value.layer)) for value in turned}
+    if vectors and 2 in ranks:
+        layers = [reader.looks.layer(value.reshaped(value.shape[:2])) for value in turned]
+    else:
+        layers = [reader.looks.layer(value) for value in turned]
+    shape = (1, sum(value.shape[1] for value in turned), *turned[0].shape[2:])
+    found = reader.plain(reader.net.concat(reader.name("concat"), *layers), shape)
+    return found.transposed([order.index(a) for a in range(rank)])
+
+
+def pad(reader, node: Node, x, pads=None, value=None, axes=None) -> Value:
+    shape = reader.value(x).shape
+    pads = node.integers("pads", node.integers("paddings")) if pads is None else _whole_numbers(reader, pads, "its pads")
+    axes = list(range(len(shape))) if axes is None else _whole_numbers(reader, axes, "its axes")
+    axes = [_axis(axis, len(shape)) for axis in axes]
+    number = node.number("value", 0.0)
+    if value is not None and reader.constant(value, "its value").size:
+        number = float(reader.weights(value, "its value").ravel()[0])
+    if pads is None or len(pads) != 2 * len(axes) or len(set(axes)) != len(axes):
+        raise Refused(f"its pads are {pads}, expected two for each of {len(axes)} axes")
+    around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
+    if not any(pads):
+        return x
+    last = len(shape) == 4 and around.get(3, (0, 0)) != (0, 0) and _last(reader, x)
+    order = (0, 3, 1, 2) if last else (0, 1, 2, 3)
+    batch, channels, rows, columns = (around.get(axis, (0, 0)) for axis in order)
+    mode = node.choice("mode", "constant")
+    if any(batch) or mode not in ("constant", "edge", "reflect"):
+        raise Refused(f"its pads are {pads} in mode {mode[:20]}, expected no pads of the batch; constant, edge or reflect")
+    layer = reader.planes(x.transposed(order) if len(shape) == 4 else x)
+    around = (rows[0], columns[0], rows[1], columns[1])
+    found = reader.plain(
+        reader.net.pad(reader.name("pad"), layer, around, channels, mode, number if mode == "constant" else 0.0)
+    )
+    return found.transposed((0, 2, 3, 1)) if last else found
+
+
+def _last(reader, x: Value) -> bool:
+    """Whether it is planes looked at as N x H x W x C."""
+    turned = x.transposed((0, 3, 1, 2))
+    return reader.looks.whole(turned) and turned.shape == reader.net.shape(x.layer) and not reader.looks.whole(x)
+
+
+def depth_to_space(reader, node: Node, x) -> Value:
+    layer = reader.planes(x)
+    block, mode = node.integer("blocksize", 0), node.choice("mode", "DCR")
+    return reader.plain(reader.net.depth_to_space(reader.name("blocks"), layer, block, mode))
+
+
+# Nothing
+
+
+def identity(reader, node: Node, x) -> Value:
+    return reader.value(x)
+
+
+def dropout(reader, node: Node, x, ratio=None, training=None) -> Value:
+    if training is not None and reader.constant(training, "its mode").any():
+        raise Refused("it is in training mode: export the model for inference")
+    return reader.value(x)
+
+
+def cast(reader, node: Node, x) -> Value:
+    if node.integer("to", 1) != 1:
+        raise Refused(f"makes numbers of the type {node.integer('to', 1)}, expected 1 (FLOAT)")
+    return reader.value(x)
+
+
+# From an operator to its function, and how many inputs it has at least and at most.
+OPERATORS = {
+    "Reshape": (reshape, 1, 2),
+    "Flatten": (flatten, 1, 1),
+    "Squeeze": (squeeze, 1, 2),
+    "Unsqueeze": (unsqueeze, 1, 2),
+    "Transpose": (transpose, 1, 1),
+    "Slice": (slice_of, 1, 5),
+    "Split": (split, 1, 2),
+    "Gather": (gather, 2, 2),
+    "Concat": (concat, 1, 10000),
+    "Pad": (pad, 1, 4),
+    "DepthToSpace": (depth_to_space, 1, 1),
+    "Identity": (identity, 1, 1),
+    "Dropout": (dropout, 1, 3),
+    "Cast": (cast, 1, 1),
+}
