@@ -86,11 +86,13 @@ def load_picture(path: str | Path, manifest: dict) -> np.ndarray:
     224.  Raises `UserError` for a file that is missing or no picture.
     """
     how = complete(manifest["preprocessing"], "the library's manifest")
-    pixels = centre_crop(open_picture(path, path), how["crop"], how["resize_shorter_side_ratio"])
-    data = normalise(pixels, how)
-    if manifest["inputs"][0]["layout"] == "NHWC":
-        data = np.ascontiguousarray(data.transpose(0, 2, 3, 1))
-    return data
+    return prepare(open_picture(path, path), how, manifest["inputs"][0]["layout"])
+
+
+def prepare(picture, how: dict, layout: str = "NCHW") -> np.ndarray:
+    """What a network takes, from an RGB picture, by the manifest's "preprocessing" and the layout of its input."""
+    data = normalise(centre_crop(picture, how["crop"], how["resize_shorter_side_ratio"]), how)
+    return np.ascontiguousarray(data.transpose(0, 2, 3, 1)) if layout == "NHWC" else data
 
 
 def complete(how: object, source: str) -> dict:
@@ -100,6 +102,17 @@ def complete(how: object, source: str) -> dict:
     if missing:
         raise UserError(f"{source}: preprocessing has no {missing[0]}")
     return found
+
+
+def check_classifier(path: str | Path, manifest: dict) -> None:
+    """`UserError` unless the library at `path` takes a picture and gives one number for each class."""
+    entry, results = manifest["inputs"][0], manifest["outputs"]
+    channels = entry["shape"][entry["layout"].index("C")]
+    if channels != 3:
+        raise UserError(f"{path} takes {channels} channels, expected the 3 of a picture")
+    if len(results) != 1 or results[0]["layout"] != "NC":
+        shapes = ", ".join("x".join(map(str, result["shape"])) for result in results)
+        raise UserError(f"{path} gives {shapes}, expected one number for each class (1xN)")
 
 
 def open_picture(file, name: str | Path):
