@@ -27,7 +27,8 @@ def kind_of(head: bytes) -> str | None:
         return TORCH
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LARGEST:
         return SAFETENSORS
-    if head[:1] == b"\x08" and len(head) > 2 and head[1] < 64:  # `ir_version`, the first field of a model
+    # The fields of a model: `ir_version`, which comes first, and one of the others.
+    if head[:1] == b"\x08" and len(head) > 2 and head[1] < 64 and head[2:3] in b"\x12\x1a\x22\x28\x32\x3a\x42":
         return ONNX
     return None
 

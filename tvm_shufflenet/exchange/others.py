@@ -29,7 +29,9 @@ def from_others(
 
     `UserError` for what fits no network, or leaves open what only the user can know.
     """
-    arrays = {name: array for name, array in arrays.items() if name.rpartition(".")[2] != "num_batches_tracked"}
+    counters = [name for name, array in arrays.items() if not array.ndim and not np.issubdtype(array.dtype, np.floating)]
+    ignored = [name for name in counters if name.rpartition(".")[2] != "num_batches_tracked"]
+    arrays = {name: array for name, array in arrays.items() if name not in set(counters)}
     for name, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating):
             raise UserError(f"tensor {name} is {array.dtype}, expected floating-point numbers")
@@ -47,6 +49,8 @@ def from_others(
         raise UserError(f"it is {kind}, about which --{said[0]} says nothing: leave it out")
     named = style is not None
     structure, notes = _structure(kind, style, layers, reading)
+    if ignored:
+        notes.insert(0, f"{len(ignored)} counters ignored, such as {ignored[0]}")
     size = reading.size or (structure.size, structure.size)
     net, parameters, mapping = state_dict.network(layers, structure, size, reading.eps or BATCH_NORM_EPS)
     net = _with_activation(net, structure.activation)
@@ -87,7 +91,8 @@ def _structure(kind: str, style: Style | None, layers: list[Linear], reading: Re
         raise UserError(f"--pool {reading.pool[0]}: a stage has stride 1, say the window of each stage such as 1,2,2")
     found = dataclasses.replace(
         found,
-        shuffle=reading.shuffle or found.shuffle,
+        shuffle=(reading.shuffle or found.shuffle).removesuffix("-all"),
+        always=found.always or (reading.shuffle or "").endswith("-all"),
         reduction=reading.stem or found.reduction,
         strides=strides,
         pools=_each("pool", reading.pool, stages) or found.pools or (3,) * stages,
@@ -98,7 +103,7 @@ def _structure(kind: str, style: Style | None, layers: list[Linear], reading: Re
     but = f", but {', '.join(given)} as said" if given and not whose.startswith("as options") else ""
     notes.append(f"no tensor tells: {_words(kind, found, reading)}; {whose}{but}")
     if not reading.activation and (style is None or reading.style is None and not style.fixes_activation):
-        notes.append(f"{parse_activation(found.activation)[1]} assumed, others use ReLU6 under the same names: say "
+        notes.append(f"{parse_activation(found.activation)[1]} assumed, ReLU6 has the same tensors: else say "
                      f"--activation {SAYABLE['activation']}")  # fmt: skip
     return found, notes
 
@@ -141,9 +146,10 @@ def _words(kind: str, style: Style, reading: Reading) -> str:
         words += [
             "stages of " + ", ".join(f"stride {stride} beside {_pooling(pool)}" for stride, pool in windows),
             f"pooled input {'before' if style.pooled_first else 'behind'} the branch",
-            f"shuffle {style.shuffle}" + (" behind the depthwise convolution" if style.late_shuffle else ""),
+            "no shuffle" if style.shuffle == "none" else f"shuffle {style.shuffle} behind the "
+            f"{'depthwise' if style.late_shuffle else 'first'} convolution{'' if style.always else ' where it has groups'}",
+            f"{'an' if style.depthwise_relu else 'no'} activation behind the depthwise convolution",
         ]
-        words += ["an activation behind the depthwise convolution"] if style.depthwise_relu else []
         words += [] if style.stem_relu else ["none in the stem"]
     else:
         words.append("strides of the paper")

@@ -9,7 +9,7 @@ from ..errors import UserError
 
 # The fields of `Reading` by their options, in the words of an error: what can be said.
 SAYABLE = {
-    "shuffle": "gn|ng|none", "stem": "4|2|1", "strides": "2 or one for each stage as 1,2,2",
+    "shuffle": "gn|ng|gn-all|ng-all|none", "stem": "4|2|1", "strides": "2 or one for each stage as 1,2,2",
     "pool": "3 or one for each stage as 1,2,2", "concat": "pooled-first|pooled-last",
     "activation": "relu|relu6|leaky[:slope]", "padding": "same|symmetric", "eps": "1e-5", "style": "NAME",
 }  # fmt: skip
@@ -20,7 +20,7 @@ class Reading:
     """What a file may leave open.  None: as the file or its style says.
 
     `size`: height and width in pixels.  `shuffle`: "gn" or "ng", the shape into which the channels are brought
-    before the transposition; "none" for the paper's ablation.  `style`: whose structure tensors of unknown names
+    before the transposition, "-all" also in units whose first convolution has no groups; "none" for no shuffle.  `style`: whose structure tensors of unknown names
     have, or those of a known style instead of its own.  `stem`: by how much the stem makes the picture smaller, 4,
     2 or 1.  `eps`: of the batch norms.  `strides`: of each stage's first unit; `pool`: the window of the average
     pooling beside it, 1 for none; one number stands for all stages.  `concat`: whether the pooled input comes

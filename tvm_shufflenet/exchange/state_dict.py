@@ -247,4 +247,4 @@ def _parameters(net: Network, layers: list[Linear], eps: float) -> tuple[dict, l
 
 
 def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+    return "x".join(map(str, shape)) or "of a scalar"

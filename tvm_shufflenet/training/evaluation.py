@@ -20,7 +20,7 @@ from ..bridge import require_torch
 from ..bridge.contents import LIBRARY, kind_of_file
 from ..errors import UserError
 from ..exchange import Reading, load_network
-from ..library.interface import main_shapes, outputs
+from ..library.interface import inputs, main_shapes, outputs
 from ..runtime.library import load, read_manifest
 from ..runtime.preprocess import (
     check_classifier, complete, open_picture, prepare, preprocessing,
