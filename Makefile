@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 # Processes that run tests at the same time.
 JOBS ?= 2
 
-.PHONY: demo test test-all emulator clean
+.PHONY: demo test test-all fuzz emulator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -19,6 +19,11 @@ test: $(VENV)/installed-test emulator
 
 test-all: $(VENV)/installed-test emulator
 	$(PY) -m pytest -q -n $(JOBS) --dist loadscope
+
+# Random networks against PyTorch: `make fuzz N=1000`.
+N ?= 1000
+fuzz: $(VENV)/installed-test
+	$(PY) -m tests.fuzz --n $(N)
 
 # Without the emulator its tests are skipped, and say so; TSN_REQUIRE_EMULATOR=1 makes that an error.
 emulator: $(VENV)/installed-test

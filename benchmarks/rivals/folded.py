@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tvm_shufflenet.architectures import BATCH_NORM_EPS, Network
+from tvm_shufflenet.errors import UserError
 
 CONVOLUTIONS = ("conv", "dense")
 
@@ -58,6 +59,14 @@ def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, 
             steps.append(Step(layer.op, layer.name, inputs, layer.shape, dict(layer.attrs), weight, bias))
             place[index] = len(steps) - 1
     return steps
+
+
+def square(step: Step) -> tuple[int, int, int]:
+    """Kernel, stride and padding of a window that is the same in both directions; `UserError` for any other."""
+    sizes = [set(step.attrs[key]) for key in ("kernel", "stride", "pad")]
+    if any(len(size) > 1 for size in sizes) or set(step.attrs["dilation"]) != {1} or step.attrs.get("ceil"):
+        raise UserError(f"{step.name}: the rivals are given square windows only, without dilation and rounding up")
+    return tuple(size.pop() for size in sizes)
 
 
 def _fold_batch_norm(conv: Step, name: str, parameters: dict[str, np.ndarray]) -> None:

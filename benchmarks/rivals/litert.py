@@ -12,7 +12,7 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
-from .folded import CONVOLUTIONS, Step, fold
+from .folded import CONVOLUTIONS, Step, fold, square
 
 SAME, VALID = 0, 1
 RELU = 1
@@ -157,8 +157,8 @@ def _reshape(graph: _Graph, x: int, name: str, shape) -> int:
 
 
 def _window(graph: _Graph, step: Step, x: int, before: Step, relu: dict) -> int:
-    a, name, shape = step.attrs, step.name, _innermost(step.shape)
-    pad, kernel, stride = a["pad"], a["kernel"], a["stride"]
+    name, shape = step.name, _innermost(step.shape)
+    kernel, stride, pad = square(step)
     # Average pooling leaves its own padding out of the average.
     same = stride == 1 and pad == kernel // 2 and step.op != "avg_pool"
     if pad and not same:

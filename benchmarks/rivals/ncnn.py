@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .folded import Step, fold
+from .folded import Step, fold, square
 
 MAGIC = 7767517
 RAW_FP32 = struct.pack("<I", 0)  # in front of weights that are neither fp16 nor quantised
@@ -82,7 +82,8 @@ def _describe(step: Step) -> tuple[str, dict]:
     """ncnn's type of layer and its numbered settings."""
     a = step.attrs
     if step.op == "conv":
-        settings = {0: step.shape[1], 1: a["kernel"], 3: a["stride"], 4: a["pad"], 5: 1, 6: step.weight.size}
+        kernel, stride, pad = square(step)
+        settings = {0: step.shape[1], 1: kernel, 3: stride, 4: pad, 5: 1, 6: step.weight.size}
         if a["groups"] > 1:
             settings[7] = a["groups"]
         if step.relu:
@@ -91,8 +92,11 @@ def _describe(step: Step) -> tuple[str, dict]:
     if step.op == "dense":
         return "InnerProduct", {0: step.shape[1], 1: 1, 2: step.weight.size, **({9: 1} if step.relu else {})}
     if step.op in ("max_pool", "avg_pool"):
-        window = {1: a["kernel"], 2: a["stride"], 3: a["pad"], 5: 1}  # 5=1: no partial windows at the end
+        kernel, stride, pad = square(step)
+        window = {1: kernel, 2: stride, 3: pad, 5: 1}  # 5=1: no partial windows at the end
         return "Pooling", {0: 0, **window} if step.op == "max_pool" else {0: 1, **window, 6: 1}
+    if step.op == "adaptive_avg_pool":
+        return "Pooling", {0: 1, 7: 1, 18: a["size"][0], 8: a["size"][1]}
     return {
         "input": ("Input", {}),
         "relu": ("ReLU", {}),
@@ -101,6 +105,5 @@ def _describe(step: Step) -> tuple[str, dict]:
         "flatten": ("Flatten", {}),
         "shuffle": ("ShuffleChannel", {0: a.get("groups")}),
         "global_avg_pool": ("Pooling", {0: 1, 4: 1}),
-        "adaptive_avg_pool": ("Pooling", {0: 1, 7: 1, 8: a.get("size")}),
         "lrn": ("LRN", {0: 0, 1: a.get("size"), 2: a.get("alpha"), 3: a.get("beta"), 4: a.get("k")}),
     }[step.op]

@@ -23,4 +23,4 @@ def write(net, parameters: dict[str, np.ndarray], path: Path) -> None:
               step.attrs | {"bias": True} if step.op == "conv" else step.attrs)
         for step in steps
     )  # fmt: skip
-    path.write_bytes(onnx_model(dataclasses.replace(net, layers=layers), arrays))
+    path.write_bytes(onnx_model(dataclasses.replace(net, layers=layers, outputs=(len(layers) - 1,)), arrays))

@@ -19,7 +19,8 @@ class PaddedPool(nn.Module):
         self.kernel, self.stride, self.padding = pool.kernel_size, pool.stride, pool.padding
 
     def forward(self, x):
-        x = functional.pad(x, [self.padding] * 4)
+        rows, columns = self.padding
+        x = functional.pad(x, [columns, columns, rows, rows])
         return functional.avg_pool2d(x, self.kernel, self.stride, count_include_pad=False)
 
 

@@ -43,7 +43,7 @@ class NetworkBuilder:
         """Of the output of a layer."""
         return self.layers[index].shape
 
-    def _append(self, op: str, name: str, inputs: Sequence[int], shape: Sequence[int], **attrs) -> int:
+    def _append(self, op: str, name: str, inputs: Sequence[int], shape: Sequence[int], /, **attrs) -> int:
         if checks.name(name) in self._names:
             raise UserError(f"two layers have the name {name}, expected names that differ")
         if min(shape) < 1:

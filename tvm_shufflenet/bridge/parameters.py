@@ -14,9 +14,9 @@ import numpy as np
 from ..architectures import Network
 from ..errors import UserError
 
-# Variance that a convolution gives its output, relative to the second moment of its input.  A ReLU
-# halves it again; a residual branch must stay small, or 13 additions in a row grow without bound.
-_GAIN = {"relu": 2.0, "add": 0.25}
+# Variance that a convolution gives its output, relative to the second moment of its input.  A ReLU and its like
+# halve it again; a residual branch must stay small, or 13 additions in a row grow without bound.
+_GAIN = {"relu": 2.0, "clip": 2.0, "leaky_relu": 2.0, "hard_swish": 2.0, "add": 0.25}
 _IGNORED = "num_batches_tracked"
 
 
@@ -27,7 +27,7 @@ def random_parameters(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
     them wrongly is found out.  Each tensor depends on the seed, its name and its shape alone:
     networks that differ in their classes differ in their classifiers only.
     """
-    # The layer that reads each layer; those with parameters are read by one layer alone.
+    # The last layer that reads each layer.
     behind = {source: index for index, layer in enumerate(network.layers) for source in layer.inputs}
     parameters = {}
     for index, layer in enumerate(network.layers[1:], 1):
@@ -103,7 +103,7 @@ def _hint(network: Network, found: dict[str, np.ndarray]) -> str:
     expected, last = network.parameters(), network.layers[-1].name
     differing = {n for n in expected.keys() | found.keys() if n not in found or found[n].shape != expected.get(n)}
     weight, bias = f"{last}.weight", f"{last}.bias"
-    if differing != {weight, bias} or found.get(weight, np.empty(0)).shape[1:] != expected[weight][1:]:
+    if differing != {weight, bias} or weight not in found or found[weight].shape[1:] != expected.get(weight, ())[1:]:
         return ""
     return f"; it was made for another number of classes: use --classes {len(found[weight])}"
 

@@ -64,7 +64,8 @@ def _type(shape: tuple[int, ...]) -> relax.TensorType:
 def _function(builder: relax.BlockBuilder, network: Network, index: int) -> tvm.ir.GlobalVar | None:
     """The private function of a layer that takes several operators; None for any other."""
     layer = network.layers[index]
-    if layer.op not in _COMPOSE:
+    kind = "biased_conv" if layer.op == "conv" and layer.attrs["bias"] else layer.op
+    if kind not in _COMPOSE:
         return None
     shapes = [network.layers[source].shape for source in layer.inputs]
     shapes += layer.parameters(shapes[0]).values()
@@ -72,23 +73,23 @@ def _function(builder: relax.BlockBuilder, network: Network, index: int) -> tvm.
     arguments = [relax.Var(f"x{i}", _type(shape)) for i, shape in enumerate(shapes)]
     with inner.function("inner", arguments):
         with inner.dataflow():
-            result = inner.emit_output(_COMPOSE[layer.op](inner, layer, *arguments))
+            result = inner.emit_output(_COMPOSE[kind](inner, layer, *arguments))
         inner.emit_func_output(result)
     function = inner.get()["inner"].without_attr("global_symbol")
-    function = function.with_attr(KIND, layer.op).with_attr(ATTRIBUTES, dict(layer.attrs))
-    return builder.add_func(function, f"{layer.op}_{index}")
+    function = function.with_attr(KIND, kind).with_attr(ATTRIBUTES, dict(layer.attrs))
+    return builder.add_func(function, f"{kind}_{index}")
 
 
 # Layers of one operator
 
 
-def _conv(builder, layer, x, weight, bias=None):
+def _convolution(layer, x, weight):
     a = layer.attrs
-    y = builder.emit(nn.conv2d(x, weight, a["stride"], a["pad"], a["dilation"], a["groups"]), layer.name)
-    if bias is None:
-        return y
-    channels = layer.shape[1]
-    return builder.emit(op.add(y, builder.emit(op.reshape(bias, (1, channels, 1, 1)))), layer.name)
+    return nn.conv2d(x, weight, a["stride"], a["pad"], a["dilation"], a["groups"])
+
+
+def _conv(builder, layer, x, weight):
+    return builder.emit(_convolution(layer, x, weight), layer.name)
 
 
 def _batch_norm(builder, layer, x, gamma, beta, mean, variance):
@@ -208,6 +209,11 @@ _EMIT = {
 # Layers whose attributes Relax keeps as expressions, and those of several operators
 
 
+def _biased_conv(builder, layer, x, weight, bias):
+    product = builder.emit(_convolution(layer, x, weight))
+    return op.add(product, builder.emit(op.reshape(bias, (1, layer.shape[1], 1, 1))))
+
+
 def _slice(builder, layer, x):
     a = layer.attrs
     return op.strided_slice(x, [1], [a["start"]], [a["stop"]], [a["step"]])
@@ -264,6 +270,7 @@ def _pad(builder, layer, x):
 
 
 _COMPOSE = {
+    "biased_conv": _biased_conv,
     "slice": _slice,
     "gather": _gather,
     "clip": lambda builder, layer, x: op.clip(x, layer.attrs["low"], layer.attrs["high"]),

@@ -109,11 +109,13 @@ def _padded_pool(x, op: str, pad: tuple[int, ...], **window):
     y = (F.max_pool2d if op == "max_pool" else F.avg_pool2d)(padded, **window)
     if op == "valid_avg_pool":
         y = y / F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), _sides(pad)), **window)
-    if window["ceil_mode"]:  # a window that rounding up has added starts before the padding behind the plane
-        rows, columns = (
-            -(-(first + extent) // step) for first, extent, step in zip(pad, x.shape[2:], window["stride"])
-        )
-        y = y[:, :, :rows, :columns]
+    if window["ceil_mode"]:  # the last window is left out where it would start in the padding behind the plane
+        places = []
+        for axis, step in enumerate(window["stride"]):
+            span = window.get("dilation", (1, 1))[axis] * (window["kernel_size"][axis] - 1) + 1
+            last = -(-(padded.shape[2 + axis] - span) // step)
+            places.append(last + (last * step < pad[axis] + x.shape[2 + axis]))
+        y = y[:, :, : places[0], : places[1]]
     return y
 
 

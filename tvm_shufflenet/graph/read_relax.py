@@ -125,6 +125,11 @@ def _conv(site, attrs, x, weight):
     )  # fmt: skip
 
 
+def _biased_conv(site, attrs, x, weight, bias):
+    window = {key: attrs[key] for key in ("groups", "stride", "pad", "dilation")}
+    return site.node("conv", [x], {"weight": weight, "bias": bias}, kernel=weight.shape[2:], **window)
+
+
 def _batch_norm(site, attrs, x, *statistics):
     # In double precision: the result is rounded once.
     gamma, beta, mean, variance = (array.astype("float64") for array in statistics)
@@ -192,6 +197,7 @@ def _same(op):
 
 _NODES = {
     "relax.nn.conv2d": _conv,
+    "biased_conv": _biased_conv,
     "relax.nn.batch_norm": _batch_norm,
     "relax.add": _binary("add"),
     "relax.multiply": _binary("multiply"),

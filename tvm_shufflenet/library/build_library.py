@@ -66,15 +66,15 @@ def build_library(options: BuildOptions) -> Built:
         _make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
-    from ..lowering.select_kernels import UnsupportedGraph
+    from ..lowering.verify import InvalidProgram
     from ..pipeline import compile_network
     from .manifest import manifest
 
     records = Records.read(options.records, target) if options.records else None
     try:
         compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
-    except UnsupportedGraph as error:  # never of a network of the list
-        raise UserError(f"{net.name} cannot be compiled: {error}") from None
+    except InvalidProgram as error:
+        raise UserError(f"{net.name} cannot be compiled, which is a fault of this compiler: {error}") from None
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")

@@ -60,7 +60,7 @@ class View:
     @property
     def start(self) -> int:
         """Bytes from the start of the root's `home` to the first plane."""
-        return self.root.start + FLOAT * self.first * self.root.plane.size
+        return self.root.start + FLOAT * self.first * (1 if self.root.interleaved else self.root.plane.size)
 
     @property
     def is_run(self) -> bool:
@@ -69,8 +69,11 @@ class View:
 
     @property
     def bytes(self) -> int:
-        """From the first plane to the end of the last one."""
-        return FLOAT * (max(self.planes) - self.first + 1) * self.root.plane.size
+        """From the first element of the first plane to the last one of the last plane."""
+        planes = max(self.planes) - self.first + 1
+        if self.root.interleaved:
+            return FLOAT * ((self.root.plane.size - 1) * self.root.planes + planes)
+        return FLOAT * planes * self.root.plane.size
 
     def __str__(self) -> str:
         step = self.planes[1] - self.planes[0] if len(self.planes) > 1 else 1

@@ -1,0 +1,240 @@
+"""Random networks through the whole compiler, each against its PyTorch twin.
+
+    python -m tests.fuzz --n 1000 --seed 0 --target native
+
+A share of them goes through an ONNX file first.  On this machine TVM's own loader runs the object code that a library
+is linked from; every tenth network is built and loaded as a library.  Ends with 0 only where nothing was wrong, crashed
+or was refused, and, for many networks, no possible pair of neighbouring operators is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import dataclasses
+import functools
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tvm_shufflenet.architectures import Network
+from tvm_shufflenet.bridge import random_parameters, torch_module
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
+
+from . import graphs
+
+TOLERANCE = 1e-5  # of the largest number of an output
+SMALLEST = 1e-3  # what counts as the largest number of an output that is all but zero
+LIBRARY_EVERY = 10
+PAIRS_FROM = 1000  # networks: so many hold every pair
+SHIM = """
+static const float *weights;
+void tsn_fuzz_weights(const float *array) { weights = array; }
+const float *tsn_weights(void) { return weights; }
+"""
+Runner = Callable[[Network, dict, np.ndarray], tuple[np.ndarray, ...]]
+
+
+@dataclass
+class Failure:
+    """What became of a network that did not come out right."""
+
+    seed: int
+    kind: str  # "wrong", "crash" or "refused"
+    why: str
+    network: Network
+
+
+def picture(network: Network, seed: int) -> np.ndarray:
+    """Standard normal numbers as the caller gives them: in the network's layout."""
+    data = np.random.default_rng(seed).standard_normal(network.layers[0].shape).astype(np.float32)
+    return np.ascontiguousarray(data.transpose(0, 2, 3, 1)) if network.layers[0].attrs["layout"] == "NHWC" else data
+
+
+def expected(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What the twin computes in double precision, one array for each output."""
+    import torch
+
+    module = torch_module(network).eval()
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in parameters.items()}, strict=False)
+    with torch.inference_mode():
+        found = module.double()(torch.from_numpy(data).double())
+    return tuple(array.numpy() for array in (found if isinstance(found, tuple) else (found,)))
+
+
+def difference(found: tuple[np.ndarray, ...], wanted: tuple[np.ndarray, ...]) -> float:
+    """The largest difference of all outputs, of the largest number of each; infinite for other shapes or numbers."""
+    if [array.shape for array in found] != [array.shape for array in wanted]:
+        return float("inf")
+    if not all(np.isfinite(array).all() for array in found):
+        return float("inf")
+    return max(float(np.abs(a - b).max() / max(np.abs(b).max(), SMALLEST)) for a, b in zip(found, wanted))
+
+
+@functools.cache
+def _shim() -> ctypes.CDLL:
+    """What a library has beside the object code: the way to its weights."""
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
+        source, path = Path(folder, "shim.c"), Path(folder, "shim.so")
+        source.write_text(SHIM)
+        subprocess.run([sys.executable, "-m", "ziglang", "cc", "-shared", "-o", str(path), str(source)], check=True)
+        return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+
+
+def run_object(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Compiles for this machine and runs the object code in this process, from a workspace full of NaN."""
+    import tvm
+
+    from tvm_shufflenet.pipeline import compile_network
+    from tvm_shufflenet.targets import resolve
+
+    compiled = compile_network(network, parameters, resolve("native"))
+    weights = _aligned(np.concatenate([np.zeros(64, np.uint8), *compiled.weights])[64:])
+    _shim().tsn_fuzz_weights(ctypes.c_void_p(weights.ctypes.data))
+    outputs = [tvm.runtime.empty(network.layers[index].shape, "float32") for index in network.outputs]
+    workspace = tvm.runtime.tensor(np.full(compiled.plan.bytes // 4, np.nan, np.float32))
+    compiled.code["main"](tvm.runtime.tensor(data), *outputs, workspace)
+    return tuple(output.numpy() for output in outputs)
+
+
+def _aligned(array: np.ndarray, alignment: int = 64) -> np.ndarray:
+    room = np.empty(array.nbytes + alignment, np.uint8)
+    start = -room.ctypes.data % alignment
+    room[start : start + array.nbytes] = array
+    return room[start : start + array.nbytes]
+
+
+def build(network: Network, parameters: dict, target: str, folder: Path) -> Path:
+    """The library of the network for a target, as the command builds it from a file."""
+    from tvm_shufflenet.library.build_library import BuildOptions, build_library
+
+    path = folder / f"{network.name}.safetensors"
+    save_network(path, Imported(network, parameters, OURS))
+    return build_library(BuildOptions(None, target, weights=path, output=folder)).path
+
+
+def run_library(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Builds a library for this machine and runs it as a user does."""
+    from tvm_shufflenet.runtime.library import load
+
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
+        found = load(build(network, parameters, "native", Path(folder)))(data)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
+    """The network and its parameters as the reader finds them in the file that the writer makes."""
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
+        path = Path(folder, f"{network.name}.onnx")
+        save_network(path, Imported(network, parameters, OURS))
+        found = load_network(path)
+        return found.network, found.parameters
+
+
+def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Failure | None:
+    """Runs the network; what went wrong, if anything did.  The twin is always that of the network itself."""
+    parameters, data = random_parameters(network, seed), picture(network, seed)
+    wanted = expected(network, parameters, data)
+    try:
+        given = through_onnx(network, parameters) if onnx else (network, parameters)
+        found = run(*given, data)
+    except UserError as error:
+        return Failure(seed, "refused", str(error), network)
+    except Exception as error:  # whatever it is, it is a crash of the compiler, and the other networks count too
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        line = str(error).strip().splitlines()[-1:] or [""]
+        why = f"{type(error).__name__}: {line[0][:200]} ({Path(place.filename).name}:{place.lineno})"
+        return Failure(seed, "crash", why, network)
+    differs = difference(found, wanted)
+    return None if differs < TOLERANCE else Failure(seed, "wrong", f"differs by {differs:.1e}", network)
+
+
+def shrink(failure: Failure, run: Runner, onnx: bool = False) -> Failure:
+    """The same failure in the smallest network that ends at one layer of the failing one."""
+    for index in range(1, len(failure.network.layers)):
+        smaller = dataclasses.replace(failure.network, **_ending_at(failure.network, index))
+        found = examine(smaller, failure.seed, run, onnx)
+        if found and (found.kind, found.why[:20]) == (failure.kind, failure.why[:20]):
+            return found
+    return failure
+
+
+def _ending_at(network: Network, last: int) -> dict:
+    """Fields of the network that has this layer as its only output, and nothing that it does not need."""
+    needed, queue = {0}, [last]
+    while queue:
+        if (index := queue.pop()) not in needed:
+            needed.add(index)
+            queue += network.layers[index].inputs
+    place = {index: number for number, index in enumerate(sorted(needed))}
+    layers = tuple(
+        dataclasses.replace(network.layers[index], inputs=tuple(place[i] for i in network.layers[index].inputs))
+        for index in place
+    )
+    return {"layers": layers, "outputs": (place[last],)}
+
+
+def describe(network: Network) -> str:
+    """One line for each layer."""
+    return "\n".join(
+        f"    {index} {layer.op}{list(layer.inputs)} {'x'.join(map(str, layer.shape))} {layer.attrs or ''}"
+        for index, layer in enumerate(network.layers)
+    ) + f"\n    outputs {list(network.outputs)}"  # fmt: skip
+
+
+def networks(n: int, seed: int, seen: set[tuple[str, str]]) -> Iterator[tuple[int, Network]]:
+    """`n` networks from that seed on; the pairs of neighbours in them are added to `seen`."""
+    for number in range(seed, seed + n):
+        network = graphs.random_network(number, seen)
+        seen |= graphs.pairs(network)
+        yield number, network
+
+
+def goes_through_onnx(number: int, share: float) -> bool:
+    """Whether the network of that number does, where a share of all shall."""
+    return int((number + 1) * share) > int(number * share)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=1000, help="how many networks (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first one (%(default)s)")
+    parser.add_argument("--onnx-share", type=float, default=0.5, help="of the networks, through a file (%(default)s)")
+    args = parser.parse_args(argv)
+
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    torch.set_num_threads(1)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    seen: set[tuple[str, str]] = set()
+    failures = []
+    for seed, network in track(networks(args.n, args.seed, seen), "networks", args.n, console=console):
+        run = run_library if seed % LIBRARY_EVERY == 0 else run_object
+        onnx = goes_through_onnx(seed, args.onnx_share)
+        if failure := examine(network, seed, run, onnx):
+            failure = shrink(failure, run, onnx)
+            failures.append(failure)
+            how = " through ONNX" if onnx else ""
+            console.print(f"seed {seed}{how}: {failure.kind}: {failure.why}\n{describe(failure.network)}")
+    counts = {kind: sum(f.kind == kind for f in failures) for kind in ("wrong", "crash", "refused")}
+    console.print(f"{args.n} networks: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    missing = graphs.missing_pairs(seen)
+    console.print(f"{len(seen)} of {len(graphs.possible_pairs())} possible pairs of neighbours")
+    if args.n < PAIRS_FROM:
+        return int(bool(failures))
+    for pair in missing:
+        console.print(f"  missing: {' -> '.join(pair)}")
+    return int(bool(failures or missing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
