@@ -243,7 +243,7 @@ def bad_file(folder: Path, kind: str) -> Path:
     [
         ("missing", "does not exist"),
         ("directory", "is a directory"),
-        ("suffix", "unknown suffix '.onnx', expected .safetensors, .pth, .pt"),
+        ("suffix", "truncated, corrupt or no .onnx file"),
         ("truncated .safetensors", "truncated, corrupt or no .safetensors file"),
         ("empty .safetensors", "truncated, corrupt or no .safetensors file"),
         ("garbage .safetensors", "truncated, corrupt or no .safetensors file"),

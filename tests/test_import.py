@@ -132,8 +132,12 @@ def test_stems_without_pooling_and_stride(tmp_path, stem):
     module, path = foreign.randomised(Changed()), tmp_path / "net.pth"
     saved(module, path)
     agrees(load_network(path, reading=Reading(size=(32, 32), stem=stem)), module)
-    notes = load_network(path).notes
-    assert notes == ["strides are not in the tensors: stride 2 and max pooling in the stem assumed, else say --stem"]
+    (note,) = load_network(path).notes
+    assert note == (
+        "no tensor tells: ReLU, stride 2 and max pooling in the stem, stages of stride 2 beside 3x3 pooling, pooled "
+        "input before the branch, shuffle ng behind the depthwise convolution, no activation behind the depthwise "
+        "convolution, eps 1e-05; as the code of megvii, whose names these are, has it"
+    )
 
 
 def test_our_names_with_another_stem(tmp_path):
@@ -146,7 +150,7 @@ def test_our_names_with_another_stem(tmp_path):
     assert found.network.name == "net" and found.style == "ShuffleNet v1, own style"
     for path in ("ours.pth", "ours.onnx"):
         save_network(tmp_path / path, found)
-        with pytest.raises(UserError, match="says itself what --shuffle, --style, --stem and --eps would"):
+        with pytest.raises(UserError, match="says itself what --shuffle would"):
             load_network(tmp_path / path, reading=Reading(shuffle="ng"))
 
 
@@ -193,22 +197,24 @@ def test_a_flat_list_is_mapped_by_order_and_shape(tmp_path, capsys, names):
     tensors = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     word = (lambda i, n: str(i)) if names == "numbers" else (lambda i, n: f"net.op{i}.{n.rpartition('.')[2]}")
     torch.save({word(i, name): tensor for i, (name, tensor) in enumerate(tensors.items())}, path)
-    with pytest.raises(UserError, match="of no known style, and no tensor tells how .* --shuffle gn or ng, or --style"):
+    with pytest.raises(UserError, match="of no known style, and no tensor tells .* --shuffle gn.* --strides .* --pool .* --concat .*or --style"):
         load_network(path)
     found = load_network(path, reading=Reading(size=(64, 64), style="megvii"))
     agrees(found, module)
     assert [ours for ours, _ in found.mapping][:3] == ["stem.conv", "stage2.0.conv1", "stage2.0.conv2"]
     assert sum(len(theirs.split(", ")) for _, theirs in found.mapping) == len(tensors)
-    convert.main([str(path), str(tmp_path / "out.pth"), "--shuffle", "ng"])
+    convert.main([str(path), str(tmp_path / "out.pth"), "--style", "megvii"])
     said = capsys.readouterr().out
     assert "taken by order and shape" in said and f"stem.conv            {found.mapping[0][1]}\n" in said
 
 
-def test_a_flat_mobilenet_needs_no_options(tmp_path):
+def test_a_flat_mobilenet_needs_its_stem_only(tmp_path):
     module = foreign.randomised(foreign.MobileNet())
     tensors = [t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")]
     torch.save({f"arr_{i}": t for i, t in enumerate(tensors)}, tmp_path / "flat.pth")
-    found = load_network(tmp_path / "flat.pth", reading=Reading(size=(64, 64)))
+    with pytest.raises(UserError, match="of no known style, and no tensor tells what these options would: --stem 4|2|1. Say"):
+        load_network(tmp_path / "flat.pth")
+    found = load_network(tmp_path / "flat.pth", reading=Reading(size=(64, 64), stem=2))
     assert found.network.name == "mobilenet-v1-0.25" and len(found.mapping) == 28
     agrees(found, module)
 
@@ -306,7 +312,7 @@ UNIT = "features.1.branch_main_1.0.weight"
     (lambda s: s.pop("classifier.0.weight"), "is no classifier|expected the bias"),
     (lambda s: s.update({"classifier.0.weight": torch.zeros(10, 100)}), "classifier.0.weight has the shape 10x100"),
     (lambda s: s["first_conv.1.running_var"].neg_(), "first_conv.1.running_var holds a negative variance"),
-    (lambda s: s["first_conv.0.weight"].fill_(float("nan")), "stem.conv.weight holds NaN"),
+    (lambda s: s["first_conv.0.weight"].fill_(float("nan")), "tensor first_conv.0.weight holds NaN"),
     (lambda s: s.update({UNIT: torch.zeros(15, 20, 1, 1, dtype=torch.int8)}), f"tensor {UNIT} is int8"),
     (lambda s: nn.Linear(3, 4).state_dict(), "it has 1 layers with weights, fewer than any network here"),
     (lambda s: {}, "it has 0 layers"),
@@ -330,7 +336,9 @@ def test_mobilenets_of_unknown_strides_are_refused(tmp_path):
 @pytest.mark.parametrize("name,content,message", [
     ("x.pth", b"", "truncated, corrupt or no .pth file"),
     ("x.safetensors", b"\x08" * 40, "truncated, corrupt or no .safetensors file"),
-    ("x.bin", b"", "unknown suffix '.bin', expected .safetensors, .pth, .pt, .onnx"),
+    ("x.bin", b"", "truncated, corrupt or no .bin file"),
+    ("x.pth", b"\x7fELF" + bytes(40), "is a library or program"),
+    ("x.ckpt", b"\x89HDF\r\n\x1a\n" + bytes(40), "is an HDF5 file"),
     ("x.pth", None, "does not exist"),
 ])  # fmt: skip
 def test_files_that_are_none_are_refused(tmp_path, name, content, message):

@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"--weights {args.weights} fits one network, but {len(models)} are named: build them one by one"
         )
-    if (random or not args.weights) and (args.shuffle or args.style or args.stem or args.eps):
-        raise UserError("--shuffle, --style, --stem and --eps say how to read a checkpoint: name one with --weights")
+    if (random or not args.weights) and how.given:
+        raise UserError(f"{', '.join(how.given)} say how to read a checkpoint: name one with --weights")
     if (args.seed or 0) < 0:
         raise UserError(f"--seed {args.seed}: expected 0 or more")
     unknown = [model for model in models if model and model not in model_names()]

@@ -11,9 +11,11 @@ from .files import write_json
 
 def classify(library, path: str, count: int = 5) -> list[dict]:
     """The likeliest classes of the picture at `path`, as `library` (from `load`) sees it."""
-    from .runtime.preprocess import load_picture, probabilities
+    from .runtime.preprocess import check_classifier, load_picture, probabilities
 
-    shares = probabilities(library(load_picture(path, library.manifest)))
+    check_classifier(library.path, library.manifest)
+    answer = library(load_picture(path, library.manifest))
+    shares = answer[0] if library.manifest["probabilities"] else probabilities(answer)
     names = library.manifest["class_names"]
     best = shares.argsort()[::-1][:count]
     return [

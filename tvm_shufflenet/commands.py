@@ -95,25 +95,68 @@ def records_folder(args) -> Path | None:
 
 def add_reading_options(parser) -> None:
     """What a foreign checkpoint may leave open; see `reading`."""
-    parser.add_argument("--shuffle", choices=("gn", "ng", "none"), help="of a foreign checkpoint: into which shape "
-                        "channels are brought before they are transposed, (g, n) as in the paper or (n, g), where its "
-                        "style does not tell")  # fmt: skip
-    parser.add_argument("--style", metavar="NAME", help="of one whose names are unknown: whose structure it has, such "
-                        "as megvii, pytorchcv, jaxony")  # fmt: skip
-    parser.add_argument("--stem", type=int, choices=(4, 2, 1), help="of a foreign checkpoint: by how much its stem "
-                        "makes pictures smaller; 4 is stride 2 and max pooling, 2 stride 2, 1 neither")  # fmt: skip
-    parser.add_argument("--eps", type=float, help="epsilon of its batch norms, which no checkpoint holds (1e-5)")
+    parser = parser.add_argument_group("what the tensors of a foreign checkpoint do not tell")
+    parser.add_argument("--style", metavar="NAME", help="all of it: as in the code of own (the paper's), megvii, "
+                        "pytorchcv, jaxony...")  # fmt: skip
+    parser.add_argument("--shuffle", choices=("gn", "ng", "gn-all", "ng-all", "none"), help="into which shape channels are "
+                        "brought before they are transposed, (g, n) as in the paper or (n, g); -all: also in units whose "
+                        "first convolution has no groups")  # fmt: skip
+    parser.add_argument("--stem", type=int, choices=(4, 2, 1), help="by how much the stem makes pictures smaller; 4 is "
+                        "stride 2 and max pooling, 2 stride 2, 1 neither")  # fmt: skip
+    parser.add_argument("--strides", metavar="N[,N...]", help="of the first unit of each stage, 1 or 2; one number for "
+                        "all")  # fmt: skip
+    parser.add_argument("--pool", metavar="N[,N...]", help="window of the average pooling beside that unit, 3, 2, or 1 "
+                        "for none; one number for all")  # fmt: skip
+    parser.add_argument("--concat", choices=("pooled-first", "pooled-last"), help="order of the pooled input and the "
+                        "branch")  # fmt: skip
+    parser.add_argument("--activation", metavar="NAME", help="relu, relu6, leaky or leaky:SLOPE")
+    parser.add_argument("--padding", choices=("symmetric", "same"), help="same: as TensorFlow pads")
+    parser.add_argument("--eps", type=float, help="epsilon of the batch norms (1e-5)")
 
 
 def reading(args):
     """The `Reading` that these options and --size say."""
-    from .architectures import BATCH_NORM_EPS
     from .exchange import Reading
+    from .exchange.reading import parse_activation, parse_numbers
 
-    if args.eps is not None and not 0 <= args.eps < 1:
+    if args.eps is not None and not 0 < args.eps < 1:
         raise UserError(f"--eps {args.eps:g}: expected a small number such as 1e-5")
-    size = parse_size(args.size) if args.size else None
-    return Reading(size, args.shuffle, args.style, args.stem, BATCH_NORM_EPS if args.eps is None else args.eps)
+    if args.activation is not None:
+        parse_activation(args.activation)
+    return Reading(
+        parse_size(args.size) if args.size else None, args.shuffle, args.style, args.stem, args.eps,
+        parse_numbers("--strides", args.strides, (1, 2)), parse_numbers("--pool", args.pool, (1, 2, 3)), args.concat,
+        args.activation, args.padding,
+    )  # fmt: skip
+
+
+def add_preprocessing_options(parser) -> None:
+    """How pictures are prepared for the weights; see `given_preprocessing`."""
+    parser = parser.add_argument_group("how pictures are prepared for these weights (as PyTorch's of ImageNet)")
+    parser.add_argument("--mean", metavar="A,B,C", help="of each channel, subtracted from pixels * scale")
+    parser.add_argument("--std", metavar="A,B,C", help="of each channel, by which that is divided")
+    parser.add_argument("--channels", choices=("rgb", "bgr"), help="order in which the network takes colours")
+    parser.add_argument("--scale", type=float, help="of pixels from 0 to 255 (0.00392157, that is 1/255)")
+    parser.add_argument("--resize", type=float, metavar="RATIO", help="shorter side of the picture by that of the crop "
+                        "out of its middle (1.142857, that is 256/224)")  # fmt: skip
+
+
+def given_preprocessing(args) -> dict:
+    """What these options say, as `runtime.preprocess.checked` has it."""
+    from .runtime.preprocess import checked
+
+    said = {
+        "channels": args.channels and args.channels.upper(), "mean": _numbers("--mean", args.mean),
+        "std": _numbers("--std", args.std), "scale": args.scale, "resize_shorter_side_ratio": args.resize,
+    }  # fmt: skip
+    return checked({key: value for key, value in said.items() if value is not None}, "options")
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{option} {text:.60}: expected three numbers such as 0.485,0.456,0.406") from None
 
 
 def tuned_kernels(kernels: dict) -> str:

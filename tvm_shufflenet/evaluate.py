@@ -25,7 +25,7 @@ def arguments() -> argparse.ArgumentParser:
         "weights/shufflenet-v1-0.5x-g3.safetensors --data imagenette/val.tar",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="LIBRARY|CHECKPOINT", help="one, or two to compare: a "
-                        "library of `build` (.so), or a checkpoint (.safetensors, .pth)")  # fmt: skip
+                        "library of `build` (.so), or weights (.safetensors, .pth, .onnx)")  # fmt: skip
     parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of several "
                         "splits `val` is taken")  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", help="take N pictures, equally many of each class (all)")
@@ -49,14 +49,13 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
     check(args)
 
-    from .bridge.checkpoints import SUFFIXES
     from .library.interface import inputs
     from .runtime.library import read_manifest
-    from .training.evaluation import evaluate, open_subject
+    from .training.evaluation import evaluate, is_library, open_subject
     from .training.pictures import find_pictures
 
     size = parse_size(args.size) if args.size else None
-    libraries = [path for path in args.files if path.suffix not in SUFFIXES]
+    libraries = [path for path in args.files if is_library(path)]
     manifests = [read_manifest(path) for path in libraries]
     if manifests and not size:
         size = inputs(manifests[0])[0].size

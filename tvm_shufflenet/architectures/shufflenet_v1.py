@@ -53,8 +53,8 @@ class Stem:
 class Unit:
     """`groups` are those of the two pointwise convolutions, to `bottleneck` and to `outputs` channels.
 
-    `shuffle` is the number of groups of the channel shuffle, 1 for none; with `downsample` the unit has stride 2,
-    and its average-pooled input is concatenated to the outputs.
+    `shuffle` is the number of groups of the channel shuffle, 1 for none; with `downsample` the unit has the stride
+    `stride`, and its input is concatenated to the outputs, average-pooled with a window of `pool` (1: as it is).
     """
 
     bottleneck: int
@@ -62,6 +62,8 @@ class Unit:
     groups: tuple[int, int]
     shuffle: int
     downsample: bool
+    stride: int = 2
+    pool: int = 3
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def planned(plan: Plan, name: str, size: tuple[int, int], classes: int, paper: d
 
 def _unit(net, name, x, unit, plan) -> int:
     """One ShuffleNet unit: Figure 2 (b), or with `downsample` (stride 2) Figure 2 (c)."""
-    middle, stride = unit.bottleneck, 2 if unit.downsample else 1
+    middle, stride = unit.bottleneck, unit.stride if unit.downsample else 1
 
     def shuffle(y, here):
         return net.shuffle(f"{name}.shuffle", y, unit.shuffle) if here and unit.shuffle > 1 else y
@@ -129,7 +131,8 @@ def _unit(net, name, x, unit, plan) -> int:
     y = shuffle(y, plan.late_shuffle)
     y = net.conv_bn(name, "3", y, unit.outputs, groups=unit.groups[1])
     if unit.downsample:
-        pooled = net.avg_pool(f"{name}.pool", x, kernel=3, stride=2, pad=1)
+        window = dict(kernel=unit.pool, stride=stride, pad=unit.pool // 2 if unit.pool % 2 else 0)
+        pooled = net.avg_pool(f"{name}.pool", x, **window) if unit.pool > 1 else x
         y = net.concat(f"{name}.concat", *((pooled, y) if plan.pooled_first else (y, pooled)))
     else:
         y = net.add(f"{name}.add", x, y)

@@ -1,6 +1,8 @@
 """Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, and ONNX.
 
     styles        whose names are which, and what no tensor tells
+    reading       what a file may leave open, and options say
+    others        a state dict in another's style
     state_dict    a network from the shapes of its tensors
     onnx_reader   a network from an ONNX graph
     parameters    batch norms, shuffles and names of others in the terms of ours
@@ -20,45 +22,26 @@ from pathlib import Path
 
 import numpy as np
 
-from ..architectures import BATCH_NORM_EPS, Network, model_names, network
+from ..architectures import Network, model_names, network
 from ..architectures.described import describe, from_description
-from ..bridge import check_parameters, class_names, load_checkpoint, save_checkpoint
-from ..bridge.checkpoints import SUFFIXES
+from ..bridge import check_parameters, class_names, save_checkpoint
+from ..bridge.checkpoints import SUFFIXES, read_checkpoint
+from ..bridge.contents import kind_of_file
 from ..errors import UserError
 from ..files import write_bytes
-from . import state_dict
+from ..runtime.preprocess import from_json
 from .onnx_writer import onnx_model
+from .others import from_others, same_padding
 from .parameters import listed, usual_shuffles, with_batch_norms
-from .styles import SHUFFLENET, SHUFFLES, STYLES, recognise, style_names
+from .reading import Reading
+from .styles import style_names
 
 __all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network", "style_names"]
 
 ONNX = ".onnx"
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight")  # of the networks of the list
-_SAID = ("model", "network", "size", "class_names")  # the metadata that `save_network` writes
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a file may leave open.  None: as the file or its style says, else as usual.
-
-    `size`: height and width in pixels.  `shuffle`: "gn" or "ng", the shape into which the channels are brought
-    before the transposition; "none" for the paper's ablation.  `style`: whose structure tensors of unknown names
-    have, or those of a known style instead of its own.  `stem`: by how much the stem makes the picture smaller, 4,
-    2 or 1.  `eps`: of the batch norms.
-    """
-
-    size: tuple[int, int] | None = None
-    shuffle: str | None = None
-    style: str | None = None
-    stem: int | None = None
-    eps: float = BATCH_NORM_EPS
-
-    @property
-    def is_said(self) -> bool:
-        """Whether anything but the size is given: our own files and ONNX leave nothing else open."""
-        return bool(self.shuffle or self.style or self.stem or self.eps != BATCH_NORM_EPS)
+_SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
 
 
 @dataclass
@@ -66,7 +49,8 @@ class Imported:
     """A network from a file; `style` says of what kind it was, `notes` what was assumed or left out.
 
     `mapping` has for each layer its tensors in the file, where they went by their order and not by their names;
-    `metadata` is whatever else the file says, such as how the network was trained.
+    `metadata` is whatever else the file says, such as how the network was trained; `preprocessing` how pictures are
+    prepared for it, where not as usual (see `runtime.preprocess.checked`).
     """
 
     network: Network
@@ -76,6 +60,7 @@ class Imported:
     notes: list[str] = field(default_factory=list)
     mapping: list[tuple[str, str]] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    preprocessing: dict | None = None
 
 
 def load_network(
@@ -90,21 +75,24 @@ def load_network(
     path, reading, source = Path(path), reading or Reading(), f"checkpoint {path}"
     if model is not None:
         network(model, classes=1 if classes is None else classes)  # says which there are
-    if path.suffix == ONNX:
+    kind = kind_of_file(path)
+    if kind == "ONNX" or (kind is None and path.suffix == ONNX):
         _says_it_itself(path, reading)
         found, metadata = _from_onnx(path, reading)
-    elif path.suffix in SUFFIXES:
-        arrays, metadata = load_checkpoint(path)
-        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading)
     else:
-        raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
+        checkpoint = read_checkpoint(path)
+        arrays, metadata = checkpoint.arrays, checkpoint.metadata
+        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading)
+        found.notes = checkpoint.notes + found.notes
     if model is not None and found.network.name != model:
         raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {model}")
     if classes not in (None, found.network.classes):
         raise UserError(f"{path} has {found.network.classes} classes: use --classes {found.network.classes}")
     found.parameters = check_parameters(found.network, found.parameters, source)
     found.class_names = class_names(metadata, found.network.classes, source)
-    found.metadata = {key: value for key, value in metadata.items() if key not in _SAID}
+    if "preprocessing" in metadata:
+        found.preprocessing = from_json(metadata["preprocessing"], source)
+    found.metadata |= {key: value for key, value in metadata.items() if key not in _SAID}
     return found
 
 
@@ -116,6 +104,10 @@ def save_network(path: str | os.PathLike, found: Imported) -> None:
     net, path = found.network, Path(path)
     metadata = {**found.metadata, "size": "x".join(map(str, net.size))}
     metadata |= {"model": net.name} if net.name in model_names() else {"network": describe(net)}
+    if found.preprocessing:
+        metadata["preprocessing"] = json.dumps(found.preprocessing)
+    if found.style not in ("", OURS):
+        metadata["origin"] = "; ".join([found.style, *found.notes])
     if found.class_names:
         metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
     if path.suffix == ONNX:
@@ -127,8 +119,8 @@ def save_network(path: str | os.PathLike, found: Imported) -> None:
 
 
 def _says_it_itself(path: Path, reading: Reading) -> None:
-    if reading.is_said:
-        raise UserError(f"{path} says itself what --shuffle, --style, --stem and --eps would: leave them out")
+    if reading.given:
+        raise UserError(f"{path} says itself what {', '.join(reading.given)} would: leave that out")
 
 
 def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
@@ -149,12 +141,14 @@ def _own(
     known = metadata["model"] if metadata.get("model") in model_names() else None
     if known or "network" in metadata:
         _says_it_itself(path, reading)
-    elif reading.is_said:
+    elif reading.given:
         return None
     if "network" in metadata:
         net = from_description(metadata["network"], reading.size, source)
         if net.name in model_names():
             raise UserError(f"{source}: its description of the network is damaged: it has the name {net.name}")
+        if metadata.get("padding") == "same":  # which depends on the size
+            net = same_padding(net)
         return Imported(net, arrays, OURS)
     shapes = {name.removeprefix("module."): array.shape for name, array in arrays.items()}
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
@@ -179,59 +173,13 @@ def _size(metadata: dict) -> tuple[int, int]:
 
 
 def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
-    source = f"checkpoint {path}"
-    arrays = {
-        name: array for name, array in arrays.items()
-        if name.rpartition(".")[2] != "num_batches_tracked" and array.ndim
-    }  # fmt: skip
-    for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.floating):
-            raise UserError(f"{source}: tensor {name} is {array.dtype}, expected floating-point numbers")
-    style, names, stray = recognise(arrays)
-    if stray:
-        raise UserError(f"{source} looks like {style.family} of {style.name}, but tensor {stray} belongs to none of it")
     try:
-        layers = state_dict.cut({name: arrays[name] for name in names})
-        kind = state_dict.family(layers)
-        notes, named = [], style is not None
-        if not named or reading.style:
-            style = _structure(kind, layers, reading)
-        if not named:
-            notes.append(f"names of no known style: taken by order and shape, structure as {style.name}'s")
-        if reading.shuffle:
-            style = dataclasses.replace(style, shuffle=reading.shuffle)
-        if reading.stem:
-            style = dataclasses.replace(style, reduction=reading.stem)
-        elif style.reduction > 1:
-            how = "stride 2 and max pooling" if style.reduction == 4 else "stride 2"
-            notes.append(f"strides are not in the tensors: {how} in the stem assumed, else say --stem")
-        size = reading.size or (style.size, style.size)
-        net, parameters, mapping = state_dict.network(layers, style, size, reading.eps)
+        net, parameters, style, notes, mapping = from_others(arrays, reading)
     except UserError as error:
-        raise UserError(f"{source}: {error}") from None
+        raise UserError(f"checkpoint {path}: {error}") from None
     net, parameters = _ours(net, parameters, path)
-    return Imported(net, parameters, f"{kind}, {style.name} style", notes=notes, mapping=[] if named else mapping)
-
-
-def _structure(kind: str, layers: list, reading: Reading):
-    """The style whose structure tensors of unknown names are taken to have."""
-    candidates = {style.name: style for style in STYLES if style.family == kind}
-    if reading.style:
-        if reading.style not in candidates:
-            raise UserError(f"--style {reading.style}: expected {', '.join(candidates)}")
-        return candidates[reading.style]
-    grouped = any(layer.is_pointwise() and layer.weight.shape[1] * 2 <= before for layer, before in _read(layers))
-    if kind == SHUFFLENET and grouped and not reading.shuffle:
-        raise UserError(
-            f"names such as {layers[0].name} are of no known style, and no tensor tells how channels are shuffled: "
-            f"say --shuffle {' or '.join(SHUFFLES)}, or --style {', '.join(candidates)}"
-        )
-    return candidates["own"]
-
-
-def _read(layers: list):
-    """Each last convolution of a unit, with the number of channels before it."""
-    return ((layer, before.outputs) for before, layer in zip(layers, layers[1:]) if before.is_depthwise())
+    metadata = {"padding": "same"} if reading.padding == "same" else {}
+    return Imported(net, parameters, style, notes=notes, mapping=mapping, metadata=metadata)
 
 
 def _ours(net: Network, parameters: dict, path: Path) -> tuple[Network, dict]:

@@ -171,7 +171,9 @@ def _plan(layers: list[Linear], style: Style) -> Plan:
             mixed = first.outputs // mixed
         if style.shuffle == "none":
             mixed = 1
-        stages[-1].append(Unit(first.outputs, last.outputs, groups, mixed, downsample))
+        where = len(stages) - 1
+        stride, pool = (style.strides[where], style.pools[where]) if downsample else (1, 1)
+        stages[-1].append(Unit(first.outputs, last.outputs, groups, mixed, downsample, stride, pool))
         inputs = channels
     if not stages[0][0].downsample:
         raise UserError(f"its first unit adds (tensor {triples[0][2].name}), where ShuffleNet v1 concatenates")
@@ -181,6 +183,17 @@ def _plan(layers: list[Linear], style: Style) -> Plan:
     return Plan(
         stem_plan, tuple(map(tuple, stages)), style.pooled_first, style.late_shuffle, style.depthwise_relu
     )  # fmt: skip
+
+
+def stages(layers: list[Linear]) -> int:
+    """How many stages a ShuffleNet has: each begins with a unit that concatenates."""
+    stem, *middle, classifier = layers
+    triples, inputs, count = list(zip(middle[::3], middle[1::3], middle[2::3])), stem.outputs, 0
+    for triple, behind in zip(triples, [*triples[1:], None]):
+        channels = _outputs(inputs, triple[2], behind, classifier)
+        count += channels != triple[2].outputs
+        inputs = channels
+    return count
 
 
 def _outputs(inputs: int, last: Linear, behind: tuple[Linear, ...] | None, classifier: Linear) -> int:
@@ -234,4 +247,4 @@ def _parameters(net: Network, layers: list[Linear], eps: float) -> tuple[dict, l
 
 
 def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+    return "x".join(map(str, shape)) or "of a scalar"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 SHUFFLENET, MOBILENET = "ShuffleNet v1", "MobileNet v1"
-SHUFFLES = ("gn", "ng")
+_PREFIXES = 8  # of modules within modules
 LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -21,7 +21,10 @@ class Style:
 
     `shuffle`: "gn" reshapes the channels to (g, n) and transposes, as the paper does; "ng" to (n, g).
     `always`: also a unit whose first convolution has no groups shuffles.  `reduction`: by how much the stem
-    makes the picture smaller; 4 is stride 2 and max pooling, 2 stride 2 alone, 1 neither.
+    makes the picture smaller; 4 is stride 2 and max pooling, 2 stride 2 alone, 1 neither.  `strides` and `pools`:
+    of each stage's first unit, where they are not 2 and 3.  `fixes`: whether the names are of one public code, which
+    settles all that; else they tell the order of the tensors alone.  `fixes_activation`: False where versions with
+    ReLU and ReLU6 share the names.
     """
 
     name: str
@@ -38,6 +41,11 @@ class Style:
     reduction: int = 4
     stem_relu: bool = True
     size: int = 224
+    strides: tuple[int, ...] = ()
+    pools: tuple[int, ...] = ()
+    activation: str = "relu"
+    fixes: bool = True
+    fixes_activation: bool = True
 
     def key(self, module: str) -> tuple | None:
         """Where a module stands in the order of execution; None if it is none of this style."""
@@ -90,10 +98,15 @@ STYLES = (
         "fc", reduction=1, size=32,
     ),
     Style(
+        "gconv", SHUFFLENET, ("conv1", "bn1"), r"stage(\d+)\.(\d+)", ("gconv1", "bn1", "dwconv", "bn", "gconv2", "bn2"),
+        "fc", fixes=False, fixes_activation=False,
+    ),
+    Style(
         "own", MOBILENET, ("stem.conv", "stem.bn"), r"block(\d+)", _CONV_BN[:4], "classifier", reduction=2,
     ),
     Style(
         "conv_dw", MOBILENET, ("model.0.0", "model.0.1"), r"model\.(\d+)", ("0", "1", "3", "4"), "fc", reduction=2,
+        fixes_activation=False,
     ),
     Style(
         "pytorchcv", MOBILENET, ("features.init_block.conv", "features.init_block.bn"),
@@ -102,6 +115,10 @@ STYLES = (
     ),
     Style(
         "pytorch-cifar", MOBILENET, ("conv1", "bn1"), r"layers\.(\d+)", _CONV_BN[:4], "linear", reduction=1, size=32,
+    ),
+    Style(
+        "timm", MOBILENET, ("conv_stem", "bn1"), r"blocks\.(\d+)\.(\d+)", ("conv_dw", "bn1", "conv_pw", "bn2"),
+        "classifier", reduction=2, activation="relu6",
     ),
 )  # fmt: skip
 
@@ -119,7 +136,7 @@ def recognise(names: Iterable[str]) -> tuple[Style | None, list[str], str]:
     """
     names = list(names)
     best, prefix = (0, None, [], ""), ""
-    while True:
+    for _ in range(_PREFIXES):
         for style in STYLES:
             keys = {name: _key(style, name.removeprefix(prefix)) for name in names}
             known = sorted((name for name in names if keys[name]), key=keys.get)

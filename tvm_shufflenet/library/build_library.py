@@ -60,7 +60,7 @@ def build_library(options: BuildOptions) -> Built:
     Raises `UserError` for bad options, checkpoints that do not fit and folders that cannot be
     written.  A library that is already there stays whole until the new one replaces it.
     """
-    net, parameters, source, names = _parameters(options)
+    net, parameters, source, names, prepared = _parameters(options)
     target = resolve(options.target)
     for folder in filter(None, (options.output, options.debug_dump)):
         _make_writable(folder)
@@ -80,7 +80,7 @@ def build_library(options: BuildOptions) -> Built:
         object_file = Path(scratch, "network.o")
         compiled.code.write_to_file(str(object_file), "o")
         description = link(
-            object_file, compiled.weights, manifest(compiled, parameters, source, names), **ports(net),
+            object_file, compiled.weights, manifest(compiled, parameters, source, names, prepared), **ports(net),
             workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
         )  # fmt: skip
     write_json(path.with_suffix(".json"), description)
@@ -94,18 +94,22 @@ def library_name(net: Network, target: TargetSpec) -> str:
     return f"{net.name}-{target.name}" + ("" if (height, width) == (224, 224) else f"-{height}x{width}")
 
 
-def _parameters(options: BuildOptions) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None]:
-    """The network and its parameters, where they are from, and the names of the classes if the file has them."""
+def _parameters(
+    options: BuildOptions,
+) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None, dict | None]:
+    """The network, its parameters and where they are from; names of classes and preprocessing if the file has them."""
     if options.weights is None:
         classes = 1000 if options.classes is None else options.classes
         net = network(options.model or DEFAULT_MODEL, options.size or (224, 224), classes)
-        return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None
+        return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None, None
     reading = dataclasses.replace(options.reading, size=options.size)
     found = load_network(options.weights, options.model, options.classes, reading)
     source = options.weights.name
     if found.style != OURS:
         source += f" ({'; '.join([found.style, *found.notes])})"
-    return found.network, found.parameters, source, found.class_names
+    elif origin := found.metadata.get("origin"):
+        source += f" ({origin})"
+    return found.network, found.parameters, source, found.class_names, found.preprocessing
 
 
 def _make_writable(folder: Path) -> None:

@@ -17,8 +17,13 @@ from ..runtime.preprocess import preprocessing
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"
 
 
-def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None) -> dict:
+def manifest(
+    compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None,
+    prepared: dict | None = None,
+) -> dict:  # fmt: skip
     """What a program needs to know of the network.  `source` says where the weights are from.
+
+    `prepared` is the preprocessing that the weights want, where it is not the usual one.
 
     A network that is not in the list is described by "network".  `link` puts the inputs, the outputs, the workspace
     and the architecture in front.
@@ -35,7 +40,7 @@ def manifest(compiled: Compiled, parameters: dict[str, np.ndarray], source: str,
         "cpu": target.tvm["mcpu"],
         "features": target.tvm.get("mattr", []),
         "probabilities": network.gives_probabilities,
-        "preprocessing": preprocessing(network.size),
+        "preprocessing": preprocessing(network.size, prepared),
         "class_names": class_names,
         "weights": {"source": source, "sha256": _digest(parameters)},
         "multiply_adds": network.multiply_adds(),

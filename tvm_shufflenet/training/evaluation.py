@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..architectures import network
-from ..bridge import class_names, load_checkpoint, load_parameters, require_torch
-from ..bridge.checkpoints import SUFFIXES as CHECKPOINTS
+from ..bridge import require_torch
+from ..bridge.contents import LIBRARY, kind_of_file
 from ..errors import UserError
-from ..library.interface import main_shapes, outputs
+from ..exchange import Reading, load_network
+from ..library.interface import inputs, main_shapes, outputs
 from ..runtime.library import load, read_manifest
-from ..runtime.preprocess import centre_crop, normalise, open_picture, preprocessing
+from ..runtime.preprocess import (
+    check_classifier, complete, open_picture, prepare, preprocessing,
+)  # fmt: skip
 from .pictures import Pictures, labels_for
 
 CHUNK = 20  # pictures of a task of a worker
@@ -29,7 +32,7 @@ CHUNK = 20  # pictures of a task of a worker
 
 @dataclass
 class Subject:
-    """What is evaluated: `run` takes float32 (1, 3, H, W) and gives logits (1, classes)."""
+    """What is evaluated: `run` takes float32 (1, 3, H, W), or (1, H, W, 3), and gives logits (1, classes)."""
 
     path: Path
     model: str
@@ -37,6 +40,7 @@ class Subject:
     classes: int
     names: list[str] | None  # of the classes
     run: Callable[[np.ndarray], np.ndarray]
+    layout: str = "NCHW"  # of what `run` takes
 
 
 @dataclass
@@ -57,17 +61,24 @@ class Difference:
     largest_logit: float  # in absolute value, of the first
 
 
+def is_library(path: Path) -> bool:
+    """Whether a file is to be read as a library: by its content, else by its suffix."""
+    return kind_of_file(path) == LIBRARY or path.suffix == ".so"
+
+
 def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board=None) -> Subject:
     """Opens a library, which runs here or on `board` (a `measure.place.Place`), or a checkpoint, which runs in PyTorch.
 
     `model` and `size` are of a checkpoint that does not say them.  `UserError` for what cannot be run.
     """
-    if path.suffix in CHECKPOINTS:
+    if not is_library(path):
         return _open_checkpoint(path, model, size)
     manifest = read_manifest(path)
+    check_classifier(path, manifest)
+    how = complete(manifest["preprocessing"], f"{path}: its manifest")
     run = load(path) if board is None else _on_board(board, path, manifest)
     classes = outputs(manifest)[0].shape[1]
-    return Subject(path, manifest["model"], manifest["preprocessing"], classes, manifest["class_names"], run)
+    return Subject(path, manifest["model"], how, classes, manifest["class_names"], run, inputs(manifest)[0].layout)
 
 
 def evaluate(
@@ -117,17 +128,10 @@ def _score(logits: np.ndarray, labels: np.ndarray) -> Score:
 
 def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None) -> Subject:
     torch = require_torch(f"to run {path}")
-    arrays, metadata = load_checkpoint(path)
-    model = model or metadata.get("model")
-    if not model:
-        raise UserError(f"{path} does not say which network it is for: name it with --model")
-    if size is None:
-        side = metadata.get("size", "224")
-        size = (int(side), int(side)) if side.isdecimal() else (224, 224)
-    last = network(model, size).layers[-1].name
-    weight = arrays.get(f"{last}.weight", arrays.get(f"module.{last}.weight"))
-    net = network(model, size, len(weight) if weight is not None else 1000)
-    parameters, metadata = load_parameters(net, path)
+    found = load_network(path, model, reading=Reading(size=size))
+    net, parameters = found.network, found.parameters
+    if net.layers[0].shape[1] != 3 or not net.classes:
+        raise UserError(f"{path} is no classifier of pictures: expected 3 channels and one number for each class")
 
     from ..bridge.twin import Twin
 
@@ -139,7 +143,9 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
         with torch.inference_mode():
             return module(torch.from_numpy(data)).numpy()
 
-    return Subject(path, model, preprocessing(size), net.classes, class_names(metadata, net.classes, str(path)), run)
+    how = preprocessing(net.size, found.preprocessing)
+    layout = net.layers[0].attrs["layout"]
+    return Subject(path, net.name, how, net.classes, found.class_names, run, layout)
 
 
 def _on_board(board, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
@@ -169,10 +175,9 @@ def _answer(subjects: list[Subject], pictures: Pictures, index: int) -> list[np.
         return f"{pictures.names[index]}: cannot be read: {error.strerror}"
     rows, prepared = [], {}
     for subject in subjects:
-        how = subject.how
-        key = (*how["crop"], how["resize_shorter_side_ratio"])
+        key = json.dumps([subject.how, subject.layout])
         if key not in prepared:
-            prepared[key] = normalise(centre_crop(picture, how["crop"], how["resize_shorter_side_ratio"]), how)
+            prepared[key] = prepare(picture, subject.how, subject.layout)
         rows.append(subject.run(prepared[key]))
     return rows
 
