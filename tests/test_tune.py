@@ -402,7 +402,7 @@ def test_candidates_that_hang_crash_or_are_wrong(records):
         place.open()
         place.faults = {knob_key(k): body for k, (body, _) in zip(task.space[1:4], FAULTS.values())}
         (result,) = Tuner(place, records, 6).run([task])
-    by_knobs = records.known(task.workload, "measured")
+    by_knobs = records.known(task.workload, "measured", task.space)
     for knobs, (_, reason) in zip(task.space[1:4], FAULTS.values()):
         assert by_knobs[knob_key(knobs)].failure.startswith(reason)
     assert result.trials == 6 and len(result.failures) == 3 and result.timed_out == 1
@@ -502,7 +502,7 @@ def test_places_in_the_network_decide(records, monkeypatch):
         best = records.best(task.workload, task.space)
         assert best.knobs == task.default and best.rounds == in_place.ROUNDS and f", in {MODEL}" in best.where
         assert best.value == pytest.approx(1e-6)  # of one call
-        assert records.known(task.workload, "measured")[knob_key(knobs)].relative == pytest.approx(2)
+        assert records.known(task.workload, "measured", task.space)[knob_key(knobs)].relative == pytest.approx(2)
     again = Records.read(records.path.parents[1], NATIVE)
     assert in_place.compete(net, tasks, NATIVE, again, Place(NATIVE.arch), Silent()) is None
 

@@ -114,7 +114,7 @@ def test_candidates_that_hang_crash_or_are_wrong_on_a_board(tmp_path):
     faults = {knob_key(knobs): body for knobs, (body, _) in zip(task.space[1:4], FAULTS.values())}
     with one_board(task, records, faults) as (tuner, _, _):
         (result,) = tuner.run([task])
-    by_knobs = records.known(task.workload, "emulated")
+    by_knobs = records.known(task.workload, "emulated", task.space)
     for knobs, (_, reason) in zip(task.space[1:4], FAULTS.values()):
         assert by_knobs[knob_key(knobs)].failure.startswith(reason)
     assert result.trials == 5 and len(result.failures) == 3 and result.best

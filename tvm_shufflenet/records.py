@@ -9,9 +9,10 @@ from pathlib import Path
 from .commands import run
 from .errors import UserError
 from .files import write_json
+from .targets.generation import digest_of_options
 from .terminal import open_console
 from .tuning import records as store
-from .tuning.records import FILE, FOLDER, UNITS, Record, Records, fastest, read_file, settle, tvm_version, version
+from .tuning.records import FILE, FOLDER, UNITS, Record, Records, fastest, read_file, settle, tvm_version
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -78,15 +79,15 @@ def rows_of(name: str, records: Records) -> list[dict]:
     """A row for each kernel, version, processor and kind."""
     groups: dict[tuple, list[Record]] = {}
     for record in records.all:
-        groups.setdefault(record.candidate[:-1], []).append(record)
+        groups.setdefault((*record.kernel, _applies(record, records)), []).append(record)
     rows = []
-    for (task, _, _, target, kind), tried in groups.items():
+    for (task, _, target, kind, applies), tried in groups.items():
         settled = settle(tried).values()
         best = fastest(settled)
         about = records.targets.get(target, {})
         rows.append({
             "target": name, "processor": " ".join([about.get("cpu", target), *about.get("features", [])]),
-            "kind": kind, "kernel": task, "applies": _applies(tried[0]), "unit": UNITS[kind],
+            "kind": kind, "kernel": task, "applies": applies, "unit": UNITS[kind],
             "default": best and best.default, "best": best and best.value, "gain": best and 1 / best.relative,
             "knobs": best and best.knobs, "tried": len(settled), "failed": sum(bool(r.failure) for r in settled),
             "where": tried[-1].where,
@@ -101,11 +102,12 @@ def prune(args) -> None:
         print(f"{name}: {len(kept)} of {len(before.all)} records kept")
 
 
-def best_of_each(records: list[Record]) -> list[Record]:
+def best_of_each(records: Records) -> list[Record]:
     """The best record of each kernel, kind and processor, none of other versions."""
     groups: dict[tuple, list[Record]] = {}
-    for record in filter(_applies, records):
-        groups.setdefault(record.candidate[:-1], []).append(record)
+    for record in records.all:
+        if _applies(record, records):
+            groups.setdefault(record.kernel, []).append(record)
     return [best for group in groups.values() if (best := fastest(settle(group).values()))]
 
 
@@ -141,12 +143,17 @@ def _tell(records: Records) -> None:
         print(f"note: {notice}", file=sys.stderr)
 
 
-def _applies(record: Record) -> bool:
+def _applies(record: Record, records: Records) -> bool:
     """Whether the record is of a kernel as it is now, by the TVM that is installed."""
-    import schedules
+    from .tuning.record_keys import version
+    from .tuning.tasks import workload_of
 
-    kernel = getattr(schedules, record.task.partition("(")[0], None)
-    return isinstance(kernel, type) and hasattr(kernel, "knobs") and record.version == version(kernel) and record.tvm == tvm_version()
+    try:
+        workload = workload_of(record.task)
+        options = digest_of_options(**records.targets[record.target])
+        return record.tvm == tvm_version() and record.version == version(workload, record.knobs, options)
+    except Exception:  # whatever fields or knobs that no kernel has lead to
+        return False
 
 
 def _figure(value: float, unit: str) -> str:

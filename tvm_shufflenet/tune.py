@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
             if place.kind == "measured":
                 _in_place(args, networks, tasks, target, records, console)
                 for result in results:
-                    result.best = fastest(records.known(result.task.workload, place.kind).values())
+                    result.best = fastest(records.known(result.task.workload, place.kind, result.task.space).values())
             whole = _whole(args, models, size, target, place, console)
         except KeyboardInterrupt:
             interrupted = True

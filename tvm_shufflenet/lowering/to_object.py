@@ -6,41 +6,14 @@ import tvm
 from tvm import tirx
 from tvm.tirx import compilation_pipeline
 
-from ..targets import IN_ORDER, LOADS_APART
+from ..targets.generation import with_options
 
 PIPELINE = "tvm_shufflenet"
 
 
 def compile_module(module: tvm.IRModule, target: dict) -> tvm.runtime.Module:
-    """The compiled module; its `write_to_file` gives the object, its `inspect_source` LLVM IR.
-
-    Each kernel stays a function of its own name, which profilers and `estimate` go by: LLVM would copy
-    some into their callers, up to seven times, and it drops the names of private functions.  Which of
-    two zeros a maximum is, and what becomes of NaN, is left open: one instruction instead of two.
-    """
-    options, features = _ordering(target)
-    options = [*target.get("cl-opt", ()), "-inline-instr-cost:int=100000", *options]
-    features = [*target.get("mattr", ()), *features]
-    target = {**target, "cl-opt": options, "fast-math-nnan": True, "fast-math-nsz": True}
-    if features:
-        target["mattr"] = features
-    return tirx.build(module, tvm.target.Target(target), pipeline=PIPELINE)
-
-
-def _ordering(target: dict) -> tuple[list[str], list[str]]:
-    """Options and features that keep LLVM from putting a kernel's instructions into a worse order.
-
-    Register tiles fit the registers as they are written.  Out of order that order is good; LLVM's care
-    for registers in use would take long unrolled tiles apart, and spill.  Where loads are to come
-    together it must not spread them to hide their latency either, before or after it assigns registers,
-    nor unroll the loops that the schedules left.
-    """
-    core, arm = target.get("mcpu", "generic"), target.get("mtriple", "").startswith(("aarch64", "arm"))
-    as_written = ["-misched-regpressure:bool=false"]
-    if core in LOADS_APART:
-        options = [*as_written, "-schedmodel:bool=false", "-unroll-threshold-aggressive:uint=150"]
-        return options, ["-use-postra-scheduler"]
-    return as_written if arm and core not in IN_ORDER else [], []
+    """The compiled module; its `write_to_file` gives the object, its `inspect_source` LLVM IR."""
+    return tirx.build(module, tvm.target.Target(with_options(target)), pipeline=PIPELINE)
 
 
 @tvm.transform.module_pass(opt_level=0, name="NameKernels")

@@ -253,7 +253,7 @@ class Twin:
         timings = []
         for call, column in zip(self.compiled.program.calls, seconds.T):
             kernel = by_workload[call.workload]
-            timings.append(Timing(kernel.name, what(call), call.output.name, kernel.knobs, kernel.tuned,
+            timings.append(Timing(kernel.name, what(call), str(call.output), kernel.knobs, kernel.tuned,
                                   call_multiply_adds(call), call_bytes(call), column))  # fmt: skip
         return timings
 
@@ -307,13 +307,15 @@ def _alike(one: bytes, other: bytes) -> bool:
 def what(call: Call) -> str:
     """What a call computes, in short: `g=3 240->60, 28x28, shuffle`."""
     workload, source, target = call.workload, call.inputs[0], call.output
-    before, after, plane = source.channels, target.channels, target.plane
+    before, after, plane = len(source.planes), len(target.planes), target.root.plane
     if call.parameters and call.parameters[0].ndim == 2:
         after, before = call.parameters[0].shape
     channels = f"{before}->{after}" if hasattr(workload, "outputs") else str(after)  # or channel by channel
     words = [f"g={workload.groups}"] if getattr(workload, "groups", 1) > 1 else []
     if kernel := getattr(workload, "kernel", None):
-        words.append(f"{kernel}x{kernel}" + (f"/{workload.stride}" if workload.stride > 1 else ""))
+        sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        stride = workload.stride if isinstance(workload.stride, int) else max(workload.stride)
+        words.append("x".join(map(str, sides)) + (f"/{stride}" if stride > 1 else ""))
     parts = [" ".join([*words, channels])]
     if (plane.height, plane.width) != (1, 1):
         parts.append(f"{plane.height}x{plane.width}")
@@ -323,10 +325,11 @@ def what(call: Call) -> str:
 
 def call_multiply_adds(call: Call) -> int:
     """As the paper counts them: of the pixels of the plane, not of what pads it."""
-    pixels = call.output.plane.height * call.output.plane.width
+    pixels = call.output.root.plane.height * call.output.root.plane.width
     return pixels * sum(array.size for array in call.parameters if array.ndim > 1)
 
 
 def call_bytes(call: Call) -> int:
     """What has to move at least: planes with their padding, weights and biases, each once."""
-    return 4 * (sum(tensor.floats for tensor in (*call.inputs, call.output)) + sum(a.size for a in call.parameters))
+    planes = (len(view.planes) * view.root.plane.size for view in (*call.inputs, call.output))
+    return 4 * (sum(planes) + sum(array.size for array in call.parameters))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schedules import Plane, Pointwise
+from schedules import RELU, Plane, Pointwise
 
 from ..errors import UserError
 from ..runtime.rpc import count_boards
@@ -81,7 +81,7 @@ def round_trip(address: str, key: str | None, target: TargetSpec, timeout: float
 
 # Each is called in the same worker, one after the other.
 
-WORKLOAD = {"groups": 2, "inputs": 12, "outputs": 8, "plane": Plane.dense(4, 16), "relu": True}
+WORKLOAD = {"groups": 2, "inputs": 12, "outputs": 8, "plane": Plane.dense(4, 16), "activation": RELU}
 
 
 def _task(target: TargetSpec) -> Task:

@@ -5,72 +5,83 @@ The weights are arguments, not part of the file: a fully connected layer has up 
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import math
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tvm
 from tvm import tirx
 
-from schedules import Knobs
+from schedules import WEIGHT, Knobs, Workload, round_up
 
 from ..errors import UserError
 from ..library.link import memory_functions
 from ..lowering.emit_module import FLOAT_POINTER, scheduled_kernel
-from ..lowering.plan_memory import ALIGN, GUARD
-from ..lowering.program import ScheduledKernel, WorkloadType
+from ..lowering.plan_memory import ALIGN
+from ..lowering.program import FLOAT, ScheduledKernel
 from ..lowering.to_object import compile_module
 from ..targets import TargetSpec
 
 KERNEL = "kernel"
 
 
-def floats_of(workload: WorkloadType, packed: list[int]) -> list[int]:
-    """Floats behind each pointer that the kernel takes; `packed` are those of its packed weights."""
-    data, *rest = _defined_floats(workload)
-    return [data, *packed, *rest[len(packed) :]]
+@dataclass(frozen=True)
+class Argument:
+    """A buffer that a kernel is given, in floats, with room for what it may read around it."""
+
+    role: str
+    floats: int
+    front: int
+    behind: int
+
+    @property
+    def size(self) -> int:
+        return self.front + self.floats + self.behind
+
+    @property
+    def inside(self) -> slice:
+        """What the kernel is given, within its buffer."""
+        return slice(self.front, self.front + self.floats)
 
 
-@functools.cache
-def _defined_floats(workload: WorkloadType) -> list[int]:
-    """Of each parameter of the definition, where weights are not packed yet."""
-    return [math.prod(map(int, p.shape)) * tvm.DataType(p.dtype).bits // 32 for p in workload.definition().params]
+def arguments_of(workload: Workload, packed: list[int]) -> list[Argument]:
+    """What a kernel takes; `packed` are the floats of its packed weights."""
+    weights, found = iter(packed), []
+    for operand in workload.operands():
+        floats = next(weights) if operand.role == WEIGHT else operand.bytes // FLOAT
+        front, behind = (round_up(n, ALIGN) // FLOAT for n in (operand.before, operand.behind))
+        found.append(Argument(operand.role, floats, front, behind))
+    return found
 
 
-def output_index(workload: WorkloadType, packed: int) -> int:
-    """Which of the pointers is the output."""
-    return 1 + packed + int(getattr(workload, "residual", False))
-
-
-def timed_module(workload: WorkloadType, knobs: Knobs, floats: list[int]) -> tvm.IRModule:
-    """`main(buffers...)`: each float32, with `GUARD` floats before and behind what the kernel is given."""
-    buffers = [tirx.decl_buffer((n + 2 * GUARD,), "float32", f"b{i}") for i, n in enumerate(floats)]
+def timed_module(workload: Workload, knobs: Knobs, arguments: list[Argument]) -> tvm.IRModule:
+    """`main(buffers...)`: each float32, with room around what the kernel is given."""
+    buffers = [tirx.decl_buffer((a.size,), "float32", f"b{i}") for i, a in enumerate(arguments)]
     variable, kernel = _kernel(workload, knobs)
-    call = variable(*(tirx.address_of(tirx.BufferLoad(b, [GUARD])) for b in buffers))
+    call = variable(*(tirx.address_of(tirx.BufferLoad(b, [a.front])) for b, a in zip(buffers, arguments)))
     main = tirx.PrimFunc(buffers, tirx.Evaluate(call)).with_attrs({"global_symbol": "main", "s_tir": True})
     return tvm.IRModule({tvm.ir.GlobalVar("main"): main, variable: kernel})
 
 
-def counted_module(workload: WorkloadType, knobs: Knobs, floats: list[int]) -> tuple[tvm.IRModule, int]:
+def counted_module(workload: Workload, knobs: Knobs, arguments: list[Argument]) -> tuple[tvm.IRModule, int]:
     """`int tsn_run(input, output, workspace)`, for the emulator, and the workspace's bytes: all lies there."""
     pointers = [tirx.Var(name, FLOAT_POINTER) for name in ("input", "output", "workspace")]
-    offsets, end = [], GUARD
-    for count in floats:
-        offsets.append(end)
-        end += -(-(count + GUARD) // ALIGN) * ALIGN
+    offsets, end = [], 0
+    for argument in arguments:
+        offsets.append(end + FLOAT * argument.front)
+        end += round_up(FLOAT * argument.size, ALIGN)
     variable, kernel = _kernel(workload, knobs)
-    call = variable(*(tirx.handle_add_byte_offset(pointers[2], 4 * offset) for offset in offsets))
+    call = variable(*(tirx.handle_add_byte_offset(pointers[2], offset) for offset in offsets))
     body = tirx.SeqStmt([tirx.Evaluate(call), tirx.Return(tirx.IntImm("int32", 0))])
     # Without `noalias` here TVM's code generator does not take the kernel's own pointers for separate, either.
     run = tirx.PrimFunc(pointers, body, tvm.ir.PrimType("int32")).with_attrs({"s_tir": True, "tirx.noalias": True})
-    return tvm.IRModule({tvm.ir.GlobalVar("tsn_run"): run, variable: kernel}), 4 * end
+    return tvm.IRModule({tvm.ir.GlobalVar("tsn_run"): run, variable: kernel}), end
 
 
-def _kernel(workload: WorkloadType, knobs: Knobs) -> tuple[tvm.ir.GlobalVar, tirx.PrimFunc]:
+def _kernel(workload: Workload, knobs: Knobs) -> tuple[tvm.ir.GlobalVar, tirx.PrimFunc]:
     return tvm.ir.GlobalVar(KERNEL), scheduled_kernel(ScheduledKernel(KERNEL, workload, knobs))
 
 
@@ -93,5 +104,5 @@ def _linker() -> list[str]:
     return [str(Path(found.origin).with_name("zig")), "ld.lld"]
 
 
-def pack(workload: WorkloadType, knobs: Knobs, arrays: list[np.ndarray]) -> list[np.ndarray]:
+def pack(workload: Workload, knobs: Knobs, arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [np.ravel(array) for array in workload.pack(knobs, *arrays)]

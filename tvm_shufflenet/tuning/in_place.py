@@ -18,6 +18,7 @@ from ..measure.beside_peak import Silent, time_beside_peak
 from ..measure.place import Place
 from ..measure.profiling import Twin, seconds_of
 from ..targets import TargetSpec
+from .record_keys import task_of
 from .records import Record, Records
 from .tasks import Task
 from .tuner import FINAL_ROUNDS, FINALISTS
@@ -33,7 +34,7 @@ class Entrants:
     index: int
 
     def best(self, workload, legal: Iterable[dict]) -> Record | None:
-        finalists = self.finalists.get(repr(workload))
+        finalists = self.finalists.get(task_of(workload))
         return finalists[self.index % len(finalists)] if finalists else None
 
     def ignored(self, workloads: Iterable) -> dict[str, int]:
@@ -42,7 +43,8 @@ class Entrants:
 
 def finalists_of(task: Task, records: Records) -> list[Record]:
     """The default and the best of those that were timed in many turns; none if there is only the default."""
-    timed = [r for r in records.known(task.workload, "measured").values() if not r.failure and r.rounds >= FINAL_ROUNDS]
+    known = records.known(task.workload, "measured", task.space).values()
+    timed = [r for r in known if not r.failure and r.rounds >= FINAL_ROUNDS]
     default = [record for record in timed if record.knobs == task.default]
     others = sorted((r for r in timed if r.knobs != task.default), key=lambda record: record.relative)
     return default + others[:FINALISTS] if default and others else []
@@ -73,7 +75,7 @@ def compete(
     kept = 0
     for task in tasks:
         found = finalists.get(task.key, [])
-        calls = sum(repr(call.workload) == task.key for call in twins[0].compiled.program.calls)
+        calls = sum(task_of(call.workload) == task.key for call in twins[0].compiled.program.calls)
         values = [
             min(times[index][task.key] for index in range(place_of, len(twins), len(found))) / calls
             for place_of in range(len(found))
@@ -92,7 +94,7 @@ def _by_kernel(twin: Twin, turns: list) -> dict[str, float]:
     seconds, _, _ = seconds_of(turns, twin.calls)
     times: dict[str, float] = {}
     for call, least in zip(twin.compiled.program.calls, seconds.min(axis=0)):
-        times[repr(call.workload)] = times.get(repr(call.workload), 0.0) + float(least)
+        times[task_of(call.workload)] = times.get(task_of(call.workload), 0.0) + float(least)
     return times
 
 

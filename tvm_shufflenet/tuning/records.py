@@ -3,7 +3,7 @@
     records = Records.read(FOLDER, resolve("cortex-a72"))
     best = records.best(workload, machine)      # a `Record`, or None
 
-A line says which kernel was tried (`task` and the `version` of its schedule), by which TVM, for which
+A line says which kernel was tried (`task`, and the `version` of the code that it became), by which TVM, for which
 processor (`target` is a digest of triple, CPU and features, which a line of their own spells out), with
 which knobs, and what came of it: a figure beside that of the default knobs in the same unit, or why it
 failed.  Only their ratio is compared: noise, and a slower board, fall on both alike.
@@ -13,24 +13,23 @@ failed.  Only their ratio is compared: noise, and a slower board, fall on both a
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
-import inspect
-import io
 import json
 import math
-import sys
-import tokenize
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..targets import TargetSpec
+from ..targets.generation import digest_of_options
 from .record_file import locked, read_lines
 from .record_lines import KINDS, LINE, BadLine, parse, printable
+
+if TYPE_CHECKING:
+    from schedules import Workload
 
 FOLDER = Path(__file__).resolve().parents[2] / "tuning_logs"
 FILE = "records.jsonl"
@@ -41,7 +40,7 @@ UNITS = {"measured": "seconds", "estimated": "cycles", "emulated": "seconds"}
 class Record:
     """One trial.  `value` and `default` are seconds or cycles of a call; None if it failed, see `failure`."""
 
-    task: str  # the workload, as its repr
+    task: str  # the workload, as `record_keys.task_of` has it
     version: str
     tvm: str
     target: str
@@ -65,7 +64,12 @@ class Record:
     @property
     def candidate(self) -> tuple:
         """What was tried: the same for repeated trials of the same candidate."""
-        return self.task, self.version, self.tvm, self.target, self.kind, self.knob_key
+        return *self.kernel, self.version, self.knob_key
+
+    @property
+    def kernel(self) -> tuple:
+        """What the trial is one of: a kernel on a processor, judged in one way."""
+        return self.task, self.tvm, self.target, self.kind
 
 
 def knob_key(knobs: dict[str, int]) -> tuple:
@@ -86,124 +90,72 @@ def _describe(target: TargetSpec) -> dict:
     return {"triple": tvm["mtriple"], "cpu": tvm.get("mcpu", "generic"), "features": sorted(tvm.get("mattr", []))}
 
 
-RULES = ("knobs", "space", "tile_knobs", "prefetch_knob")  # methods that choose knobs, and do nothing else
-
-
-@functools.cache
-def version(kernel: type) -> str:
-    """Of a kernel's schedule: changes with its code and with all that this takes from the package `schedules`.
-
-    Comments, docstrings and the rules of default knobs and spaces may change without.
-    """
-    texts = (_text(node, source) for _, node, source in used_code(kernel))
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
-
-
-def used_code(kernel: type) -> list[tuple[str, ast.stmt, str]]:
-    """What a kernel's code consists of: (module, top-level statement, source of the module), in a fixed order."""
-    found, wanted = {}, [(kernel.__module__, kernel.__name__)]
-    while wanted:
-        module, name = wanted.pop()
-        source, tree = _parsed(module)
-        for index, node in enumerate(tree.body):
-            if isinstance(node, ast.ImportFrom) and node.level and name in (alias.name for alias in node.names):
-                wanted.append((f"{module.rpartition('.')[0]}.{node.module}", name))
-            elif (module, index) not in found and (_defines(node, name) or _registers(node)):
-                found[module, index] = (module, node, source)
-                wanted += [(module, used) for used in _names(node)]
-    return [found[key] for key in sorted(found)]
-
-
-@functools.cache
-def _parsed(module: str) -> tuple[str, ast.Module]:
-    source = inspect.getsource(sys.modules[module])
-    return source, ast.parse(source)
-
-
-def _defines(node: ast.stmt, name: str) -> bool:
-    if isinstance(node, ast.Assign):
-        return name in {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-    return isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name
-
-
-def _registers(node: ast.stmt) -> bool:
-    """Whether a module does something when it is imported, as registering an intrinsic."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-
-
-def _names(tree: ast.AST) -> set[str]:
-    """Names that are used outside of rules."""
-    if isinstance(tree, ast.FunctionDef) and tree.name in RULES:
-        return set()
-    own = {tree.id} if isinstance(tree, ast.Name) else set()
-    return own.union(*map(_names, ast.iter_child_nodes(tree)))
-
-
-@functools.cache
-def _tokens(source: str) -> list[tokenize.TokenInfo]:
-    return list(tokenize.generate_tokens(io.StringIO(source).readline))
-
-
-def _text(node, source: str) -> str:
-    """The source of a function or class without what does not change what it does."""
-    skipped = set()
-    for part in ast.walk(node):
-        if isinstance(part, ast.FunctionDef) and part.name in RULES:
-            skipped.update(range(part.lineno, part.end_lineno + 1))
-        if isinstance(part, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(part) is not None:
-            skipped.update(range(part.body[0].lineno, part.body[0].end_lineno + 1))
-    kept = (
-        token.string for token in _tokens(source)
-        if node.lineno <= token.start[0] <= node.end_lineno and token.start[0] not in skipped
-        and token.type not in (tokenize.COMMENT, tokenize.NL)
-    )  # fmt: skip
-    return "".join("".join(text.split()) for text in kept)
-
-
 @dataclass
 class Records:
     """Records of one target.  `target` is its digest; `notices` are what the user should hear of the file."""
 
     path: Path
     target: str
+    options: str = ""  # digest of the code generator's
     all: list[Record] = field(default_factory=list)
     targets: dict[str, dict] = field(default_factory=dict)  # digest -> triple, CPU and features
     notices: list[str] = field(default_factory=list)
+    stale: list[Record] = field(default_factory=list)  # those that `best` found to be of other code
 
     @staticmethod
     def read(folder: Path, target: TargetSpec) -> Records:
         """The records of a target below `folder`; none if there is no file."""
         records = read_file(folder / target.name / FILE)
-        records.target = digest(target)
+        records.target, records.options = digest(target), digest_of_options(**_describe(target))
         return records
 
-    def fits(self, record: Record, workload) -> bool:
+    def version(self, workload: Workload, knobs: dict[str, int]) -> str:
+        """Of the code that a kernel with these knobs becomes now."""
+        from .record_keys import version  # which needs TVM, unlike all else here
+
+        return version(workload, knobs, self.options)
+
+    def fits(self, record: Record, workload: Workload) -> bool:
         """Whether a record is of this kernel as it is now, on this target, by this TVM."""
-        return (record.task, record.version, record.tvm, record.target) == (
-            repr(workload), version(type(workload)), tvm_version(), self.target,
-        )  # fmt: skip
+        return self._names(record, workload) and record.version == self.version(workload, record.knobs)
 
-    def known(self, workload, kind: str) -> dict[tuple, Record]:
-        """By their knobs, the most trusted records of a kernel."""
-        return settle(r for r in self.all if r.kind == kind and self.fits(r, workload))
+    def _names(self, record: Record, workload: Workload) -> bool:
+        from .record_keys import task_of
 
-    def best(self, workload, legal: Iterable[dict]) -> Record | None:
+        named = record.task, record.tvm, record.target
+        return named == (task_of(workload), tvm_version(), self.target)
+
+    def known(self, workload: Workload, kind: str, legal: Iterable[dict]) -> dict[tuple, Record]:
+        """By their knobs, which are some of the `legal` ones, the most trusted records of a kernel."""
+        allowed = set(map(knob_key, legal))
+        named = (r for r in self.all if r.kind == kind and self._names(r, workload) and r.knob_key in allowed)
+        return settle(record for record in named if self.fits(record, workload))
+
+    def best(self, workload: Workload, legal: Iterable[dict]) -> Record | None:
         """The fastest of the most trusted kind, with knobs that are `legal`; None if there is none."""
         allowed = set(map(knob_key, legal))
         for kind in KINDS:
-            if record := fastest(r for key, r in self.known(workload, kind).items() if key in allowed):
-                return record
+            named = (r for r in self.all if r.kind == kind and self._names(r, workload) and r.knob_key in allowed)
+            settled = settle(named)
+            while record := fastest(settled.values()):
+                if self.fits(record, workload):  # which takes a schedule: asked only of what would be chosen
+                    return record
+                self.stale.append(record)
+                del settled[record.knob_key]
         return None
 
-    def ignored(self, workloads: Iterable) -> dict[str, int]:
-        """How many records of these kernels do not apply, by reason."""
-        tasks = {repr(workload): workload for workload in workloads}
+    def ignored(self, workloads: Iterable[Workload]) -> dict[str, int]:
+        """How many records of these kernels do not apply, by reason; call it behind `best`."""
+        from .record_keys import task_of
+
+        tasks = set(map(task_of, workloads))
         reasons: dict[str, int] = {}
         for record in self.all:
-            if record.task in tasks and not self.fits(record, tasks[record.task]):
+            if record.task in tasks:
                 other = record.target != self.target
                 reason = "for another processor" if other else "by another version of the kernel or of TVM"
-                reasons[reason] = reasons.get(reason, 0) + 1
+                if other or record.tvm != tvm_version() or record in self.stale:
+                    reasons[reason] = reasons.get(reason, 0) + 1
         return reasons
 
     def append(self, record: Record) -> None:
@@ -272,11 +224,11 @@ def to_line(record: Record) -> dict:
     return {key: value for key, value in fields.items() if value not in (None, "", 0)}
 
 
-def prune(path: Path, choose: Callable[[list[Record]], list[Record]]) -> tuple[Records, list[Record]]:
+def prune(path: Path, choose: Callable[[Records], list[Record]]) -> tuple[Records, list[Record]]:
     """Keeps of a file the records that `choose` gives, and what their targets are; the file before, and what is kept."""
     with locked(path) as file:
         records = read_file(path)
-        kept = choose(records.all)
+        kept = choose(records)
         used = {record.target for record in kept}
         targets = [{"target": key, **about} for key, about in records.targets.items() if key in used]
         file.replace([*targets, *map(to_line, kept)])

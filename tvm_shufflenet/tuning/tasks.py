@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
 
 import schedules
-from schedules import Knobs, Plane, tuning_space
+from schedules import Activation, Knobs, Plane, Workload, tuning_space
 
 from ..architectures import Network
 from ..bridge import random_parameters
-from ..lowering.program import Program, WorkloadType
+from ..lowering.program import Program
 from ..pipeline import lower_graph
 from ..targets import TargetSpec
+from .record_keys import task_of
 
 OPS = {
     "depthwise": lambda workload: workload.name == "depthwise",
@@ -28,7 +29,7 @@ OPS = {
 class Task:
     """A kernel to tune.  `space` holds its knobs, the defaults first; `shapes` are those of `pack`'s arrays."""
 
-    workload: WorkloadType
+    workload: Workload
     shapes: list[tuple[int, ...]]
     space: list[Knobs]
     networks: list[str] = field(default_factory=list)
@@ -40,7 +41,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        return repr(self.workload)
+        return task_of(self.workload)
 
     @property
     def label(self) -> str:
@@ -51,7 +52,7 @@ class Task:
         return self.workload.multiply_adds
 
 
-def label(workload: WorkloadType) -> str:
+def label(workload: Workload) -> str:
     """A kernel in one short line, unlike that of any other."""
     words = []
     for part in dataclasses.fields(workload):
@@ -67,24 +68,38 @@ def label(workload: WorkloadType) -> str:
 
 def label_of(task: str) -> str:
     """The label of a task that a record names; the text itself if no kernel has such fields any more."""
-
-    def build(node: ast.expr):
-        if isinstance(node, ast.Call):
-            kind = getattr(schedules, node.func.id)
-            if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):  # the text is from a file
-                raise ValueError
-            return kind(**{k.arg: build(k.value) for k in node.keywords})
-        return ast.literal_eval(node)
-
     try:
-        return label(build(ast.parse(task, mode="eval").body))
-    except (AttributeError, SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError):
+        workload = workload_of(task)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return task
+    return label(workload)
+
+
+def workload_of(task: str) -> Workload:
+    """The workload that a record names; raises one of several errors for a text that names none."""
+    fields = json.loads(task)
+    kernels = [kernel for kernel in vars(schedules).values() if isinstance(kernel, type) and issubclass(kernel, Workload)]
+    (kernel,) = [k for k in kernels if k is not Workload and _op(k, fields) == fields["op"]]
+    del fields["op"]
+    return kernel(**{name: _field(kernel, name, value) for name, value in fields.items()})
+
+
+def _op(kernel: type, fields: dict):
+    """The name of a kernel, which for pooling depends on its kind."""
+    return kernel.name if isinstance(kernel.name, str) else f"{fields.get('kind', 'max')}_pool"
+
+
+def _field(kernel: type, name: str, value):
+    kinds = {"Plane": Plane, "Activation": Activation}
+    (annotation,) = [f.type for f in dataclasses.fields(kernel) if f.name == name]
+    if annotation in kinds:
+        return kinds[annotation](**value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def tasks_of(networks: list[Network], target: TargetSpec, op: str = "all") -> list[Task]:
     """The kernels that have a choice of knobs, those with most to do first.  `op` is a key of `OPS`."""
-    tasks: dict[WorkloadType, Task] = {}
+    tasks: dict[Workload, Task] = {}
     for net in networks:
         program: Program = lower_graph(net, random_parameters(net, 0), target)
         for call in program.calls:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from schedules import Knobs
+from schedules import INPUT, OUTPUT, RESIDUAL, WEIGHT, Knobs
 
-from ..lowering.plan_memory import GUARD
 from ..measure.place import Function, Place
 from ..measure.rounds import calibrate, interleave, one_core
 from ..runtime.crashes import survive_crashes
@@ -57,7 +56,7 @@ class Link:
 
 def build(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> None:
     """Writes the library of a candidate that is to be timed."""
-    floats = _floats(task, knobs)
+    floats = _arguments(task, knobs)
     candidates.write_library(candidates.timed_module(task.workload, knobs, floats), target, path)
 
 
@@ -69,17 +68,17 @@ def price(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> float:
     from ..library.elf import read_elf
     from ..targets.cores import core
 
-    module, workspace = candidates.counted_module(task.workload, knobs, _floats(task, knobs))
+    module, workspace = candidates.counted_module(task.workload, knobs, _arguments(task, knobs))
     candidates.write_library(module, target, path)
     blocks = inference(path, read_elf(path), (64, 64, workspace), core(target.name), caches=False)
     disassemble({word for block in blocks for word in words_of(block.code)})
     return figures("", blocks, price(blocks, core(target.name))).cycles
 
 
-def _floats(task: Task, knobs: Knobs) -> list[int]:
+def _arguments(task: Task, knobs: Knobs) -> list[candidates.Argument]:
     zeros = [np.zeros(shape, "float32") for shape in task.shapes]
     packed = candidates.pack(task.workload, knobs, zeros)
-    return candidates.floats_of(task.workload, [array.size for array in packed])
+    return candidates.arguments_of(task.workload, [array.size for array in packed])
 
 
 # ------------------------------------------------------------------- in the process that times
@@ -175,7 +174,7 @@ class Bench:
     @property
     def data(self) -> np.ndarray:
         """What the kernel reads beside its parameters: flat, float32, standard normal."""
-        return self._arrays[0][GUARD:-GUARD]
+        return self._arrays[0][self._taken[0].inside]
 
     @functools.cached_property
     def expected(self) -> np.ndarray:
@@ -184,14 +183,14 @@ class Bench:
     def load(self, path: Path, knobs: Knobs) -> Function:
         """A candidate with its arguments: weights in its own order, the same data, outputs full of NaN."""
         packed = candidates.pack(self.task.workload, knobs, self.parameters)
-        floats = candidates.floats_of(self.task.workload, [array.size for array in packed])
-        self._index = candidates.output_index(self.task.workload, len(packed))
-        rng = np.random.default_rng(1)
-        self._arrays = [np.full(count + 2 * GUARD, np.nan, "float32") for count in floats]
-        for index, array in enumerate(self._arrays[: self._index]):
-            if 1 <= index <= len(packed):
-                array[GUARD:-GUARD] = packed[index - 1]
-            else:
+        self._taken = candidates.arguments_of(self.task.workload, [array.size for array in packed])
+        self._index = [argument.role for argument in self._taken].index(OUTPUT)
+        rng, weights = np.random.default_rng(1), iter(packed)
+        self._arrays = [np.full(argument.size, np.nan, "float32") for argument in self._taken]
+        for argument, array in zip(self._taken, self._arrays):
+            if argument.role == WEIGHT:
+                array[argument.inside] = next(weights)
+            elif argument.role in (INPUT, RESIDUAL):
                 array[:] = rng.standard_normal(array.size, "float32")
         return self.place.load(path, "main", *self._arrays)
 
@@ -203,7 +202,7 @@ class Bench:
 
     def output(self, function: Function | None = None) -> np.ndarray:
         """The pixels that a call of a candidate, or of the default, writes."""
-        flat = (function or self.default).run(self._index)[GUARD:-GUARD]
+        flat = (function or self.default).run(self._index)[self._taken[self._index].inside]
         return flat if self._mask is None else flat.reshape(-1, self._mask.size)[:, self._mask]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from schedules import Knobs
 
 from .places import Outcome, Place
-from .records import Record, Records, fastest, knob_key, settle, tvm_version, version
+from .records import Record, Records, fastest, knob_key, settle, tvm_version
 from .search import BATCH, Search, cost_model
 from .tasks import Task
 
@@ -94,7 +94,7 @@ class Tuner:
     def _known(self, task: Task) -> dict[tuple, Record]:
         """What the records know of candidates of the task, by their knobs."""
         space = set(map(knob_key, task.space))
-        known = self.records.known(task.workload, self.place.kind)
+        known = self.records.known(task.workload, self.place.kind, task.space)
         return {key: record for key, record in known.items() if key in space}
 
     def _take_in(self, task: Task, known: dict[tuple, Record], result: Result) -> None:
@@ -128,7 +128,7 @@ class Tuner:
     def _try(self, task: Task, batch: list[Knobs], rounds: int, known: dict[tuple, Record], result: Result) -> None:
         for outcome in self.place.run(task, batch, rounds):
             record = Record(
-                task.key, version(type(task.workload)), tvm_version(), self.records.target, self.place.kind,
+                task.key, self.records.version(task.workload, outcome.knobs), tvm_version(), self.records.target, self.place.kind,
                 outcome.knobs, outcome.value, outcome.default, outcome.failure,
                 0 if outcome.failure else 1 if self.place.kind == "estimated" else rounds, self.place.where,
             )  # fmt: skip
