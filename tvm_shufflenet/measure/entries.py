@@ -42,7 +42,8 @@ class Entry:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
-        return self.input_shape[2:]
+        height, width = self.input_shape[2:]
+        return height, width
 
     @property
     def output_shape(self) -> tuple[int, ...]:

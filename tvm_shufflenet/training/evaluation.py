@@ -9,9 +9,10 @@ import contextlib
 import io
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from ..errors import UserError
 from ..runtime.library import load, read_manifest
 from ..runtime.preprocess import centre_crop, normalise, open_picture, preprocessing
 from .pictures import Pictures, labels_for
+
+if TYPE_CHECKING:
+    from ..measure.place import Place
 
 CHUNK = 20  # pictures of a task of a worker
 
@@ -56,8 +60,8 @@ class Difference:
     largest_logit: float  # in absolute value, of the first
 
 
-def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board=None) -> Subject:
-    """Opens a library, which runs here or on `board` (a `measure.place.Place`), or a checkpoint, which runs in PyTorch.
+def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board: Place | None = None) -> Subject:
+    """Opens a library, which runs here or on `board`, or a checkpoint, which runs in PyTorch.
 
     `model` and `size` are of a checkpoint that does not say them.  `UserError` for what cannot be run.
     """
@@ -141,7 +145,7 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
     return Subject(path, model, preprocessing(size), net.classes, class_names(metadata, net.classes, str(path)), run)
 
 
-def _on_board(board, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
+def _on_board(board: Place, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
     import tvm
 
     from ..runtime.rpc import upload
@@ -177,7 +181,9 @@ def _answer(subjects: list[Subject], pictures: Pictures, index: int) -> list[np.
     return rows
 
 
-def _answers(subjects, pictures, workers: int) -> Iterator[tuple[int, list[np.ndarray] | str]]:
+def _answers(
+    subjects: list[Subject], pictures: Pictures, workers: int
+) -> Generator[tuple[int, list[np.ndarray] | str], None, None]:
     """The answer to each picture, by its index, in order."""
     if not workers:
         for index in range(len(pictures)):
