@@ -16,6 +16,7 @@ ORDER = (
     PROJECT,  # its version alone
     "errors",
     "files",
+    "zig",
     "published",
     "schedules",
     "architectures",
