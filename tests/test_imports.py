@@ -13,10 +13,11 @@ PROJECT = "tvm_shufflenet"
 COMMANDS = "commands"  # the thin modules of `python -m tvm_shufflenet.NAME`
 # From the ground to the top.  A room is a package or a module of the project, or one of the folders beside it.
 ORDER = (
-    PROJECT,  # its version alone
     "errors",
     "files",
+    "signals",
     "zig",
+    PROJECT,  # its `__init__`
     "published",
     "schedules",
     "architectures",
