@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 # Processes that run tests at the same time.
 JOBS ?= 2
 
-.PHONY: demo test test-all fuzz emulator clean
+.PHONY: demo check test test-all fuzz emulator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -13,6 +13,12 @@ demo: $(VENV)/installed
 	$(PY) -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native
 	$(PY) -m tvm_shufflenet.classify build/shufflenet-v1-0.5x-g3-native.so examples/pictures/parachute.jpg
 	$(PY) -m tvm_shufflenet.compare
+
+# Style and types; the same in CI.
+check: $(VENV)/installed-check
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 test: $(VENV)/installed-test emulator
 	$(PY) -m pytest -q -n $(JOBS) --dist loadscope -m "not slow"
@@ -44,6 +50,10 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-check: pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[check]'
+	touch $@ $(VENV)/installed-test $(VENV)/installed
 
 clean:
 	rm -rf build $(VENV) .emulator *.egg-info

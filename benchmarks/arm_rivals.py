@@ -25,7 +25,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Counts what one inference executes on AArch64, ours and other engines', and prices it with a "
-        "model of each core: fp32, one thread, batch 1, start-up excluded.  Counts are kept: an interrupted run goes on.",
+        "model of each core: fp32, one thread, batch 1, start-up excluded.  Counts are kept: an "
+        "interrupted run goes on.",
         epilog=f"example: {PROGRAM} shufflenet-v1-1x-g3 --core cortex-a72,cortex-a53 --rivals ncnn,mnn",
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "

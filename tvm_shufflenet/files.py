@@ -29,6 +29,6 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
-def write_json(path: str | os.PathLike, data) -> None:
+def write_json(path: str | os.PathLike, data: object) -> None:
     """Writes `data` as indented JSON, as `write_bytes` does."""
     write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())

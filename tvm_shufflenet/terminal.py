@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDTH = 100  # characters, where no terminal says how many there are
 
 
-def open_console():
+def open_console() -> Console:
     """Stdout, for `rich`."""
     from rich.console import Console
 
@@ -23,11 +28,11 @@ class Terminal:
 
         self.console = Console(stderr=True)
 
-    def step(self, text: str):
+    def step(self, text: str) -> contextlib.AbstractContextManager:
         return self.console.status(text)
 
     @contextlib.contextmanager
-    def rounds(self, total: int):
+    def rounds(self, total: int) -> Iterator[Callable[[], None]]:
         from rich.progress import Progress
 
         # No refresh but after each round: a thread that draws would disturb what is timed.
@@ -37,7 +42,7 @@ class Terminal:
             task = bar.add_task("timing, round by round", total=total)
             bar.refresh()
 
-            def advance():
+            def advance() -> None:
                 bar.advance(task)
                 bar.refresh()
 

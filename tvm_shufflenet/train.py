@@ -8,11 +8,15 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .architectures import DEFAULT_MODEL, network
 from .commands import run
 from .errors import UserError
 from .training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from .training.trainer import Options, Process
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -24,11 +28,11 @@ def arguments() -> argparse.ArgumentParser:
         epilog="example: python -m tvm_shufflenet.train shufflenet-v1-0.5x-g3 --data imagenette/train.tar",
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"the network ({DEFAULT_MODEL})")
-    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of several "
-                        "splits `train` is taken")  # fmt: skip
+    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of "
+                        "several splits `train` is taken")  # fmt: skip
     parser.add_argument("--val", metavar="DIR|TAR", help="pictures to validate with (`val` in or beside --data)")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), help="`paper`, for ImageNet, or `small`, for small sets on a "
-                        "CPU (small)")  # fmt: skip
+    parser.add_argument("--recipe", choices=sorted(RECIPES), help="`paper`, for ImageNet, or `small`, for small sets "
+                        "on a CPU (small)")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, help="how long to train (the recipe's)")
     length.add_argument("--iterations", type=int, help="how long to train, in batches (the recipe's)")
@@ -63,23 +67,23 @@ def main(argv: list[str] | None = None) -> None:
     from .bridge import require_torch
 
     require_torch("to train")
-    from .training.trainer import choose_place, read_training_checkpoint
+    from .training.trainer import read_training_checkpoint, this_process
 
     resumed, checkpoint = read_training_checkpoint(args.resume) if args.resume else (None, None)
-    place = choose_place(args.device)
-    options = choose_options(args, resumed, place.device.type)
+    process = this_process(args.device)
+    options = choose_options(args, resumed, process.device.type)
     out = args.out or (
         args.resume.with_suffix(".safetensors") if args.resume else Path("build", f"{options.model}.safetensors")
     )
     check_out(out)
     network(options.model, (options.size, options.size))  # refuses unknown names and sizes before data are read
     try:
-        train(args, options, checkpoint, place, out)
+        train(args, options, checkpoint, process, out)
     finally:
-        place.close()
+        process.close()
 
 
-def choose_options(args, resumed, device: str):
+def choose_options(args: argparse.Namespace, resumed: Options | None, device: str) -> Options:
     """`Options` by the recipe and what the user says otherwise; those of the checkpoint when resuming."""
     from .training.trainer import Options
 
@@ -115,7 +119,8 @@ def check_out(out: Path) -> None:
         raise UserError(f"--out {out}: cannot be written")
 
 
-def train(args, options, checkpoint, place, out: Path) -> None:
+def train(args: argparse.Namespace, options: Options, checkpoint: dict | None, process: Process, out: Path) -> None:
+    """Reads the pictures, trains, and says on stdout where the weights are."""
     from .training.log import Log, Silent
     from .training.pictures import beside, check_same_classes, find_pictures
     from .training.trainer import Trainer
@@ -126,14 +131,15 @@ def train(args, options, checkpoint, place, out: Path) -> None:
     if validation:
         check_same_classes(training, validation)
     workers = args.workers if args.workers is not None else max(1, min(8, (os.cpu_count() or 1) // 2))
-    with Log(out) if place.first else contextlib.nullcontext(Silent()) as log:
-        trainer = Trainer(options, training, validation, out, place, log, workers, args.validate, checkpoint)
+    with Log(out) if process.first else contextlib.nullcontext(Silent()) as log:
+        trainer = Trainer(options, training, validation, out, process, log, workers, args.validate, checkpoint)
         log.say(f"{options.model}: {len(training)} pictures of {len(training.folders)} classes, "
-                f"{trainer.steps} iterations of {options.recipe.batch}, on {place.device.type} in {options.precision}")  # fmt: skip
+                f"{trainer.steps} iterations of {options.recipe.batch}, "
+                f"on {process.device.type} in {options.precision}")  # fmt: skip
         log.say(f"validation: {len(validation)} pictures of {validation.root}" if validation else
                 "no validation: there is no `val` in or beside --data, and no --val")  # fmt: skip
         trainer.run()
-    if place.first:
+    if process.first:
         print(out)
 
 

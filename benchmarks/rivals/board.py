@@ -120,8 +120,9 @@ def _write(root: Path, core: Core, shown: Identity) -> None:
             shared = {"shared_cpu_list": everyone["list"], "shared_cpu_map": everyone["map"]}
             if level == 1:
                 shared = {"shared_cpu_list": index, "shared_cpu_map": f"{1 << index:x}"}
-            _files(cpu / f"cache/index{number}",
-                   {"level": level, "type": kind, "size": f"{kilobytes}K", "coherency_line_size": 64, **shared})  # fmt: skip
+            _files(cpu / f"cache/index{number}", {
+                "level": level, "type": kind, "size": f"{kilobytes}K", "coherency_line_size": 64, **shared,
+            })  # fmt: skip
 
 
 def _files(folder: Path, contents: dict) -> None:

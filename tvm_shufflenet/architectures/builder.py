@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import UserError
 from . import checks
@@ -19,6 +20,7 @@ DEPTH_TO_SPACE = ("DCR", "CRD")
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")  # of the nearest pixel
 LAYOUTS = ("NCHW", "NHWC")
+Extents = int | Sequence[int]  # a number, or one for each axis, or for each side
 
 
 class NetworkBuilder:
@@ -43,7 +45,7 @@ class NetworkBuilder:
         """Of the output of a layer."""
         return self.layers[index].shape
 
-    def _append(self, op: str, name: str, inputs: Sequence[int], shape: Sequence[int], /, **attrs) -> int:
+    def _append(self, op: str, name: str, inputs: Sequence[int], shape: Sequence[int], /, **attrs: object) -> int:
         if checks.name(name) in self._names:
             raise UserError(f"two layers have the name {name}, expected names that differ")
         if min(shape) < 1:
@@ -76,7 +78,8 @@ class NetworkBuilder:
             raise UserError(f"layer {name}: its input has the shape {'x'.join(map(str, shape))}, expected {wanted}")
         return shape
 
-    def _window(self, op, name, x, channels, kernel, stride, pad, dilation, up=False, **attrs) -> int:
+    def _window(self, op: str, name: str, x: int, channels: int, kernel: Extents, stride: Extents, pad: Extents,
+                dilation: Extents, up: bool = False, **attrs: object) -> int:  # fmt: skip
         """A layer that slides a window; `up` rounds the number of its places up, as PyTorch's ceil_mode does."""
         _, _, *extents = self._input(name, x, 4)
         kernel = checks.integers(name, "its kernel", kernel, 2, 1)
@@ -92,7 +95,8 @@ class NetworkBuilder:
                 last -= 1
             places.append(last + 1)
             starts = range(-pad[axis], last * step - pad[axis] + 1, step)
-            if op in ("max_pool", "valid_avg_pool") and any(_outside(start, span, dilation[axis], extent) for start in starts):
+            empty = (_outside(start, span, dilation[axis], extent) for start in starts)
+            if op in ("max_pool", "valid_avg_pool") and any(empty):
                 raise UserError(
                     f"layer {name}: with kernel {kernel}, padding {pad} and stride {stride} a window holds none of the "
                     f"{extents[0]}x{extents[1]} pixels, expected less padding"
@@ -100,7 +104,8 @@ class NetworkBuilder:
         shape = (1, channels, *places)
         return self._append(op, name, [x], shape, kernel=kernel, stride=stride, pad=pad, dilation=dilation, **attrs)
 
-    def conv(self, name, x, channels, kernel=1, stride=1, pad=0, groups=1, bias=False, dilation=1) -> int:
+    def conv(self, name: str, x: int, channels: int, kernel: Extents = 1, stride: Extents = 1, pad: Extents = 0,
+             groups: int = 1, bias: bool = False, dilation: Extents = 1) -> int:  # fmt: skip
         """Convolution; `groups` divides the channels on both sides."""
         inputs = self._input(name, x, 4)[1]
         channels = checks.integer(name, "the number of its outputs", channels, 1)
@@ -112,102 +117,107 @@ class NetworkBuilder:
         bias = checks.flag(name, "its bias", bias)
         return self._window("conv", name, x, channels, kernel, stride, pad, dilation, groups=groups, bias=bias)
 
-    def batch_norm(self, name, x) -> int:
+    def batch_norm(self, name: str, x: int) -> int:
         """(x - running_mean) / sqrt(running_var + `BATCH_NORM_EPS`) * weight + bias, for each channel."""
         return self._append("batch_norm", name, [x], self._input(name, x))
 
-    def relu(self, name, x) -> int:
+    def relu(self, name: str, x: int) -> int:
         return self._append("relu", name, [x], self._input(name, x))
 
-    def clip(self, name, x, low=0.0, high=6.0) -> int:
+    def clip(self, name: str, x: int, low: float = 0.0, high: float = 6.0) -> int:
         """min(max(x, low), high): ReLU6 by default."""
         low, high = checks.number(name, "its lower bound", low), checks.number(name, "its upper bound", high)
         if low > high:
             raise UserError(f"layer {name}: its bounds are {low:g} and {high:g}, expected them in ascending order")
         return self._append("clip", name, [x], self._input(name, x), low=low, high=high)
 
-    def leaky_relu(self, name, x, slope=0.01) -> int:
+    def leaky_relu(self, name: str, x: int, slope: float = 0.01) -> int:
         """x, or slope * x where x is negative."""
         slope = checks.number(name, "its slope", slope)
         return self._append("leaky_relu", name, [x], self._input(name, x), slope=slope)
 
-    def sigmoid(self, name, x) -> int:
+    def sigmoid(self, name: str, x: int) -> int:
         return self._append("sigmoid", name, [x], self._input(name, x))
 
-    def hard_sigmoid(self, name, x, alpha=1 / 6, beta=0.5) -> int:
+    def hard_sigmoid(self, name: str, x: int, alpha: float = 1 / 6, beta: float = 0.5) -> int:
         """min(max(alpha * x + beta, 0), 1)."""
         alpha, beta = checks.number(name, "its alpha", alpha), checks.number(name, "its beta", beta)
         return self._append("hard_sigmoid", name, [x], self._input(name, x), alpha=alpha, beta=beta)
 
-    def hard_swish(self, name, x) -> int:
+    def hard_swish(self, name: str, x: int) -> int:
         """x * min(max(x / 6 + 1/2, 0), 1)."""
         return self._append("hard_swish", name, [x], self._input(name, x))
 
-    def softmax(self, name, x, log=False) -> int:
+    def softmax(self, name: str, x: int, log: bool = False) -> int:
         """Over the channels; with `log` its logarithm."""
         return self._append("softmax", name, [x], self._input(name, x), log=checks.flag(name, "log", log))
 
-    def conv_bn(self, prefix, suffix, x, channels, relu=False, **attrs) -> int:
+    def conv_bn(self, prefix: str, suffix: str, x: int, channels: int, relu: bool = False, **attrs: Any) -> int:
         """Convolution and batch norm, named `prefix.conv{suffix}` and `prefix.bn{suffix}`."""
         x = self.batch_norm(f"{prefix}.bn{suffix}", self.conv(f"{prefix}.conv{suffix}", x, channels, **attrs))
         return self.relu(f"{prefix}.relu{suffix}", x) if relu else x
 
-    def shuffle(self, name, x, groups) -> int:
+    def shuffle(self, name: str, x: int, groups: int) -> int:
         """Channel shuffle (paper section 3.1): channel a*n + b moves to b*groups + a."""
         shape, groups = self._input(name, x, 4), checks.integer(name, "the number of its groups", groups, 1)
         if shape[1] % groups:
             raise UserError(f"layer {name}: {shape[1]} channels in {groups} groups, expected groups that divide them")
         return self._append("shuffle", name, [x], shape, groups=groups)
 
-    def slice(self, name, x, start, stop, step=1) -> int:
+    def slice(self, name: str, x: int, start: int, stop: int, step: int = 1) -> int:
         """Channels start, start + step, ... below `stop`."""
         shape = self._input(name, x)
         start = checks.integer(name, "its first channel", start, 0, shape[1] - 1)
         stop = checks.integer(name, "where its channels end", stop, start + 1, shape[1])
         step = checks.integer(name, "the step between its channels", step, 1)
         channels = len(range(start, stop, step))
-        return self._append(
-            "slice", name, [x], (1, channels, *shape[2:]), start=start, stop=stop, step=step
-        )
+        return self._append("slice", name, [x], (1, channels, *shape[2:]), start=start, stop=stop, step=step)
 
-    def gather(self, name, x, channels) -> int:
+    def gather(self, name: str, x: int, channels: Sequence[int]) -> int:
         """The channels of these numbers, in this order; one may come several times."""
         shape = self._input(name, x)
         channels = checks.integers(name, "its channels", tuple(channels), len(tuple(channels)), 0, shape[1] - 1)
         return self._append("gather", name, [x], (1, len(channels), *shape[2:]), channels=channels)
 
-    def max_pool(self, name, x, kernel, stride, pad=0, dilation=1, ceil=False) -> int:
+    def max_pool(self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, dilation: Extents = 1,
+                 ceil: bool = False) -> int:  # fmt: skip
         """Maximum of each window; pixels of the padding are never the maximum.  `ceil`: as PyTorch's ceil_mode."""
         return self._pool("max_pool", name, x, kernel, stride, pad, dilation, ceil)
 
-    def avg_pool(self, name, x, kernel, stride, pad=0, ceil=False) -> int:
+    def avg_pool(
+        self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, ceil: bool = False
+    ) -> int:
         """Average pooling; the zeros of the padding count (PyTorch's default)."""
         return self._pool("avg_pool", name, x, kernel, stride, pad, 1, ceil)
 
-    def valid_avg_pool(self, name, x, kernel, stride, pad=0, ceil=False) -> int:
+    def valid_avg_pool(
+        self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, ceil: bool = False
+    ) -> int:
         """Average pooling over those pixels of the window that lie inside: the padding does not count."""
         return self._pool("valid_avg_pool", name, x, kernel, stride, pad, 1, ceil)
 
-    def _pool(self, op, name, x, kernel, stride, pad, dilation, ceil) -> int:
+    def _pool(
+        self, op: str, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents, dilation: Extents, ceil: bool
+    ) -> int:
         channels, ceil = self._input(name, x, 4)[1], checks.flag(name, "ceil", ceil)
         return self._window(op, name, x, channels, kernel, stride, pad, dilation, ceil, ceil=ceil)
 
-    def adaptive_avg_pool(self, name, x, size) -> int:
+    def adaptive_avg_pool(self, name: str, x: int, size: Extents) -> int:
         """Averages over `size` bins, a number or (height, width); nothing is appended where the input has that size."""
         shape, size = self._input(name, x, 4), checks.integers(name, "its size", size, 2, 1)
         if shape[2:] == size:
             return x
         return self._append("adaptive_avg_pool", name, [x], (*shape[:2], *size), size=size)
 
-    def global_avg_pool(self, name, x) -> int:
+    def global_avg_pool(self, name: str, x: int) -> int:
         """Mean over all pixels: (1, C, H, W) -> (1, C)."""
         return self._append("global_avg_pool", name, [x], self._input(name, x, 4)[:2])
 
-    def global_max_pool(self, name, x) -> int:
+    def global_max_pool(self, name: str, x: int) -> int:
         """Maximum of all pixels: (1, C, H, W) -> (1, C)."""
         return self._append("global_max_pool", name, [x], self._input(name, x, 4)[:2])
 
-    def lrn(self, name, x, size, alpha, beta, k) -> int:
+    def lrn(self, name: str, x: int, size: int, alpha: float, beta: float, k: float) -> int:
         """Local response normalisation across channels c - size // 2 to c + (size - 1) // 2.
 
         x / (k + alpha / size * sum of squares) ^ beta
@@ -217,15 +227,15 @@ class NetworkBuilder:
         k = checks.number(name, "its k", k, 1e-30)
         return self._append("lrn", name, [x], self._input(name, x, 4), size=size, alpha=alpha, beta=beta, k=k)
 
-    def add(self, name, a, b) -> int:
+    def add(self, name: str, a: int, b: int) -> int:
         """a + b of equal shapes, or one of them (1, C) or (1, C, 1, 1): a number for each channel."""
         return self._binary("add", name, a, b)
 
-    def multiply(self, name, a, b) -> int:
+    def multiply(self, name: str, a: int, b: int) -> int:
         """a * b of equal shapes, or one of them (1, C) or (1, C, 1, 1): a scale for each channel."""
         return self._binary("multiply", name, a, b)
 
-    def _binary(self, op, name, a, b) -> int:
+    def _binary(self, op: str, name: str, a: int, b: int) -> int:
         first, second = self._input(name, a), self._input(name, b)
         if math.prod(second) > math.prod(first) or (len(second), len(first)) == (4, 2):
             a, b, first, second = b, a, second, first
@@ -237,7 +247,7 @@ class NetworkBuilder:
             )
         return self._append(op, name, [a, b], first)
 
-    def concat(self, name, *parts) -> int:
+    def concat(self, name: str, *parts: int) -> int:
         """Concatenation along the channels; the same layer may come several times."""
         if not parts:
             raise UserError(f"layer {name}: a concatenation of nothing, expected one input or more")
@@ -247,7 +257,8 @@ class NetworkBuilder:
             raise UserError(f"layer {name}: its inputs have the shapes {planes}, expected equal heights and widths")
         return self._append("concat", name, parts, (1, sum(shape[1] for shape in shapes), *shapes[0][2:]))
 
-    def pad(self, name, x, pad, channels=(0, 0), mode="constant", value=0.0) -> int:
+    def pad(self, name: str, x: int, pad: Extents, channels: Sequence[int] = (0, 0), mode: str = "constant",
+            value: float = 0.0) -> int:  # fmt: skip
         """Pixels (and channels, before and behind) around the planes; negative numbers cut off.
 
         `mode`: `value`, the nearest pixel ("edge"), or the plane mirrored at the pixel on its edge ("reflect").
@@ -260,13 +271,15 @@ class NetworkBuilder:
         for extent, *ends in ((shape[2], pad[0], pad[2]), (shape[3], pad[1], pad[3]), (shape[1], *channels)):
             most = extent - 1 if mode == "reflect" else limit
             if min(ends) <= -extent or sum(ends) <= -extent or max(ends) > most:
-                raise UserError(f"layer {name}: padding {ends[0]} and {ends[1]} of {extent} in mode {mode} is impossible")
+                raise UserError(
+                    f"layer {name}: padding {ends[0]} and {ends[1]} of {extent} in mode {mode} is impossible"
+                )
         if mode != "constant" and any(channels):
             raise UserError(f"layer {name}: channels can be padded in mode constant only")
         plane = (1, shape[1] + sum(channels), shape[2] + pad[0] + pad[2], shape[3] + pad[1] + pad[3])
         return self._append("pad", name, [x], plane, pad=pad, channels=channels, mode=mode, value=value)
 
-    def depth_to_space(self, name, x, block, mode="DCR") -> int:
+    def depth_to_space(self, name: str, x: int, block: int, mode: str = "DCR") -> int:
         """(1, C, H, W) -> (1, C / block^2, H * block, W * block).
 
         Mode CRD is PyTorch's PixelShuffle: the position within a block is the innermost part of the channel number;
@@ -280,7 +293,8 @@ class NetworkBuilder:
         shape = (1, channels // block**2, height * block, width * block)
         return self._append("depth_to_space", name, [x], shape, block=block, mode=mode)
 
-    def resize(self, name, x, size, mode="nearest", coordinates="asymmetric", rounding="floor", scales=None) -> int:
+    def resize(self, name: str, x: int, size: Extents, mode: str = "nearest", coordinates: str = "asymmetric",
+               rounding: str = "floor", scales: Sequence[float] | None = None) -> int:  # fmt: skip
         """Resizes planes to `size`, a number or (height, width).
 
         `coordinates` says where an output pixel lies in the input, `rounding` which pixel is nearest (ONNX, Resize).
@@ -299,11 +313,11 @@ class NetworkBuilder:
             rounding=rounding, scales=scales,
         )  # fmt: skip
 
-    def flatten(self, name, x) -> int:
+    def flatten(self, name: str, x: int) -> int:
         """(1, C, H, W) -> (1, C * H * W)."""
         return self._append("flatten", name, [x], (1, math.prod(self._input(name, x))))
 
-    def reshape(self, name, x, shape) -> int:
+    def reshape(self, name: str, x: int, shape: Sequence[int]) -> int:
         """The same numbers as (1, N) or (1, C, H, W)."""
         before = self._input(name, x)
         if not isinstance(shape, Sequence) or len(shape) not in (2, 4):
@@ -314,17 +328,17 @@ class NetworkBuilder:
             raise UserError(f"layer {name}: {texts[0]} cannot become {texts[1]}, expected as many numbers")
         return self._append("reshape", name, [x], shape, shape=shape)
 
-    def dropout(self, name, x, p) -> int:
+    def dropout(self, name: str, x: int, p: float) -> int:
         """Acts while training only; the Relax module has nothing in its place."""
         p = checks.number(name, "its probability", p, 0, 1)
         return self._append("dropout", name, [x], self._input(name, x), p=p)
 
-    def dense(self, name, x, units) -> int:
+    def dense(self, name: str, x: int, units: int) -> int:
         """Fully connected layer with bias: (1, N) -> (1, units)."""
         self._input(name, x, 2)
         return self._append("dense", name, [x], (1, checks.integer(name, "the number of its units", units, 1, 1 << 28)))
 
-    def network(self, name, paper, note="", outputs=None) -> Network:
+    def network(self, name: str, paper: dict, note: str = "", outputs: Sequence[int] | None = None) -> Network:
         """The network whose outputs are these layers, by default the last one."""
         outputs = (len(self.layers) - 1,) if outputs is None else tuple(outputs)
         for index in outputs:

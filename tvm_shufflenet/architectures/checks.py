@@ -19,13 +19,14 @@ def integer(layer: str, what: str, value: object, low: int, high: int = 1 << 24)
     """`value` as an int within [low, high]; True, 3.0 and "3" are no integers."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise UserError(f"layer {layer}: {what} is {_shown(value)}, expected an integer")
-    if not low <= value <= high:
+    number = int(value)
+    if not low <= number <= high:
         raise UserError(f"layer {layer}: {what} is {_shown(value)}, expected {low} to {high}")
-    return int(value)
+    return number
 
 
 def integers(layer: str, what: str, value: object, count: int, low: int, high: int = 1 << 24) -> tuple[int, ...]:
-    """`count` integers; one number stands for all of them, and two for (height, width) of (top, left, bottom, right)."""
+    """`count` integers; one number stands for all of them, two for (height, width) of (top, left, bottom, right)."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         return (integer(layer, what, value, low, high),) * count
     values = tuple(value) * 2 if (count, len(value)) == (4, 2) else tuple(value)
@@ -36,7 +37,8 @@ def integers(layer: str, what: str, value: object, count: int, low: int, high: i
 
 def number(layer: str, what: str, value: object, low: float = -3e38, high: float = 3e38) -> float:
     """`value` as a finite float within [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+    # An integer may be too large for a float, but not for a comparison with one.
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:  # type: ignore[operator]
         raise UserError(f"layer {layer}: {what} is {_shown(value)}, expected a number from {low:g} to {high:g}")
     return float(value)
 

@@ -22,8 +22,8 @@ _CHANNELS = {"conv": "channels", "dense": "units"}
 # The operators, which are methods of `NetworkBuilder`, and the attributes that each takes behind name and inputs.
 _METHODS = {
     op: getattr(NetworkBuilder, op) for op in (
-        "conv", "batch_norm", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "softmax", "shuffle",
-        "slice", "gather", "max_pool", "avg_pool", "valid_avg_pool", "adaptive_avg_pool", "global_avg_pool",
+        "conv", "batch_norm", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "softmax",
+        "shuffle", "slice", "gather", "max_pool", "avg_pool", "valid_avg_pool", "adaptive_avg_pool", "global_avg_pool",
         "global_max_pool", "lrn", "add", "multiply", "concat", "pad", "depth_to_space", "resize", "flatten", "reshape",
         "dropout", "dense",
     )
@@ -54,7 +54,8 @@ def from_description(text: str, size: tuple[int, int] | None = None, source: str
     try:
         description = json.loads(text)
         name = description["name"]
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", name):  # it becomes part of a file's name
+        # It becomes part of a file's name.
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", name):
             raise ValueError(f"{name!r} is no name")
         net = NetworkBuilder(
             size or description["size"], description.get("channels", 3), description.get("layout", "NCHW")

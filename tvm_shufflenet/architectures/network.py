@@ -70,7 +70,8 @@ class Network:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
-        return self.layers[0].shape[2:]
+        height, width = self.layers[0].shape[2:]
+        return height, width
 
     @property
     def layout(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..measure import table8
@@ -13,9 +15,9 @@ from .estimates import estimate
 
 
 def estimate_networks(
-    names: tuple[str, ...], core: Core, size: tuple[int, int], folder: Path, step, caches: bool = True,
-    records: Path | None = FOLDER,
-) -> list[dict]:
+    names: tuple[str, ...], core: Core, size: tuple[int, int], folder: Path,
+    step: Callable[[str], AbstractContextManager], caches: bool = True, records: Path | None = FOLDER,
+) -> list[dict]:  # fmt: skip
     """A row for each network or AArch64 library; networks are compiled for `core` into `folder`.
 
     Cycles are of one inference: by the scheduling model, and with what missed lines cost.  Speed-ups

@@ -136,9 +136,8 @@ def is_branch(word: bytes) -> bool:
 def _joined(run: list[tuple[int, bytes]], executions: int, origin: Block, missed: list[Block]) -> Block:
     address = run[0][0]
     levels = max((len(block.misses) for block in missed), default=0)
-    misses = tuple(
-        tuple(sum(block.misses[level][kind] for block in missed) for kind in (0, 1)) for level in range(levels)
-    )
+    sums = [[sum(block.misses[level][kind] for block in missed) for kind in (0, 1)] for level in range(levels)]
+    misses = tuple((loads, stores) for loads, stores in sums)
     code = b"".join(word for _, word in run)
     return Block(address, code, executions, origin.module, origin.offset + address - origin.address, misses)
 
@@ -149,7 +148,8 @@ def _with(block: Block, executions: int, misses: tuple[tuple[int, int], ...]) ->
 
 def _read(path: Path) -> list[Block]:
     """What the plugin wrote."""
-    blocks, maps = [], []
+    blocks: list[Block] = []
+    maps: list[tuple[int, int, int, str]] = []
     with path.open(errors="surrogateescape") as file:
         for line in file:
             kind, *fields = line.rstrip("\n").split(" ")
@@ -158,7 +158,8 @@ def _read(path: Path) -> list[Block]:
                 maps.insert(0, (start, start + size, offset, " ".join(fields[3:])))  # later ones cover earlier ones
             elif kind == "block":
                 address, code = int(fields[0], 16), bytes.fromhex(fields[2])
-                misses = tuple(tuple(map(int, pair.split(":"))) for pair in fields[3:])
+                pairs = [pair.split(":") for pair in fields[3:]]
+                misses = tuple((int(loads), int(stores)) for loads, stores in pairs)
                 module, offset = "", address
                 for start, end, begin, name in maps:
                     if start <= address < end:

@@ -149,10 +149,11 @@ def _run(batch: dict[str, list], core: Core, tools: Llvm) -> dict[str, tuple[int
         if not wrong:
             break
         for index in wrong:
-            if owner[index] is None or lines[index] == "nop":
+            region = owner[index]
+            if region is None or lines[index] == "nop":
                 raise UserError(f"llvm-mca refuses a nop: {done.stderr.strip().splitlines()[0]}")
             lines[index] = "nop"
-            refused[owner[index]] += 1
+            refused[region] += 1
     totals = re.findall(r"^\[\d+\] Code Region - (\w+)\n(?:.*\n)*?Total Cycles: +(\d+)", done.stdout, re.M)
     if len(totals) != len(batch):
         raise UserError(f"llvm-mca failed: {(done.stderr.strip().splitlines() or ['it says nothing'])[0]}")

@@ -60,7 +60,7 @@ def llvm() -> Llvm:
 
 @functools.cache
 def _llvm(path: str) -> Llvm:
-    found = {}
+    found: dict[int, Llvm] = {}
     for folder in filter(None, path.split(os.pathsep)):
         for mca in Path(folder).glob("llvm-mca*"):
             mc = mca.with_name(mca.name.replace("mca", "mc"))

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..targets import TargetSpec
 from .peak import build_peak, load_peak
@@ -14,15 +15,23 @@ from .place import Place
 from .rounds import calibrate, interleave, one_core, stop_on_interrupt
 
 
-class Silent:
-    """What is told while time passes; the command shows it on the terminal."""
+class Progress(Protocol):
+    """What is told while time passes."""
 
-    def step(self, text: str):
+    def step(self, text: str) -> contextlib.AbstractContextManager:
         """A context: what is done now."""
+
+    def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """A context: gives a function that is called after each round."""
+
+
+class Silent:
+    """The `Progress` that shows nothing; commands show it on the terminal."""
+
+    def step(self, text: str) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
-    def rounds(self, total: int):
-        """A context: gives a function that is called after each round."""
+    def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
         return contextlib.nullcontext(lambda: None)
 
 
@@ -36,7 +45,7 @@ class Timed:
 
 
 def time_beside_peak(
-    place: Place, target: TargetSpec, prepare: Callable[[], Sequence[Callable]], rounds: int, progress: Silent
+    place: Place, target: TargetSpec, prepare: Callable[[], Sequence[Callable]], rounds: int, progress: Progress
 ) -> Timed:
     """The timers that `prepare` gives, and the peak kernel, in interleaved rounds.
 

@@ -13,7 +13,7 @@ from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve
 from ..tuning.records import FOLDER
 from . import table8
-from .beside_peak import Silent, time_beside_peak
+from .beside_peak import Progress, Silent, time_beside_peak
 from .entries import Entry, check_name, check_outputs, make_entry
 from .peak import multiply_adds
 from .place import open_place
@@ -83,7 +83,7 @@ class Comparison:
             "minimum_ms": 1e3 * fastest,
             "median_ms": 1e3 * statistics.median(entry.seconds),
             "multiply_adds_per_second": rate,
-            "share_of_peak": rate / self.peak,
+            "share_of_peak": rate / self.peak if self.peak else None,
         }
         alexnets = (other for other in self.entries if other.model == "alexnet" and other.size == entry.size)
         if alexnet := next(alexnets, None):
@@ -94,7 +94,7 @@ class Comparison:
         return row
 
 
-def compare(options: CompareOptions, progress: Silent = Silent()) -> Comparison:
+def compare(options: CompareOptions, progress: Progress = Silent()) -> Comparison:
     """Builds, checks (over RPC) and times.  Ctrl-C while timing ends it with the rounds so far."""
     target_name = options.target or ("arm" if options.rpc else "native")
     target = resolve(target_name)

@@ -41,7 +41,7 @@ class Place:
         return Function(self, module, name, tensors)
 
     @contextlib.contextmanager
-    def explain(self, step: str):
+    def explain(self, step: str) -> Iterator[None]:
         """Turns what goes wrong on a board into a `UserError`; here it would be a bug."""
         try:
             yield
@@ -79,7 +79,7 @@ def _load_here(library: Path):
 class Function:
     """A function and its arguments, tensors in the memory of the place."""
 
-    def __init__(self, place: Place, module, name: str, tensors: list):
+    def __init__(self, place: Place, module: tvm.runtime.Module, name: str, tensors: list):
         self._place, self._module, self._name, self._tensors = place, module, name, tensors
 
     def run(self, result: int) -> np.ndarray:

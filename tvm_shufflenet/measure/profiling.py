@@ -33,7 +33,7 @@ from ..runtime.library import read_manifest
 from ..runtime.processor import Processor
 from ..targets import TargetSpec, resolve, target_names
 from ..tuning.records import FOLDER, Records
-from .beside_peak import Silent, time_beside_peak
+from .beside_peak import Progress, Silent, time_beside_peak
 from .entries import Entry, check_name, check_outputs, make_entry
 from .peak import multiply_adds
 from .place import Place, open_place
@@ -145,7 +145,7 @@ class Profile:
         }
 
 
-def profile(options: ProfileOptions, progress: Silent = Silent()) -> Profile:
+def profile(options: ProfileOptions, progress: Progress = Silent()) -> Profile:
     """Builds what is needed, and times.  Ctrl-C while timing ends it with the rounds so far."""
     target_name, target = _target(options)
     with contextlib.ExitStack() as stack:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 TURN_SECONDS = 0.010  # long enough for any clock, short enough that a round sees one condition
 CALIBRATION_RUNS = 3
@@ -41,7 +41,7 @@ def interleave(
 
     Once `stop` is set no further turn starts.
     """
-    results = []
+    results: list[list[float]] = []
     for index in range(rounds):
         row = {}
         for turn in turns(len(timers), index):
@@ -63,7 +63,7 @@ def turns(count: int, index: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def one_core(probe: Timer):
+def one_core(probe: Timer) -> Iterator[int | None]:
     """Keeps this thread on one core, because a move costs it its caches; gives the core's number.
 
     The core on which `probe` is fastest now: the big ones where cores differ, and none that others
@@ -87,7 +87,7 @@ def one_core(probe: Timer):
 
 
 @contextlib.contextmanager
-def stop_on_interrupt():
+def stop_on_interrupt() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets, so that the turn which runs can end; a second Ctrl-C is as usual.
 
     An exception in the middle of a call would leave a session with a board unusable.

@@ -20,7 +20,7 @@ MILLISECONDS = {
 
 def milliseconds(model: str, size: tuple[int, int]) -> float | None:
     """The paper's latency, or None where it gives none."""
-    return MILLISECONDS.get(model, {}).get(tuple(size))
+    return MILLISECONDS.get(model, {}).get((size[0], size[1]))
 
 
 def speedup(model: str, size: tuple[int, int]) -> float | None:

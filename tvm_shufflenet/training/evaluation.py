@@ -10,9 +10,10 @@ import io
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from ..runtime.preprocess import (
     check_classifier, complete, open_picture, prepare, preprocessing,
 )  # fmt: skip
 from .pictures import Pictures, labels_for
+
+if TYPE_CHECKING:
+    from ..measure.place import Place
 
 CHUNK = 20  # pictures of a task of a worker
 
@@ -148,7 +152,7 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
     return Subject(path, net.name, how, net.classes, found.class_names, run, layout)
 
 
-def _on_board(board, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
+def _on_board(board: Place, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
     import tvm
 
     from ..runtime.rpc import upload
@@ -182,7 +186,9 @@ def _answer(subjects: list[Subject], pictures: Pictures, index: int) -> list[np.
     return rows
 
 
-def _answers(subjects, pictures, workers: int) -> Iterator[tuple[int, list[np.ndarray] | str]]:
+def _answers(
+    subjects: list[Subject], pictures: Pictures, workers: int
+) -> Generator[tuple[int, list[np.ndarray] | str], None, None]:
     """The answer to each picture, by its index, in order."""
     if not workers:
         for index in range(len(pictures)):

@@ -23,7 +23,7 @@ from .recipes import Recipe
 CACHE_BYTES = 2 << 30  # of decoded pictures, in the memory that all workers share
 
 
-class Plan(NamedTuple):
+class Order(NamedTuple):
     """What a batch is to hold: pictures by index, the pixels of a side, and the seed of its random crops."""
 
     indices: np.ndarray
@@ -55,16 +55,18 @@ class Decoded:
             if self._left <= 0:
                 return
             try:
-                self._cache[index] = np.asarray(self.read(index))
-                self._left -= self._cache[index].nbytes
+                pixels = np.asarray(self.read(index))
+                self._cache[index] = pixels
+                self._left -= pixels.nbytes
             except UserError:
                 pass  # is said when a batch wants it
             yield index + 1
 
     def read(self, index: int) -> Image.Image:
         """`UserError` for a picture that is broken."""
-        if self._cache[index] is not None:
-            return Image.fromarray(self._cache[index])
+        cached = self._cache[index]
+        if cached is not None:
+            return Image.fromarray(cached)
         try:
             return open_picture(io.BytesIO(self.pictures.read(index)), self.pictures.names[index])
         except UserError:
@@ -74,27 +76,27 @@ class Decoded:
 
 
 class Batches(torch.utils.data.Dataset):
-    """From a `Plan` to its `Batch`."""
+    """From an `Order` to its `Batch`."""
 
     def __init__(self, decoded: Decoded, labels: np.ndarray, recipe: Recipe | None = None):
         self.decoded, self.labels, self.recipe = decoded, labels, recipe
 
-    def __getitem__(self, plan: Plan) -> Batch:
+    def __getitem__(self, order: Order) -> Batch:
         pixels, labels, colours, broken = [], [], [], []
-        for index in plan.indices.tolist():
+        for index in order.indices.tolist():
             try:
                 picture = self.decoded.read(index)
             except UserError as error:
                 broken.append((self.decoded.pictures.names[index], str(error)))
                 continue
             labels.append(self.labels[index])
-            if plan.seed is None:
-                pixels.append(centre_crop(picture, (plan.size, plan.size)))
+            if order.seed is None or self.recipe is None:
+                pixels.append(centre_crop(picture, (order.size, order.size)))
             else:
-                rng = np.random.default_rng((*plan.seed, index))
-                pixels.append(random_crop(picture, plan.size, self.recipe.least_area, rng))
+                rng = np.random.default_rng((*order.seed, index))
+                pixels.append(random_crop(picture, order.size, self.recipe.least_area, rng))
                 colours.append(random_colours(self.recipe.colour, rng))
-        side = plan.size
+        side = order.size
         return Batch(
             torch.from_numpy(np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)),
             torch.tensor(np.array(labels, np.int64)),
@@ -103,10 +105,10 @@ class Batches(torch.utils.data.Dataset):
         )
 
 
-def load(batches: Batches, plans: Iterable[Plan], workers: int) -> Iterable[Batch]:
-    """The batches in the order of `plans`, which may be endless; `workers` processes run ahead."""
+def load(batches: Batches, orders: Iterable[Order], workers: int) -> Iterable[Batch]:
+    """The batches of `orders`, which may be endless; `workers` processes run ahead."""
     return torch.utils.data.DataLoader(
-        batches, batch_size=None, sampler=plans, num_workers=workers,
+        batches, batch_size=None, sampler=orders, num_workers=workers,
         multiprocessing_context="fork" if workers else None, prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )  # fmt: skip

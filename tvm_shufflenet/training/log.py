@@ -7,8 +7,15 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files import write_bytes
+
+if TYPE_CHECKING:
+    import torch
+    from rich.progress import TaskID
+
+    from .trainer import Trainer
 
 COLUMNS = ("epoch", "iteration", "crop", "learning_rate", "loss", "training_top1", "top1", "top5", "images", "seconds")
 REFRESH_SECONDS = 0.5
@@ -17,17 +24,17 @@ REFRESH_SECONDS = 0.5
 class Silent:
     """For the processes of a run that say nothing: all but the first."""
 
-    def say(self, text): ...
+    def say(self, text: str) -> None: ...
 
-    def watch(self, title, steps, total):
+    def watch(self, title: str, steps: Iterator[int], total: int) -> None:
         for _ in steps:
             pass
 
-    def iteration(self, trainer, rate, crop, loss): ...
+    def iteration(self, trainer: Trainer, rate: float, crop: int, loss: torch.Tensor) -> None: ...
 
-    def epoch(self, trainer, row): ...
+    def epoch(self, trainer: Trainer, row: dict) -> None: ...
 
-    def files(self, trainer): ...
+    def files(self, trainer: Trainer) -> None: ...
 
 
 class Log(Silent):
@@ -44,8 +51,8 @@ class Log(Silent):
             TimeRemainingColumn(), TextColumn("{task.fields[about]}"),
             console=self.console, auto_refresh=False, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
-        self._task = None
-        self._shown = self._mark = (time.monotonic(), 0)
+        self._task: TaskID | None = None
+        self._shown = (time.monotonic(), 0)
         self._says_no_plot = True
 
     def __enter__(self):
@@ -65,7 +72,7 @@ class Log(Silent):
                 self.bar.update(task, completed=done, refresh=True)
         self.bar.remove_task(task)
 
-    def iteration(self, trainer, rate, crop, loss) -> None:
+    def iteration(self, trainer: Trainer, rate: float, crop: int, loss: torch.Tensor) -> None:
         now = time.monotonic()
         if self._task is None:
             self._task = self.bar.add_task("training", total=trainer.steps, about="")
@@ -80,7 +87,7 @@ class Log(Silent):
             about += f", top-1 {100 * scored[-1]['top1']:.1f} % (epoch {scored[-1]['epoch']})"
         self.bar.update(self._task, completed=trainer.step, about=about, refresh=True)
 
-    def epoch(self, trainer, row: dict) -> None:
+    def epoch(self, trainer: Trainer, row: dict) -> None:
         text = (
             f"epoch {row['epoch']}, iteration {row['iteration']} of {trainer.steps}, {row['seconds']:.0f} s: "
             f"loss {row['loss']:.3f}, training top-1 {100 * row['training_top1']:.1f} % at {row['crop']}x{row['crop']}"
@@ -89,7 +96,7 @@ class Log(Silent):
             text += f"; validation top-1 {100 * row['top1']:.2f} %, top-5 {100 * row['top5']:.2f} %"
         self.say(text)
 
-    def files(self, trainer) -> None:
+    def files(self, trainer: Trainer) -> None:
         """The CSV with a row for each epoch, and the plot."""
         if not trainer.history:
             return

@@ -171,7 +171,8 @@ def _index_tar(path: Path) -> tuple[list[str], list[list[str]], list[tuple[int, 
                     extents.append((member.offset_data, member.size))
                 else:
                     other = name
-                archive.members.clear()  # or it keeps an object for each of a million members
+                # Or it keeps an object for each of a million members.
+                archive.members.clear()  # type: ignore[attr-defined]
     except (tarfile.TarError, EOFError) as error:
         hint = "" if path.suffix == ".tar" else "; a compressed one has to be unpacked first"
         raise UserError(f"{path} is no whole tar: {error}{hint}") from None

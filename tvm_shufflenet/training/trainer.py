@@ -26,7 +26,8 @@ from ..bridge.twin import Twin
 from ..errors import UserError
 from ..files import write_bytes
 from ..runtime.preprocess import MEAN, STD
-from .loader import Batches, Decoded, Plan, load
+from .loader import Batch, Batches, Decoded, Order, load
+from .log import Silent
 from .pictures import Pictures
 from .recipes import Recipe
 
@@ -47,8 +48,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a process trains: its device, and its rank among the processes of `torchrun`."""
+class Process:
+    """This process of a run: its device, and its rank among the processes of `torchrun`."""
 
     device: torch.device
     rank: int = 0
@@ -72,12 +73,12 @@ class Place:
 class Trainer:
     """One run.  `log` is told what happens (see `training.log.Log`); `out` is the .safetensors file."""
 
-    def __init__(self, options: Options, training: Pictures, validation: Pictures | None, out: Path, place: Place,
-                 log, workers: int = 1, validate_every: int = 5, resume: dict | None = None):  # fmt: skip
+    def __init__(self, options: Options, training: Pictures, validation: Pictures | None, out: Path, process: Process,
+                 log: Silent, workers: int = 1, validate_every: int = 5, resume: dict | None = None):  # fmt: skip
         recipe = options.recipe
-        if recipe.batch % place.world:
-            raise UserError(f"--batch {recipe.batch} cannot be split among {place.world} processes")
-        self.options, self.place, self.log, self.out = options, place, log, out
+        if recipe.batch % process.world:
+            raise UserError(f"--batch {recipe.batch} cannot be split among {process.world} processes")
+        self.options, self.process, self.log, self.out = options, process, log, out
         self.training, self.validation, self.workers = training, validation, workers
         self.validate_every = validate_every
         self.epoch_steps = max(1, len(training) // recipe.batch)  # what is left over waits for the next epoch's order
@@ -87,7 +88,8 @@ class Trainer:
         net = network(options.model, (options.size, options.size), len(training.folders))
         # Only behind a global average does the classifier not depend on the size.
         self.zooms = any(layer.op == "global_avg_pool" for layer in net.layers)
-        self.model = Twin(net).to(place.device, memory_format=torch.channels_last)
+        self.model = Twin(net)
+        self.model.to(device=process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         _silence_residuals(self.model)
         decaying = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -95,21 +97,21 @@ class Trainer:
             [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True,
         )  # fmt: skip
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=options.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(process.device.type, enabled=options.precision == "fp16")
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
         self.step = 0
         self.history: list[dict] = []  # a row for each epoch
-        self.running = torch.zeros(3, dtype=torch.float64, device=place.device)  # loss, right, pictures; this epoch
+        self.running = torch.zeros(3, dtype=torch.float64, device=process.device)  # loss, right, pictures; this epoch
         self.seconds = 0.0  # of the runs before this one
-        self._mean = torch.tensor(MEAN, device=place.device) * 255
-        self._std = torch.tensor(STD, device=place.device) * 255
+        self._mean = torch.tensor(MEAN, device=process.device) * 255
+        self._std = torch.tensor(STD, device=process.device) * 255
         self._broken: set[str] = set()
         self._stop: int | None = None  # the signal that asked for the end
         if resume:
             self._restore(resume)
-        self.parallel = self.model
-        if place.world > 1:
-            ids = [place.device.index] if place.device.type == "cuda" else None
+        self.parallel: nn.Module = self.model
+        if process.world > 1:
+            ids = [process.device.index] if process.device.type == "cuda" else None
             self.parallel = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
 
     def run(self) -> None:
@@ -123,7 +125,7 @@ class Trainer:
         batches = Batches(decoded, self.training.labels, self.options.recipe)
         previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for batch in load(batches, self._plans(), self.workers):
+            for batch in load(batches, self._orders(), self.workers):
                 self._iterate(batch)
                 epoch_ends = self.step % self.epoch_steps == 0 or self.step == self.steps
                 if epoch_ends:
@@ -149,11 +151,11 @@ class Trainer:
 
     def _stopping(self) -> bool:
         """Whether to stop behind this iteration: all processes give the same answer, or one would wait for others."""
-        if self.place.world == 1:
+        if self.process.world == 1:
             return bool(self._stop)
         if self.step % AGREE_EVERY:
             return False
-        return bool(self.place.sum(torch.tensor(float(bool(self._stop)), device=self.place.device)))
+        return bool(self.process.sum(torch.tensor(float(bool(self._stop)), device=self.process.device)))
 
     def _decoded(self, pictures: Pictures) -> Decoded:
         decoded = Decoded(pictures)
@@ -161,7 +163,7 @@ class Trainer:
             self.log.watch(f"reading {pictures.root}", decoded.fill(), len(pictures))
         return decoded
 
-    def _plans(self) -> Iterator[Plan]:
+    def _orders(self) -> Iterator[Order]:
         """From the present iteration to the last one, this process's share of each batch."""
         recipe, seed, order_of = self.options.recipe, self.options.seed, None
         for step in range(self.step, self.steps):
@@ -170,7 +172,7 @@ class Trainer:
                 order, order_of = np.random.default_rng((seed, epoch)).permutation(len(self.training)), epoch
             whole = order[position * recipe.batch :][: recipe.batch]
             size = self.crop(step)
-            yield Plan(whole[self.place.rank :: self.place.world], size, (seed, epoch))
+            yield Order(whole[self.process.rank :: self.process.world], size, (seed, epoch))
 
     def crop(self, step: int) -> int:
         """Pixels of a side of the crops of that iteration."""
@@ -181,12 +183,12 @@ class Trainer:
         """uint8 (B, H, W, 3) -> normalised float32 (B, 3, H, W), channels last in memory."""
         gain, shift = 1 / self._std, -self._mean / self._std
         if colours is not None:
-            colours = colours.to(self.place.device)
+            colours = colours.to(self.process.device)
             gain, shift = gain * colours[:, 0], shift * colours[:, 0] + colours[:, 1]
             gain, shift = gain[:, None, None], shift[:, None, None]
-        return torch.addcmul(shift, pixels.to(self.place.device, non_blocking=True).float(), gain).permute(0, 3, 1, 2)
+        return torch.addcmul(shift, pixels.to(self.process.device, non_blocking=True).float(), gain).permute(0, 3, 1, 2)
 
-    def _iterate(self, batch) -> None:
+    def _iterate(self, batch: Batch) -> None:
         self._report(batch.broken)
         if not len(batch.labels):
             raise UserError(f"none of the pictures of a whole batch can be read: {batch.broken[0][1]}")
@@ -194,10 +196,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed(
-            ((self.options.seed * self.steps + self.step) * self.place.world + self.place.rank) % 2**63
+            ((self.options.seed * self.steps + self.step) * self.process.world + self.process.rank) % 2**63
         )  # dropout
         self.parallel.train()
-        inputs, labels = self._inputs(batch.pixels, batch.colours), batch.labels.to(self.place.device)
+        inputs, labels = self._inputs(batch.pixels, batch.colours), batch.labels.to(self.process.device)
         with self._autocast():
             logits = self.parallel(inputs)
             loss = self.loss(logits, labels)
@@ -210,15 +212,15 @@ class Trainer:
             [loss.detach().double() * len(labels), right.double(), torch.full_like(right, len(labels)).double()]
         )
         self.step += 1
-        if self.place.first:
+        if self.process.first:
             self.log.iteration(self, rate, inputs.shape[-1], loss.detach())
 
     def _autocast(self):
         precision = self.options.precision
-        return torch.autocast(self.place.device.type, PRECISIONS[precision], enabled=precision != "fp32")
+        return torch.autocast(self.process.device.type, PRECISIONS[precision], enabled=precision != "fp32")
 
     def _end_epoch(self, held_out: Decoded | None) -> None:
-        loss, right, seen = self.place.sum(self.running.clone()).tolist()
+        loss, right, seen = self.process.sum(self.running.clone()).tolist()
         if not np.isfinite(loss):
             raise UserError(f"the loss is {loss} in iteration {self.step}: training diverged; try a smaller --rate")
         self.running.zero_()
@@ -235,22 +237,22 @@ class Trainer:
             row |= self.validate(held_out)
         row["seconds"] = time.monotonic() - self._began
         self.history.append(row)
-        if self.place.first:
+        if self.process.first:
             self.log.epoch(self, row)
 
     def validate(self, decoded: Decoded) -> dict[str, float]:
         """Top-1 and top-5 on centre crops of `--size`, and how many pictures that was."""
         pictures, size = decoded.pictures, self.options.size
-        mine = np.arange(self.place.rank, len(pictures), self.place.world)
-        plans = [Plan(mine[start : start + 64], size) for start in range(0, len(mine), 64)]
-        counts = torch.zeros(3, dtype=torch.float64, device=self.place.device)
+        mine = np.arange(self.process.rank, len(pictures), self.process.world)
+        orders = [Order(mine[start : start + 64], size) for start in range(0, len(mine), 64)]
+        counts = torch.zeros(3, dtype=torch.float64, device=self.process.device)
         self.model.eval()
         with torch.inference_mode(), self._autocast():
-            for batch in load(Batches(decoded, pictures.labels), plans, self.workers):
+            for batch in load(Batches(decoded, pictures.labels), orders, self.workers):
                 self._report(batch.broken)
-                ranks = label_ranks(self.model(self._inputs(batch.pixels)), batch.labels.to(self.place.device))
+                ranks = label_ranks(self.model(self._inputs(batch.pixels)), batch.labels.to(self.process.device))
                 counts += torch.stack([(ranks < 1).sum(), (ranks < 5).sum(), torch.ones_like(ranks).sum()])
-        top1, top5, images = self.place.sum(counts).tolist()
+        top1, top5, images = self.process.sum(counts).tolist()
         if not images:
             raise UserError(f"{pictures.root}: no picture can be read")
         return {"top1": top1 / images, "top5": top5 / images, "images": int(images)}
@@ -279,12 +281,12 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the training checkpoint, and the weights alone to `out`: each whole or not at all."""
-        if not self.place.first:
+        if not self.process.first:
             return
         state = self.model.state_dict()
         training = {
             "options": dataclasses.asdict(self.options), "pictures": len(self.training), "step": self.step,
-            "world": self.place.world, "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+            "world": self.process.world, "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
             "running": self.running, "history": self.history, "seconds": time.monotonic() - self._began,
             "folders": list(self.training.folders),
         }  # fmt: skip
@@ -299,14 +301,15 @@ class Trainer:
         training = checkpoint["training"]
         if training["folders"] != list(self.training.folders) or training["pictures"] != len(self.training):
             raise UserError(
-                f"{self.training.root} holds {len(self.training)} pictures of {len(self.training.folders)} classes, the "
-                f"checkpoint was made from {training['pictures']} of {len(training['folders'])}: it resumes on those only"
+                f"{self.training.root} holds {len(self.training)} pictures of {len(self.training.folders)} classes, "
+                f"the checkpoint was made from {training['pictures']} of {len(training['folders'])}: it resumes on "
+                "those only"
             )
         self.model.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.scaler.load_state_dict(training["scaler"])
         self.step, self.history, self.seconds = training["step"], training["history"], training["seconds"]
-        if self.place.first:
+        if self.process.first:
             self.running.copy_(training["running"])
 
 
@@ -317,7 +320,7 @@ def _silence_residuals(model: Twin) -> None:
     for layer in layers:
         for source in layer.inputs if layer.op == "add" else ():
             if layers[source].op == "batch_norm":
-                nn.init.zeros_(model.get_submodule(layers[source].name).weight)
+                nn.init.zeros_(model.get_parameter(f"{layers[source].name}.weight"))
 
 
 def label_ranks(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -347,8 +350,8 @@ def read_training_checkpoint(path: Path) -> tuple[Options, dict]:
         raise UserError(f"{path} was written by another version of this project: it cannot be resumed") from None
 
 
-def choose_place(device: str) -> Place:
-    """This process's place, by `torchrun`'s environment; `device` is auto, cpu or cuda."""
+def this_process(device: str) -> Process:
+    """This process, by `torchrun`'s environment; `device` is auto, cpu or cuda."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -360,4 +363,4 @@ def choose_place(device: str) -> Place:
         torch.cuda.set_device(where)
     if "RANK" in os.environ:
         torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-    return Place(where, rank, world)
+    return Process(where, rank, world)
