@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from tvm_shufflenet.bridge import load_checkpoint
-from tvm_shufflenet.commands import run
+from tvm_shufflenet.cli.common import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
 

@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.commands import run
+from tvm_shufflenet.cli.common import run
+from tvm_shufflenet.cli.terminal import open_console
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
-from tvm_shufflenet.terminal import open_console
 
 from .rivals import COUNTED, RIVALS, install
 

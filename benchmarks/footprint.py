@@ -16,12 +16,12 @@ from pathlib import Path
 
 from tvm_shufflenet.architectures import Network, network
 from tvm_shufflenet.bridge import random_parameters
-from tvm_shufflenet.commands import parse_size, run
+from tvm_shufflenet.cli.common import parse_size, run
+from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
-from tvm_shufflenet.runtime.library import read_manifest
+from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.targets import resolve
-from tvm_shufflenet.terminal import Terminal, open_console
 
 from .latency import MODELS
 from .rivals import PROJECT

@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.commands import parse_size, run, tuned_kernels
+from tvm_shufflenet.cli.common import parse_size, run, tuned_kernels
+from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_json
-from tvm_shufflenet.terminal import Terminal, open_console
 
 from .rivals import INSTALL, RIVALS
 
@@ -155,7 +155,7 @@ def markdown(contests: list) -> list[str]:
 
 def footer(contests: list) -> list[str]:
     """What the figures depend on."""
-    from tvm_shufflenet.runtime.processor import describe_processor
+    from tvm_shufflenet.boards.processor import describe_processor
 
     rounds = min(contest.rounds for contest in contests)
     cores = ", ".join(str(core) for core in sorted({c.core for c in contests if c.core is not None}))
@@ -186,7 +186,7 @@ def versions(contests: list) -> dict[str, str]:
 def to_json(contests: list, missing: list[str], command: str) -> dict:
     """All that was measured; seconds are of one inference, one figure for each round."""
     from tvm_shufflenet import __version__
-    from tvm_shufflenet.runtime.processor import describe_processor
+    from tvm_shufflenet.boards.processor import describe_processor
 
     return {
         "command": command,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvm_shufflenet import published
 from tvm_shufflenet.architectures import network
-from tvm_shufflenet.measure import table8
+from tvm_shufflenet.published import BOARDS, NETWORKS, Board
 
-from .published import BOARDS, NETWORKS, Board
 from .rivals.counted import Exported
 from .yardstick import ours, rival, rival_both
 
@@ -63,14 +63,14 @@ class Ratio:
 def times(caches: bool, step: Callable[[str], object]) -> list[Time]:
     """ncnn's networks on the boards of its table."""
     found = []
-    for model, published in zip(NETWORKS, zip(*(board.milliseconds for board in BOARDS))):
+    for model, measured in zip(NETWORKS, zip(*(board.milliseconds for board in BOARDS))):
         with Exported(network(model)) as exported:
             costs = {}
             for name in dict.fromkeys(board.core for board in BOARDS):
                 step(f"{model} on {name}: {ENGINE}" + (", with caches" if caches else ""))
                 both = rival_both(ENGINE, exported, name)
                 costs[name] = [rival(ENGINE, exported, name, caches)] if caches else both
-        for board, milliseconds in zip(BOARDS, published):
+        for board, milliseconds in zip(BOARDS, measured):
             found += [Time(board, model, cost.kernels, caches, milliseconds, cost.cycles / board.gigahertz / 1e6)
                       for cost in costs[board.core]]  # fmt: skip
     return found
@@ -101,11 +101,11 @@ def ratios(found: list[Time]) -> list[Ratio]:
 def paper(caches: bool, folder: Path, step: Callable[[str], object]) -> list[Ratio]:
     """Our builds for the paper's processor: speed-up over AlexNet, beside the paper's own implementation's."""
     cycles = {}
-    for model in table8.MILLISECONDS:
+    for model in published.MILLISECONDS:
         step(f"{model} on {PAPERS_CORE}: ours" + (", with caches" if caches else ""))
         cycles[model] = ours(model, PAPERS_CORE, folder, caches).cycles
     return [
-        Ratio(table8.PROCESSOR, f"alexnet / {model}", caches, table8.speedup(model, (224, 224)),
+        Ratio(published.PROCESSOR, f"alexnet / {model}", caches, published.speedup(model, (224, 224)),
               cycles["alexnet"] / cycles[model])
         for model in cycles if model != "alexnet"
     ]  # fmt: skip

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_shufflenet.architectures import network
-from tvm_shufflenet.commands import tuned_kernels
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.cli.common import tuned_kernels
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation.counting import WORD, Block
 from tvm_shufflenet.estimation.estimates import Figures, estimate, figures, miss_cycles
 from tvm_shufflenet.estimation.instructions import disassemble, words_of
 from tvm_shufflenet.estimation.pricing import Price, price
-from tvm_shufflenet.library.build_library import BuildOptions, build_library
 from tvm_shufflenet.targets.cores import Core, core
 
 from .rivals import COUNTED, OURS, RIVALS

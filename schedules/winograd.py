@@ -7,8 +7,8 @@ A tile of m x m results needs 6 x 6 inputs, m = 7 - window.  Taken as polynomial
 are evaluated at six points in each direction, multiplied there, and the products interpolated: 36
 multiplications for m x m results, a quarter of 3x3's and 1 in 2.8 of 5x5's.
 
-    space[point, k]     = B d Bt         of the 6 x 6 inputs d of a tile of channel k
-    space[point, N + o] = sum over k of weight[point, o, k] * space[point, k]
+    domain[point, k]     = B d Bt         of the 6 x 6 inputs d of a tile of channel k
+    domain[point, N + o] = sum over k of weight[point, o, k] * domain[point, k]
     out tile of o       = At M A         of the products M of channel o at the 36 points
 
 The points are 0, 3/4, -3/4, 3/2, -3/2 and infinity: their small powers keep the rounding error at
@@ -29,7 +29,16 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import (
-    Knobs, Machine, Plane, divisors, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
+    Knobs,
+    Machine,
+    Plane,
+    divisors,
+    load_as_vectors,
+    pack_rows,
+    register_tiles,
+    round_up,
+    row_filler,
+    row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
 from .workload import Workload
@@ -91,7 +100,7 @@ class Winograd(Workload):
     name = "winograd"
     stride = 1
     external = ("data",)
-    scratch = ("space",)
+    scratch = ("domain",)
 
     @staticmethod
     def fits(kernel: int, stride: int) -> bool:
@@ -131,7 +140,7 @@ class Winograd(Workload):
 
     @property
     def _pitch(self) -> int:
-        """Floats between channels in `space`: vectors of the band's last row of tiles may reach behind it."""
+        """Floats between channels in `domain`: vectors of the band's last row of tiles may reach behind it."""
         columns = self._tiles[1]
         reached = (self._band - 1) * columns + round_up(columns, self._vector)
         return max(round_up(reached, self.lanes), self._used(self._band))
@@ -183,18 +192,18 @@ class Winograd(Workload):
             weight: T.Buffer((G, POINTS, J, N), "float32"),
             bias: T.Buffer((G, J), "float32"),
             out: T.Buffer((G * J, after.size), "float32"),
-            space: T.Buffer((POINTS, N + J, pitch), "float32"),
+            domain: T.Buffer((POINTS, N + J, pitch), "float32"),
         ):
             # Buffers of their own, because no block of a schedule may write what another one writes.
             with T.sblock("root"):
                 T.reads(data[0 : G * N, 0 : before.size], weight[0:G, 0:POINTS, 0:J, 0:N], bias[0:G, 0:J])
-                T.writes(out[0 : G * J, 0 : after.size], space[0:POINTS, 0 : N + J, 0:pitch])
+                T.writes(out[0 : G * J, 0 : after.size], domain[0:POINTS, 0 : N + J, 0:pitch])
                 inputs = T.match_buffer(
-                    space[0:POINTS, 0:N, 0:pitch], (POINTS, N, pitch), "float32",
+                    domain[0:POINTS, 0:N, 0:pitch], (POINTS, N, pitch), "float32",
                     strides=strides, elem_offset=T.int32(), offset_factor=1,
                 )  # fmt: skip
                 products = T.match_buffer(
-                    space[0:POINTS, N : N + J, 0:pitch], (POINTS, J, pitch), "float32",
+                    domain[0:POINTS, N : N + J, 0:pitch], (POINTS, J, pitch), "float32",
                     strides=strides, elem_offset=T.int32(), offset_factor=1,
                 )  # fmt: skip
                 acc = T.sblock_alloc_buffer((G, bands, POINTS, J, used), "float32")

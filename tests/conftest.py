@@ -58,7 +58,7 @@ def build_folder():
 @pytest.fixture
 def build(build_folder):
     """`build(model, ...)` -> `Built`, as the command does."""
-    from tvm_shufflenet.library.build_library import BuildOptions, build_library
+    from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
     def build_one(model: str | None, target: str = "native", **options):
         return build_library(BuildOptions(model, target, output=build_folder, **options))

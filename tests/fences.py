@@ -17,7 +17,7 @@ from pathlib import Path
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.interface import inputs, main_shapes, outputs
 from tvm_shufflenet.library.link import ZIG_TARGETS
-from tvm_shufflenet.runtime.library import read_manifest
+from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.targets import resolve
 
 from . import emulator

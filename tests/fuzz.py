@@ -113,7 +113,7 @@ def _aligned(array: np.ndarray, alignment: int = 64) -> np.ndarray:
 
 def build(network: Network, parameters: dict, target: str, folder: Path) -> Path:
     """The library of the network for a target, as the command builds it from a file."""
-    from tvm_shufflenet.library.build_library import BuildOptions, build_library
+    from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
     path = folder / f"{network.name}.safetensors"
     save_network(path, Imported(network, parameters, OURS))
@@ -122,7 +122,7 @@ def build(network: Network, parameters: dict, target: str, folder: Path) -> Path
 
 def run_library(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
     """Builds a library for this machine and runs it as a user does."""
-    from tvm_shufflenet.runtime.library import load
+    from tvm_shufflenet.library.loading import load
 
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
         found = load(build(network, parameters, "native", Path(folder)))(data)

@@ -24,20 +24,33 @@ from pathlib import Path
 
 import numpy as np
 
-from tvm_shufflenet import records as records_command
 from tvm_shufflenet.architectures import NetworkBuilder
 from tvm_shufflenet.architectures.described import describe, from_description
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
+from tvm_shufflenet.cli import records as records_command
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.library import loading
 from tvm_shufflenet.library.elf import read_elf
-from tvm_shufflenet.runtime import library
-from tvm_shufflenet.runtime.preprocess import centre_crop, open_picture
+from tvm_shufflenet.library.preprocess import centre_crop, open_picture
+from tvm_shufflenet.records import store as records
 from tvm_shufflenet.targets import resolve
-from tvm_shufflenet.tuning import records
 
 MEMORY = 16 << 30  # bytes
 SECONDS = 60  # for a file: many times what the slowest takes on a busy machine
-NUMBERS = [b"0", b"-1", b"1e999", b"99999999999999999999", b"2147483648", b"true", b"null", b"[]", b"{}", b'""', b"NaN", b"0.5"]
+NUMBERS = [
+    b"0",
+    b"-1",
+    b"1e999",
+    b"99999999999999999999",
+    b"2147483648",
+    b"true",
+    b"null",
+    b"[]",
+    b"{}",
+    b'""',
+    b"NaN",
+    b"0.5",
+]
 
 
 class TooLong(BaseException):
@@ -109,7 +122,7 @@ def _described():
 
 
 def _library_seeds() -> list[bytes]:
-    from tvm_shufflenet.library.build_library import BuildOptions, build_library
+    from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
     def write(path: Path) -> None:
         built = build_library(BuildOptions("shufflenet-v1-0.25x-g3", "arm", (32, 32), 2, output=path.parent))
@@ -134,7 +147,9 @@ def _onnx_seeds() -> list[bytes]:
 
     rng = np.random.default_rng(0)
     shapes = {"w": (4, 3, 3, 3), "b": (4,), "dense": (5, 4)}
-    constants = [numpy_helper.from_array(rng.standard_normal(shape, np.float32), name) for name, shape in shapes.items()]
+    constants = [
+        numpy_helper.from_array(rng.standard_normal(shape, np.float32), name) for name, shape in shapes.items()
+    ]
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
         helper.make_node("Relu", ["c"], ["r"]),
@@ -143,7 +158,10 @@ def _onnx_seeds() -> list[bytes]:
         helper.make_node("Flatten", ["g"], ["f"]),
         helper.make_node("Gemm", ["f", "dense"], ["y"], transB=1),
     ]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [1, 3, 16, 16]), ("y", [1, 5]))]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 3, 16, 16]), ("y", [1, 5]))
+    ]
     graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], constants)
     opset = [helper.make_opsetid("", 13)]
     return [helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()]
@@ -159,7 +177,14 @@ def _picture_seeds() -> list[bytes]:
     from PIL import Image
 
     pixels = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8))
-    kinds = {".png": pixels, ".jpeg": pixels, ".gif": pixels.convert("P"), ".bmp": pixels, ".tiff": pixels.convert("CMYK"), ".webp": pixels}
+    kinds = {
+        ".png": pixels,
+        ".jpeg": pixels,
+        ".gif": pixels.convert("P"),
+        ".bmp": pixels,
+        ".tiff": pixels.convert("CMYK"),
+        ".webp": pixels,
+    }
     return [_written(suffix, picture.save) for suffix, picture in kinds.items()]
 
 
@@ -173,11 +198,11 @@ def _read_elf(path: Path) -> None:
     elf = read_elf(path)
     for symbol in elf.exported.values():
         elf.contents(symbol)
-    library.read_manifest(path)
+    loading.read_manifest(path)
 
 
 def _read_manifest(path: Path) -> None:
-    library._manifest(path.read_bytes(), path)
+    loading._manifest(path.read_bytes(), path)
 
 
 def _read_records(path: Path) -> None:
@@ -197,8 +222,11 @@ READERS = {
     "target": Reader(".json", lambda: TARGETS, lambda path: resolve(path.read_bytes().decode(errors="replace"))),
     "elf": Reader(".so", _library_seeds, _read_elf),
     "manifest": Reader(".json", _manifest_seeds, _read_manifest),
-    "description": Reader(".json", lambda: [describe(_described()).encode()],
-                          lambda path: from_description(path.read_bytes().decode(errors="replace"))),  # fmt: skip
+    "description": Reader(
+        ".json",
+        lambda: [describe(_described()).encode()],
+        lambda path: from_description(path.read_bytes().decode(errors="replace")),
+    ),  # fmt: skip
     "picture": Reader(".png", _picture_seeds, lambda path: centre_crop(open_picture(path, path), (16, 16))),
     "onnx": Reader(".onnx", _onnx_seeds, _read_network),
     "safetensors": Reader(".safetensors", _checkpoint_seeds(".safetensors"), _read_network),
@@ -230,7 +258,9 @@ def failure(reader: Reader, path: Path) -> str | None:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if "tvm_shufflenet" in frame.filename] or frames
         text = (str(error).strip().splitlines() or [""])[-1]
-        return f"{type(error).__name__} in {Path(ours[-1].filename).name}:{ours[-1].lineno} {ours[-1].name}: {text[:120]}"
+        return (
+            f"{type(error).__name__} in {Path(ours[-1].filename).name}:{ours[-1].lineno} {ours[-1].name}: {text[:120]}"
+        )
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

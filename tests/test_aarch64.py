@@ -24,7 +24,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def board():
     """A session with an emulated board behind a real tracker."""
-    from tvm_shufflenet.runtime import rpc
+    from tvm_shufflenet.boards import rpc
 
     with emulator.tracker() as tracker, emulator.rpc_server(tracker, key="arm"):
         with rpc.connect(f"{tracker[0]}:{tracker[1]}", "arm", timeout=60) as session:
@@ -34,7 +34,7 @@ def board():
 def run_on(board, path, manifest, data) -> np.ndarray:
     import tvm
 
-    from tvm_shufflenet.runtime import rpc
+    from tvm_shufflenet.boards import rpc
 
     module = rpc.upload(board, path)
     device = board.cpu(0)

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from tvm_shufflenet import commands, files, models
+from tvm_shufflenet import files
 from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.architectures.shufflenet_v1 import bottleneck_channels
+from tvm_shufflenet.cli import common, models
 from tvm_shufflenet.errors import UserError
 
 SHUFFLENETS = [name for name in model_names() if name.startswith("shufflenet") and "noshuffle" not in name]
@@ -140,11 +141,11 @@ def test_bad_requests_are_refused_by_name():
 
 
 def test_parse_size():
-    assert commands.parse_size("224") == (224, 224)
-    assert commands.parse_size("480x640") == (480, 640)
+    assert common.parse_size("224") == (224, 224)
+    assert common.parse_size("480x640") == (480, 640)
     for text in ("", "0", "224x", "x224", "-1", "224x0", "1x2x3", "2.5", "²", "224 "):
         with pytest.raises(UserError, match="--size"):
-            commands.parse_size(text)
+            common.parse_size(text)
 
 
 def test_models_command(tmp_path, capsys):
@@ -165,9 +166,9 @@ def test_run_turns_errors_into_a_line_and_a_status(tmp_path, capsys):
         def main():
             raise error
 
-        return commands.run(main)
+        return common.run(main)
 
-    assert commands.run(lambda: None) == 0 and commands.run(lambda: 3) == 3
+    assert common.run(lambda: None) == 0 and common.run(lambda: 3) == 3
     assert fails(UserError("no such board")) == 2
     assert capsys.readouterr().err == "error: no such board\n"
     assert fails(KeyboardInterrupt()) == 130

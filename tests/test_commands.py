@@ -13,7 +13,7 @@ import pytest
 
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
-from tvm_shufflenet.runtime.library import read_manifest
+from tvm_shufflenet.library.loading import read_manifest
 
 from .conftest import ROOT
 

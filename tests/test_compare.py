@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvm_shufflenet import compare as command
+from tvm_shufflenet import published
+from tvm_shufflenet.boards.processor import Processor
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.cli import compare as command
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library.build_library import BuildOptions, build_library
-from tvm_shufflenet.measure import entries, peak, place, rounds, table8
+from tvm_shufflenet.measure import entries, peak, place, rounds
 from tvm_shufflenet.measure.comparison import CompareOptions, Comparison, Silent, compare
 from tvm_shufflenet.measure.entries import Entry
-from tvm_shufflenet.runtime.processor import Processor
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
@@ -226,9 +227,9 @@ def test_figures_beside_the_paper():
 def test_columns_that_nothing_fills_are_left_out():
     assert "Alex-" not in text(figures(entry("shufflenet-v1-1x-g3", 140e6, [0.04], size=(192, 192))))
     assert "paper" not in text(figures(entry("shufflenet-v1-1x-g8", 140e6, [0.04])))
-    assert table8.milliseconds("alexnet", (720, 1280)) == 3633.9
-    assert table8.milliseconds("alexnet", (1280, 720)) is None
-    assert table8.speedup("shufflenet-v1-0.5x-g3", (480, 640)) == pytest.approx(1156.7 / 87.4)
+    assert published.milliseconds("alexnet", (720, 1280)) == 3633.9
+    assert published.milliseconds("alexnet", (1280, 720)) is None
+    assert published.speedup("shufflenet-v1-0.5x-g3", (480, 640)) == pytest.approx(1156.7 / 87.4)
 
 
 def test_speedups_are_over_alexnet_of_the_same_size():

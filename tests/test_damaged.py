@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.library.manifest_checks import wrong
-from tvm_shufflenet.runtime.library import read_manifest
 
 from .conftest import ROOT
 from .fuzz_readers import READERS, damaged, failure
@@ -68,5 +68,8 @@ def test_commands_refuse_a_damaged_library_in_one_line(tmp_path):
                     ["estimate", path]):  # fmt: skip
         argv = [sys.executable, "-m", f"tvm_shufflenet.{command[0]}", *map(str, command[1:])]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), (command, done)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), (
+            command,
+            done,
+        )
     assert [entry.name for entry in tmp_path.iterdir()] == ["net.so"]

@@ -10,7 +10,7 @@ import pytest
 
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.targets import resolve
-from tvm_shufflenet.tuning import boards, trials
+from tvm_shufflenet.tuning import links, trials
 from tvm_shufflenet.tuning.trials import Link
 
 from .test_rpc import daemon_process, wait_for
@@ -34,7 +34,7 @@ def link(board):
 
 
 def test_all_is_well(board):
-    steps = list(boards.round_trip(board[1], None, NATIVE, 10))
+    steps = list(links.round_trip(board[1], None, NATIVE, 10))
     assert [step.what for step in steps] == STEPS
     assert steps[3].found.startswith("differs from numpy by ")
 
@@ -43,15 +43,15 @@ def test_a_library_that_the_board_rejects(link, tmp_path):
     garbage = tmp_path / "kernel.so"
     garbage.write_bytes(b"no library at all" * 100)
     with pytest.raises(UserError, match=r"kernel\.so is not an ELF library|cannot load|no ELF"):
-        boards._upload(link, NATIVE, garbage)
+        links._upload(link, NATIVE, garbage)
 
 
 def test_a_board_that_computes_something_else(link, tmp_path):
-    task = boards._task(NATIVE)
+    task = links._task(NATIVE)
     other = dataclasses.replace(task, workload=dataclasses.replace(task.workload, relu=False))
     trials.build(other, task.default, NATIVE, tmp_path / "kernel.so")
     with pytest.raises(UserError, match="the board computes something else than this machine, by"):
-        boards._run(link, NATIVE, tmp_path / "kernel.so")
+        links._run(link, NATIVE, tmp_path / "kernel.so")
 
 
 @pytest.mark.parametrize("sent, says", [
@@ -59,7 +59,7 @@ def test_a_board_that_computes_something_else(link, tmp_path):
     (signal.SIGKILL, "upload: .*"),
 ])  # fmt: skip
 def test_a_board_that_ends_on_the_way(board, sent, says):
-    steps = boards.round_trip(board[1], None, NATIVE, 3)
+    steps = links.round_trip(board[1], None, NATIVE, 3)
     assert [next(steps).what, next(steps).what] == STEPS[:2]
     os.killpg(board[0], sent)
     with pytest.raises(UserError, match=says):

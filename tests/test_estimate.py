@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from tvm_shufflenet.commands import run
+from tvm_shufflenet.cli.common import run
+from tvm_shufflenet.cli.estimate import main
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.estimate import main
 from tvm_shufflenet.estimation import tools
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
 from tvm_shufflenet.estimation.estimates import estimate, figures, miss_cycles
@@ -352,7 +352,7 @@ def test_compare_in_model_cycles(capsys, tmp_path):
     """Table 8 without a board: the same figures as `estimate`, and speed-ups over AlexNet."""
     import json
 
-    from tvm_shufflenet import compare
+    from tvm_shufflenet.cli import compare
 
     names = ["shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25"]
     arguments = [*names, "--estimate", "--target", "cortex-a53", "--size", "64", "--json", str(tmp_path / "rows.json")]

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from tvm_shufflenet import evaluate
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import load_checkpoint, random_parameters, save_checkpoint
 from tvm_shufflenet.bridge.shipped import FOLDER, shipped
+from tvm_shufflenet.cli import evaluate
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure import entries
 from tvm_shufflenet.training.evaluation import _score

@@ -14,7 +14,7 @@ import pytest
 import tvm_shufflenet
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
-from tvm_shufflenet.runtime.preprocess import load_picture
+from tvm_shufflenet.library.preprocess import load_picture
 
 from .conftest import IMAGENETTE, relative_error
 

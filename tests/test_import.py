@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tvm_shufflenet import build, convert, profile
 from tvm_shufflenet.architectures import model_names, network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint, torch_module
+from tvm_shufflenet.cli import build, convert, profile
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Imported, Reading, load_network, save_network
-from tvm_shufflenet.exchange.parameters import shuffled
-from tvm_shufflenet.runtime.library import load
+from tvm_shufflenet.exchange.canonical import shuffled
+from tvm_shufflenet.library.loading import load
 
 from . import foreign
 from .conftest import picture, relative_error, twin_logits
@@ -197,7 +197,10 @@ def test_a_flat_list_is_mapped_by_order_and_shape(tmp_path, capsys, names):
     tensors = {n: t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     word = (lambda i, n: str(i)) if names == "numbers" else (lambda i, n: f"net.op{i}.{n.rpartition('.')[2]}")
     torch.save({word(i, name): tensor for i, (name, tensor) in enumerate(tensors.items())}, path)
-    with pytest.raises(UserError, match="of no known style, and no tensor tells .* --shuffle gn.* --strides .* --pool .* --concat .*or --style"):
+    with pytest.raises(
+        UserError,
+        match="of no known style, and no tensor tells .* --shuffle gn.* --strides .* --pool .* --concat .*or --style",
+    ):
         load_network(path)
     found = load_network(path, reading=Reading(size=(64, 64), style="megvii"))
     agrees(found, module)
@@ -212,7 +215,9 @@ def test_a_flat_mobilenet_needs_its_stem_only(tmp_path):
     module = foreign.randomised(foreign.MobileNet())
     tensors = [t for n, t in module.state_dict().items() if not n.endswith("num_batches_tracked")]
     torch.save({f"arr_{i}": t for i, t in enumerate(tensors)}, tmp_path / "flat.pth")
-    with pytest.raises(UserError, match="of no known style, and no tensor tells what these options would: --stem 4|2|1. Say"):
+    with pytest.raises(
+        UserError, match="of no known style, and no tensor tells what these options would: --stem 4|2|1. Say"
+    ):
         load_network(tmp_path / "flat.pth")
     found = load_network(tmp_path / "flat.pth", reading=Reading(size=(64, 64), stem=2))
     assert found.network.name == "mobilenet-v1-0.25" and len(found.mapping) == 28

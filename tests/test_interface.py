@@ -16,17 +16,17 @@ from tvm.script import tirx as T
 from tvm.target import Target
 
 import tvm_shufflenet
-from tvm_shufflenet import classify
 from tvm_shufflenet.architectures.builder import NetworkBuilder
+from tvm_shufflenet.cli import classify
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library import FUNCTIONS_OF
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.interface import Port, inputs, main_shapes, normalised, outputs, ports
 from tvm_shufflenet.library.link import ZIG_TARGETS, link
+from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.measure.comparison import CompareOptions, compare
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import ProfileOptions, profile
-from tvm_shufflenet.runtime.library import read_manifest
 from tvm_shufflenet.targets import resolve
 
 from . import fences
@@ -273,7 +273,7 @@ def test_malformed_manifests_in_libraries(old, manifest):
 @pytest.fixture(scope="module")
 def rewritten(tmp_path_factory):
     """A real network of which the manifest is written as format 1 had it, and the same as it is."""
-    from tvm_shufflenet.library.build_library import BuildOptions, build_library
+    from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
     folder = tmp_path_factory.mktemp("rewritten")
     new = build_library(BuildOptions("shufflenet-v1-0.25x-g3", "native", (64, 64), 10, output=folder)).path

@@ -24,7 +24,7 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library import link
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.interface import Port
-from tvm_shufflenet.runtime.library import read_manifest
+from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.targets import resolve
 
 from . import emulator
@@ -94,7 +94,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def libraries(toy):
-    return {arch: toy(spec, manifest={"name": "toy é\n\"quoted\""}) for arch, spec in SPECS.items()}
+    return {arch: toy(spec, manifest={"name": 'toy é\n"quoted"'}) for arch, spec in SPECS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_manifest(libraries, arch):
 
 
 def test_linking_again_gives_the_same_bytes(toy, native, tmp_path):
-    again = toy(output=tmp_path / native.name, manifest={"name": "toy é\n\"quoted\""})
+    again = toy(output=tmp_path / native.name, manifest={"name": 'toy é\n"quoted"'})
     assert again.read_bytes() == native.read_bytes()
 
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tvm_shufflenet import build, convert
 from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.cli import build, convert
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Imported, Reading, load_network, save_network
 from tvm_shufflenet.exchange.onnx_writer import onnx_model
-from tvm_shufflenet.runtime.library import load
+from tvm_shufflenet.library.loading import load
 
 from . import foreign
 from .conftest import picture, relative_error, twin_logits

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.runtime.preprocess import centre_crop, checked, from_json, normalise, open_picture, preprocessing
+from tvm_shufflenet.library.preprocess import centre_crop, checked, from_json, normalise, open_picture, preprocessing
 
 from .conftest import ROOT
 
@@ -43,7 +43,9 @@ def test_modes(tmp_path, mode):
         exif[0x0112] = 6
         picture.transpose(Image.Transpose.ROTATE_90).save(path := tmp_path / "x.png", exif=exif)
     else:
-        (picture.convert("RGB").convert(mode) if mode == "P" else picture.convert(mode)).save(path := tmp_path / "x.png")
+        (picture.convert("RGB").convert(mode) if mode == "P" else picture.convert(mode)).save(
+            path := tmp_path / "x.png"
+        )
     difference = np.abs(opened(path).astype(int) - plain[..., None]).max()
     assert difference <= (60 if mode == "P" else 0)  # a palette of the web has six values
 

@@ -15,21 +15,22 @@ import sys
 import numpy as np
 import pytest
 
-from tvm_shufflenet import profile as command
 from tvm_shufflenet.architectures import network
+from tvm_shufflenet.boards.processor import Processor
 from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.building import manifest
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.cli import profile as command
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library import link, manifest
-from tvm_shufflenet.library.build_library import BuildOptions, build_library
+from tvm_shufflenet.library import link
 from tvm_shufflenet.library.elf import read_elf
+from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.lowering.select_kernels import select_kernels
 from tvm_shufflenet.measure import entries, place, profiling
 from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.entries import Entry
-from tvm_shufflenet.measure.profiling import ProfileOptions, profile, seconds_of, twin_of
+from tvm_shufflenet.measure.profiling import ProfileOptions, clocked_copy, profile, seconds_of
 from tvm_shufflenet.pipeline import compile_network
-from tvm_shufflenet.runtime.library import read_manifest
-from tvm_shufflenet.runtime.processor import Processor
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
@@ -54,15 +55,15 @@ def library(folder):
 
 
 @pytest.fixture(scope="module")
-def twin(library, tmp_path_factory):
-    return twin_of(Entry("small", library, read_manifest(library)), NATIVE, tmp_path_factory.mktemp("twin"))
+def clocked(library, tmp_path_factory):
+    return clocked_copy(Entry("small", library, read_manifest(library)), NATIVE, tmp_path_factory.mktemp("clocked"))
 
 
 # ----------------------------------------------------------------------------- the library shipped
 
 
-def test_the_library_is_not_changed(library, folder, twin, tmp_path):
-    """Neither the file that is profiled nor what `build` makes afterwards; and of the twin nothing is in it."""
+def test_the_library_is_not_changed(library, folder, clocked, tmp_path):
+    """Neither the file that is profiled nor what `build` makes afterwards; and of the clocked copy nothing is in it."""
     before = library.read_bytes()
     profile(ProfileOptions(str(library), rounds=1))
     again = build_library(BuildOptions(SMALL, "native", SIZE, 10, output=tmp_path)).path
@@ -71,7 +72,7 @@ def test_the_library_is_not_changed(library, folder, twin, tmp_path):
         library.with_suffix(".json").name, library.name, "tvm_shufflenet.h"
     ]  # fmt: skip
 
-    elf, profiled = read_elf(library), read_elf(twin.path)
+    elf, profiled = read_elf(library), read_elf(clocked.path)
     assert set(profiled.exported) - set(elf.exported) == {"__tvm_ffi_profile"}
     assert not [f.name for f in elf.functions if "tick" in f.name or "profile" in f.name] and b"tsn_tick" not in before
     assert "tsn_tick" in {f.name for f in profiled.functions}
@@ -89,15 +90,15 @@ def test_only_the_entry_ticks():
     assert {name for name in texts[0] if texts[0][name] != texts[1][name]} == {"main"}
 
 
-def test_the_twin_computes_the_same(library, twin):
+def test_the_clocked_copy_computes_the_same(library, clocked):
     here = place.Place(NATIVE.arch)
     entry = Entry("small", library, read_manifest(library))
     expected = here.load(library, "main", *entry.arguments).run(result=1)
-    np.testing.assert_array_equal(here.load(twin.path, "main", *twin.arguments).run(result=1), expected)
-    ticks = np.zeros((3, twin.calls + 3), np.int64)
-    profiled = here.load(twin.path, "profile", *twin.arguments, ticks)
+    np.testing.assert_array_equal(here.load(clocked.path, "main", *clocked.arguments).run(result=1), expected)
+    ticks = np.zeros((3, clocked.calls + 3), np.int64)
+    profiled = here.load(clocked.path, "profile", *clocked.arguments, ticks)
     np.testing.assert_array_equal(profiled.run(result=1), expected)
-    assert twin.differences(Entry("small", library, read_manifest(library))) == []
+    assert clocked.differences(Entry("small", library, read_manifest(library))) == []
 
 
 # -------------------------------------------------------------------------------------- the clock
@@ -422,8 +423,8 @@ def test_a_board_that_is_wrong_or_freezes(library, tmp_path, monkeypatch):
 @pytest.mark.emulator
 @pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install")
 def test_emulated_board(tmp_path):
-    """Nothing is timed there; but the twin runs, with AArch64's own counter."""
-    from tvm_shufflenet.runtime import rpc
+    """Nothing is timed there; but the clocked copy runs, with AArch64's own counter."""
+    from tvm_shufflenet.boards import rpc
 
     path = build_library(BuildOptions(SMALL, "arm", SIZE, 10, output=tmp_path)).path
     entry, spec = Entry("small", path, read_manifest(path)), resolve("arm")
@@ -431,8 +432,8 @@ def test_emulated_board(tmp_path):
         with pytest.raises(UserError, match=f"emulated aarch64.*: wall time there says nothing.*estimate {path}"):
             profile(ProfileOptions(str(path), rpc=f"{host}:{port}", key="arm"))
         with rpc.connect(f"{host}:{port}", "arm", timeout=60) as session:
-            twin = twin_of(entry, spec, tmp_path)
-            turn = twin.load(place.Place("aarch64", session, "emulated"))()
-    assert turn[0, 0] >= 1 and twin.differences(entry) == []
-    seconds, whole, tick = seconds_of([turn], twin.calls)
+            clocked = clocked_copy(entry, spec, tmp_path)
+            turn = clocked.load(place.Place("aarch64", session, "emulated"))()
+    assert turn[0, 0] >= 1 and clocked.differences(entry) == []
+    seconds, whole, tick = seconds_of([turn], clocked.calls)
     assert (seconds > 0).all() and seconds.sum() <= whole[0] < 100 and tick[0] >= 0

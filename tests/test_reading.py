@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tvm_shufflenet import convert
 from tvm_shufflenet.bridge.checkpoints import read_checkpoint
+from tvm_shufflenet.cli import convert
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Reading, load_network
 
@@ -106,7 +106,9 @@ class Gconv(foreign.Net):
 
 def test_names_that_tell_the_order_alone():
     path = CASES / "shufflenet_gconv1_dwconv_gconv2_fc_first.pth"
-    with pytest.raises(UserError, match="names such as conv1.weight are used by several .*--shuffle .*--strides .*--concat"):
+    with pytest.raises(
+        UserError, match="names such as conv1.weight are used by several .*--shuffle .*--strides .*--concat"
+    ):
         load_network(path, reading=Reading((32, 32), stem=1))
     found, module = load_network(path, reading=OPEN), Gconv(**SHAPE).eval()
     module.load_state_dict(torch.load(path, weights_only=True))

@@ -11,12 +11,12 @@ import threading
 
 import pytest
 
-from tvm_shufflenet import records as command
+from tvm_shufflenet.cli import records as command
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.tuning import records as store
-from tvm_shufflenet.tuning.record_file import locked
-from tvm_shufflenet.tuning.record_lines import LINE, TASK, BadLine, parse
-from tvm_shufflenet.tuning.records import Record
+from tvm_shufflenet.records import store
+from tvm_shufflenet.records.file import locked
+from tvm_shufflenet.records.lines import LINE, TASK, BadLine, parse
+from tvm_shufflenet.records.store import Record
 
 from .conftest import ROOT
 
@@ -89,7 +89,9 @@ def test_what_fails_is_written_so_that_it_can_be_read(tmp_path):
 def test_merge_takes_only_good_lines(tmp_path, capsys):
     for name, lines in {"ours": [line()], "theirs": [line(), line(rounds=7), *BAD.values()]}.items():
         (tmp_path / name / "native").mkdir(parents=True)
-        (tmp_path / name / "native" / store.FILE).write_bytes(b"".join(text.replace(b"\n", b"") + b"\n" for text in lines))
+        (tmp_path / name / "native" / store.FILE).write_bytes(
+            b"".join(text.replace(b"\n", b"") + b"\n" for text in lines)
+        )
     command.main(["merge", "--records", str(tmp_path / "ours"), str(tmp_path / "theirs")])
     told = capsys.readouterr()
     assert "native: 1 new records" in told.out and told.err.count("\n") == 1
@@ -114,7 +116,7 @@ def test_what_is_no_file(tmp_path, make):
 WRITER = """
 import sys
 from pathlib import Path
-from tvm_shufflenet.tuning.records import Record, Records
+from tvm_shufflenet.records.store import Record, Records
 records = Records(Path(sys.argv[1]), "1" * 12)
 for number in range(int(sys.argv[3])):
     records.append(Record("Conv", "0", sys.argv[2], "1" * 12, "measured", {"rows": number}, 1e-6, 1e-6, rounds=5))
@@ -124,7 +126,9 @@ for number in range(int(sys.argv[3])):
 def test_no_line_is_lost_while_the_file_is_replaced(tmp_path):
     """Three processes append; here the file is replaced by itself all the while."""
     path, count = tmp_path / "records.jsonl", 60
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name, str(count)], cwd=ROOT) for name in "abc"]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name, str(count)], cwd=ROOT) for name in "abc"
+    ]
     replaced = 0
     while any(writer.poll() is None for writer in writers):
         store.prune(path, lambda records: records)
@@ -166,7 +170,9 @@ def test_mutated_files_never_break_a_reader(tmp_path):
         data = bytearray(seed)
         for _ in range(rng.randint(1, 6)):
             start, length = rng.randrange(len(data)), rng.randint(1, 30)
-            data[start : start + length] = rng.choice((b"", bytes(length), rng.randbytes(length), data[:length], b"9" * length))
+            data[start : start + length] = rng.choice(
+                (b"", bytes(length), rng.randbytes(length), data[:length], b"9" * length)
+            )
         path.write_bytes(data)
         found = store.read_file(path)
         store.fastest(store.settle(found.all).values())

@@ -19,10 +19,10 @@ import time
 import pytest
 import tvm
 
+from tvm_shufflenet.boards.processor import Processor, describe_processor, recognise
+from tvm_shufflenet.boards.rpc import connect, upload
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure.place import Place
-from tvm_shufflenet.runtime.processor import Processor, describe_processor, recognise
-from tvm_shufflenet.runtime.rpc import connect, upload
 
 HOST, KEY = "127.0.0.1", "this-machine"
 
@@ -153,9 +153,7 @@ def error(*arguments, **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "address", ["", "board", "board:", ":9090", "board:0", "board:65536", "b:1:2", "a b:1"]
-)
+@pytest.mark.parametrize("address", ["", "board", "board:", ":9090", "board:0", "board:65536", "b:1:2", "a b:1"])
 def test_malformed_address(address):
     line = error(address)
     assert f"malformed address {address!r}: expected HOST:PORT" in line

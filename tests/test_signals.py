@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tvm_shufflenet.commands import run
+from tvm_shufflenet.cli.common import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.signals import Interruptible, Terminated
 
@@ -169,7 +169,7 @@ def test_handlers_are_as_before(monkeypatch):
 def test_ignored_signals_stay_ignored():
     """As `nohup` and shells in the background start programs."""
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + (
-        "from tvm_shufflenet.commands import run\nprint(run(lambda: signal.raise_signal(signal.SIGINT)))"
+        "from tvm_shufflenet.cli.common import run\nprint(run(lambda: signal.raise_signal(signal.SIGINT)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "0"
@@ -189,7 +189,7 @@ def test_a_child_that_was_forked_ends_at_once():
 
 
 def test_nothing_listens_is_told_in_a_line(capfd):
-    from tvm_shufflenet import doctor
+    from tvm_shufflenet.cli import doctor
 
     assert run(lambda: doctor.main(["--rpc", f"127.0.0.1:{free_port()}"])) == 2
     assert capfd.readouterr().err.count("\n") == 1

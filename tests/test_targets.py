@@ -9,8 +9,9 @@ import pytest
 import tvm
 from tvm.target import Target, codegen
 
+from tvm_shufflenet.cli import targets
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.targets import AARCH64, __main__, detect, resolve, target_names
+from tvm_shufflenet.targets import AARCH64, detect, resolve, target_names
 
 
 def features(spec):
@@ -150,7 +151,10 @@ ARM = '"kind": "llvm", "mtriple": "aarch64-linux-gnu"'
         (f'{{{ARM}, "mcpu": ""}}', "LLVM knows no mcpu ''"),
         ('{"kind": "llvm", "mtriple": "x86_64-linux-gnux32"}', "expected Linux on AArch64"),
         ('{"kind": "llvm", "mtriple": "aarch64_be-linux-gnu"}', "expected Linux on AArch64"),
-        ('{"kind": "llvm", "mtriple": "arm-linux-gnueabihf", "mfloat-abi": "soft"}', "mfloat-abi is 'soft', expected hard"),
+        (
+            '{"kind": "llvm", "mtriple": "arm-linux-gnueabihf", "mfloat-abi": "soft"}',
+            "mfloat-abi is 'soft', expected hard",
+        ),
         ('{"a":' * 1000, "malformed JSON"),
         ('{"kind": ' + "[" * 9000, "malformed JSON"),
         ('{"kind": "' + "x" * 20000, "expected at most 10000"),
@@ -176,7 +180,7 @@ def test_errors(text, message, capfd):
 
 
 def test_command(tmp_path, capsys):
-    __main__.main(["--json", str(tmp_path / "targets.json")])
+    targets.main(["--json", str(tmp_path / "targets.json")])
     printed = capsys.readouterr().out
     rows = json.loads((tmp_path / "targets.json").read_text())
     assert [row["name"] for row in rows] == target_names()

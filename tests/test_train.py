@@ -14,9 +14,9 @@ import tarfile
 
 import pytest
 
-from tvm_shufflenet import train
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import load_checkpoint, load_parameters
+from tvm_shufflenet.cli import train
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.training.pictures import find_pictures, labels_for
 from tvm_shufflenet.training.recipes import RECIPES

@@ -19,22 +19,32 @@ import numpy as np
 import pytest
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Plane, Pointwise, WindowPool, Winograd, tuning_space,
+    LRN,
+    AdaptiveAvgPool,
+    Conv2d,
+    Dense,
+    Depthwise,
+    GlobalAvgPool,
+    Plane,
+    Pointwise,
+    WindowPool,
+    Winograd,
+    tuning_space,
 )  # fmt: skip
-from tvm_shufflenet import records as records_command
-from tvm_shufflenet import tune
 from tvm_shufflenet.architectures import network
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.cli import records as records_command
+from tvm_shufflenet.cli import tune
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library.build_library import BuildOptions, build_library
+from tvm_shufflenet.library.loading import load
 from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.place import Place
 from tvm_shufflenet.measure.profiling import seconds_of
-from tvm_shufflenet.runtime.library import load
+from tvm_shufflenet.records import store
+from tvm_shufflenet.records.store import Record, Records, knob_key
 from tvm_shufflenet.targets import resolve
-from tvm_shufflenet.tuning import records as store
 from tvm_shufflenet.tuning import in_place, trials
-from tvm_shufflenet.tuning.places import Outcome, Timed
-from tvm_shufflenet.tuning.records import Record, Records, knob_key
+from tvm_shufflenet.tuning.judges import Outcome, Timed
 from tvm_shufflenet.tuning.search import Search, cost_model
 from tvm_shufflenet.tuning.tasks import Task, label, label_of, tasks_of
 from tvm_shufflenet.tuning.tuner import FINAL_ROUNDS, FINALISTS, ROUNDS, Tuner
@@ -256,7 +266,7 @@ def test_every_candidate_is_a_sound_schedule(machine, name, count):
     rng = np.random.default_rng(0)
     channels, pixels = before
     shape = (channels, pixels.height, pixels.width) if pixels else (channels,)
-    parameters = trials.parameters(shapes)
+    parameters = trials.random_arrays(shapes)
     x = rng.standard_normal(shape, "float32")
     outputs, out_pixels = after
     residual = getattr(workload, "residual", False)
@@ -491,7 +501,7 @@ def test_places_in_the_network_decide(records, monkeypatch):
 
     def seconds(turns, calls):
         assert np.isfinite(seconds_of(turns, calls)[0]).all()
-        read.append(len(read) + 1)  # the default's twin is the first
+        read.append(len(read) + 1)  # the default's clocked copy is the first
         return np.full((len(turns), calls), 1e-6 * read[-1]), None, None
 
     monkeypatch.setattr(in_place, "seconds_of", seconds)
@@ -529,7 +539,7 @@ def built(folder, records) -> tuple:
 
 
 def test_builds_use_records_and_say_so(tuned_folder, tmp_path):
-    from tvm_shufflenet.build import report
+    from tvm_shufflenet.cli.build import report
 
     default, expected = built(tmp_path / "default", None)
     tuned, found = built(tmp_path / "tuned", tuned_folder)

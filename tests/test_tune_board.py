@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from tvm_shufflenet import doctor, tune
+from tvm_shufflenet.cli import doctor, tune
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.records import store
+from tvm_shufflenet.records.store import Records, knob_key
 from tvm_shufflenet.targets import resolve
-from tvm_shufflenet.tuning import records as store
-from tvm_shufflenet.tuning.records import Records, knob_key
 from tvm_shufflenet.tuning.trials import Link
 from tvm_shufflenet.tuning.tuner import Tuner
 

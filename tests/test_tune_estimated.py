@@ -8,13 +8,13 @@ import re
 import pytest
 
 from schedules import Conv2d, Plane, Pointwise, tuning_space
-from tvm_shufflenet import tune
+from tvm_shufflenet.cli import tune
 from tvm_shufflenet.lowering.to_object import compile_module
+from tvm_shufflenet.records.store import Records, knob_key
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.cores import core
 from tvm_shufflenet.tuning import candidates
-from tvm_shufflenet.tuning.places import Estimated
-from tvm_shufflenet.tuning.records import Records, knob_key
+from tvm_shufflenet.tuning.judges import Estimated
 from tvm_shufflenet.tuning.tasks import Task
 from tvm_shufflenet.tuning.tuner import Tuner
 

@@ -12,7 +12,7 @@ __all__ = ["__version__", "load"]
 
 def __getattr__(name: str):
     if name == "load":  # not imported before, since most commands do without numpy
-        from .runtime.library import load
+        from .library.loading import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,8 +39,8 @@ from .lowering.rules import is_pointwise
 from .lowering.select_kernels import select_kernels
 from .lowering.to_object import compile_module
 from .lowering.verify import verify, verify_plan
+from .records.store import Records
 from .targets import TargetSpec
-from .tuning.records import Records
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tvm_shufflenet.library.build_library import BuildOptions, build_library
-from tvm_shufflenet.runtime import library
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.library import loading
 
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
@@ -21,5 +21,5 @@ def load(folder: Path, image: np.ndarray):
     The picture is not searched for NaN and infinity: no rival does that.
     """
     (path,) = folder.glob("*.so")
-    network = library.load(path)
+    network = loading.load(path)
     return lambda: network(image, check=False)

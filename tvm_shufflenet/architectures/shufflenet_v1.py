@@ -67,7 +67,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Structure:
     """What implementations of ShuffleNet v1 differ in; the defaults are the paper's."""
 
     stem: Stem
@@ -100,25 +100,27 @@ def shufflenet_v1(
     # At 1.5x and 2x the tables print multiply-adds of g = 3 only.
     if scale > 1 and groups != 3:
         paper["macs"] = None
-    return planned(Plan(Stem(STEM_CHANNELS[scale]), tuple(stages)), name, size, classes, paper)
+    return of_structure(Structure(Stem(STEM_CHANNELS[scale]), tuple(stages)), name, size, classes, paper)
 
 
-def planned(plan: Plan, name: str, size: tuple[int, int], classes: int, paper: dict | None = None) -> Network:
-    """The network of a plan; `ValueError` where groups do not divide the channels."""
-    net, stem = NetworkBuilder(size), plan.stem
+def of_structure(
+    structure: Structure, name: str, size: tuple[int, int], classes: int, paper: dict | None = None
+) -> Network:
+    """The network of a structure; `ValueError` where groups do not divide the channels."""
+    net, stem = NetworkBuilder(size), structure.stem
     conv = dict(kernel=stem.kernel, stride=stem.stride, pad=stem.kernel // 2)
     x = net.conv_bn("stem", "", 0, stem.channels, relu=stem.relu, **conv)
     if stem.pool:
         x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
-    for stage, units in enumerate(plan.stages, 2):
+    for stage, units in enumerate(structure.stages, 2):
         for index, unit in enumerate(units):
-            x = _unit(net, f"stage{stage}.{index}", x, unit, plan)
+            x = _unit(net, f"stage{stage}.{index}", x, unit, structure)
     x = net.global_avg_pool("pool", x)
     net.dense("classifier", x, classes)
     return net.network(name, paper or dict(UNPUBLISHED))
 
 
-def _unit(net, name, x, unit, plan) -> int:
+def _unit(net, name, x, unit, structure) -> int:
     """One ShuffleNet unit: Figure 2 (b), or with `downsample` (stride 2) Figure 2 (c)."""
     middle, stride = unit.bottleneck, unit.stride if unit.downsample else 1
 
@@ -126,14 +128,14 @@ def _unit(net, name, x, unit, plan) -> int:
         return net.shuffle(f"{name}.shuffle", y, unit.shuffle) if here and unit.shuffle > 1 else y
 
     y = net.conv_bn(name, "1", x, middle, groups=unit.groups[0], relu=True)
-    y = shuffle(y, not plan.late_shuffle)
-    y = net.conv_bn(name, "2", y, middle, kernel=3, stride=stride, pad=1, groups=middle, relu=plan.depthwise_relu)
-    y = shuffle(y, plan.late_shuffle)
+    y = shuffle(y, not structure.late_shuffle)
+    y = net.conv_bn(name, "2", y, middle, kernel=3, stride=stride, pad=1, groups=middle, relu=structure.depthwise_relu)
+    y = shuffle(y, structure.late_shuffle)
     y = net.conv_bn(name, "3", y, unit.outputs, groups=unit.groups[1])
     if unit.downsample:
         window = dict(kernel=unit.pool, stride=stride, pad=unit.pool // 2 if unit.pool % 2 else 0)
         pooled = net.avg_pool(f"{name}.pool", x, **window) if unit.pool > 1 else x
-        y = net.concat(f"{name}.concat", *((pooled, y) if plan.pooled_first else (y, pooled)))
+        y = net.concat(f"{name}.concat", *((pooled, y) if structure.pooled_first else (y, pooled)))
     else:
         y = net.add(f"{name}.add", x, y)
     return net.relu(f"{name}.relu", y)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..library.elf import Elf, Symbol, read_elf
 from ..library.interface import inputs, outputs
-from ..runtime.library import read_manifest
+from ..library.loading import read_manifest
 from ..targets.cores import Core
 from .counting import Block, count, straighten, subtract
 from .instructions import disassemble, kind, words_of

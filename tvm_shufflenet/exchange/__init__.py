@@ -5,7 +5,7 @@
     others        a state dict in another's style
     state_dict    a network from the shapes of its tensors
     onnx_reader   a network from an ONNX graph
-    parameters    batch norms, shuffles and names of others in the terms of ours
+    canonical     batch norms, shuffles and names of others in the terms of ours
     onnx_writer   a network as an ONNX model
 
 `load_network` reads any of them, `save_network` writes.  Importing this package imports neither torch, tvm nor onnx.
@@ -29,10 +29,10 @@ from ..bridge.checkpoints import SUFFIXES, read_checkpoint
 from ..bridge.contents import kind_of_file
 from ..errors import UserError
 from ..files import write_bytes
-from ..runtime.preprocess import from_json
+from ..library.preprocess import from_json
+from .canonical import listed, usual_shuffles, with_batch_norms
 from .onnx_writer import onnx_model
 from .others import from_others, same_padding
-from .parameters import listed, usual_shuffles, with_batch_norms
 from .reading import Reading
 from .styles import style_names
 

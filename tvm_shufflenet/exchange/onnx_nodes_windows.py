@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from ..architectures.builder import COORDINATES, ROUNDINGS
+from .canonical import batch_norm
 from .onnx_node import Node
 from .onnx_nodes_elements import affine
 from .onnx_values import Refused, Value, places, text
-from .parameters import batch_norm
 
 
 def conv(reader, node: Node, x, weight, bias=None) -> Value:
@@ -169,7 +169,9 @@ def reduce(reader, node: Node, x, axes=None) -> Value:
         layer = x.layer
     found = global_pool(reader, node, reader.plain(layer, (*reader.net.shape(layer), 1, 1)[:4]))
     keep = node.integer("keepdims", 1)
-    return reader.plain(found.layer, [n if axis in kept else 1 for axis, n in enumerate(shape) if keep or axis not in axes])
+    return reader.plain(
+        found.layer, [n if axis in kept else 1 for axis, n in enumerate(shape) if keep or axis not in axes]
+    )
 
 
 def lrn(reader, node: Node, x) -> Value:

@@ -24,12 +24,12 @@ from ..architectures.checks import ELEMENTS, NAME
 from ..architectures.network import UNPUBLISHED
 from ..errors import UserError
 from . import onnx_nodes_elements, onnx_nodes_shapes, onnx_nodes_windows
+from .canonical import renamed, without_dead_layers
 from .onnx_constants import folded
 from .onnx_files import array, load_model
 from .onnx_node import Node
 from .onnx_values import Looks, Refused, Value, plain, text
 from .onnx_writer import require_onnx
-from .parameters import renamed, without_dead_layers
 
 OLDEST = 6  # opset; before it, operators were others
 OPERATORS = {**onnx_nodes_windows.OPERATORS, **onnx_nodes_elements.OPERATORS, **onnx_nodes_shapes.OPERATORS}
@@ -88,7 +88,9 @@ class Reader:
                 found.add(id(node))
                 waiting += [name for name in node.input if name in makers]
         kept = {id(node) for node in makers.values() if id(node) in found}
-        return [node for node in self.graph.node if any(name in makers and id(makers[name]) in kept for name in node.output)]
+        return [
+            node for node in self.graph.node if any(name in makers and id(makers[name]) in kept for name in node.output)
+        ]
 
     # The picture
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..architectures import NetworkBuilder
-from .parameters import shuffled
+from .canonical import shuffled
 
 GATHERED = 1 << 13  # pieces from which a tensor may be put together where no other layer does it
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..architectures import BATCH_NORM_EPS, Network
 from ..architectures.mobilenet_v1 import BLOCKS, with_channels
-from ..architectures.shufflenet_v1 import Plan, Stem, Unit, planned
+from ..architectures.shufflenet_v1 import Stem, Structure, Unit, of_structure
 from ..errors import UserError
-from .parameters import STATISTICS, batch_norm, biased
+from .canonical import STATISTICS, batch_norm, biased
 from .styles import LEAVES, MOBILENET, SHUFFLENET, Style
 
 
@@ -130,7 +130,7 @@ def network(
         channels = _mobilenet_channels(layers)
         net = with_channels(channels, "mobilenet", size, classes, stride=1 if style.reduction == 1 else 2)
     else:
-        net = planned(_plan(layers, style), "shufflenet", size, classes)
+        net = of_structure(_structure(layers, style), "shufflenet", size, classes)
     parameters, mapping = _parameters(net, layers, eps)
     return net, parameters, mapping
 
@@ -150,7 +150,7 @@ def _mobilenet_channels(layers: list[Linear]) -> list[int]:
     return channels
 
 
-def _plan(layers: list[Linear], style: Style) -> Plan:
+def _structure(layers: list[Linear], style: Style) -> Structure:
     stem, *middle, classifier = layers
     triples = list(zip(middle[::3], middle[1::3], middle[2::3]))
     stages: list[list[Unit]] = []
@@ -180,7 +180,7 @@ def _plan(layers: list[Linear], style: Style) -> Plan:
     stem_plan = Stem(
         stem.outputs, stem.weight.shape[2], 1 if style.reduction == 1 else 2, style.reduction == 4, style.stem_relu
     )
-    return Plan(
+    return Structure(
         stem_plan, tuple(map(tuple, stages)), style.pooled_first, style.late_shuffle, style.depthwise_relu
     )  # fmt: skip
 

@@ -5,6 +5,8 @@
 - `interface`: the arrays that a library takes and gives, from a network or from a manifest of any format.
 - `link`: puts object, runtime, weights and manifest together, for any target.
 - `elf`: looks into a library of any architecture without loading it.
+- `loading`: a library as a Python function, and its manifest.
+- `preprocess`: a picture file becomes what a library expects.
 """
 
 FORMAT = 2  # of the interface and the manifest, of libraries that are linked now

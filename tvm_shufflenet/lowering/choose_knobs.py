@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schedules import Machine, tuning_space
 
-from ..tuning.records import Records
+from ..records.store import Records
 from .program import Program, ScheduledKernel
 
 

@@ -8,11 +8,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import published
+from ..boards.processor import Processor
 from ..errors import UserError
-from ..runtime.processor import Processor
+from ..records.store import FOLDER
 from ..targets import TargetSpec, resolve
-from ..tuning.records import FOLDER
-from . import table8
 from .beside_peak import Progress, Silent, time_beside_peak
 from .entries import Entry, check_name, check_outputs, make_entry
 from .peak import multiply_adds
@@ -72,8 +72,8 @@ class Comparison:
             "output_difference": entry.difference,
             **dict.fromkeys(("minimum_ms", "median_ms", "multiply_adds_per_second", "share_of_peak")),
             **dict.fromkeys(("speedup", "theoretical_speedup")),
-            "paper_ms": table8.milliseconds(entry.model, entry.size),
-            "paper_speedup": table8.speedup(entry.model, entry.size),
+            "paper_ms": published.milliseconds(entry.model, entry.size),
+            "paper_speedup": published.speedup(entry.model, entry.size),
         }
         if not entry.seconds:
             return row
@@ -123,7 +123,9 @@ def compare(options: CompareOptions, progress: Progress = Silent()) -> Compariso
             if result.checked:
                 with progress.step(f"checking {entry.label} on {place.name}"):
                     entry.difference = check_outputs(
-                        entry, lambda i: functions[-1].run(result=1 + i), place.name  # noqa: B023
+                        entry,
+                        lambda i: functions[-1].run(result=1 + i),
+                        place.name,  # noqa: B023
                     )
         if place.processor.measurable:
             timed = time_beside_peak(

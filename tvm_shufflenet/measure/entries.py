@@ -12,12 +12,12 @@ import numpy as np
 
 from ..architectures import model_names, network
 from ..bridge.shipped import shipped
+from ..building.build_library import BuildOptions, build_library
 from ..errors import UserError
-from ..library.build_library import BuildOptions, build_library
 from ..library.elf import read_elf
 from ..library.interface import Port, inputs, main_shapes, outputs
-from ..runtime.library import load, read_manifest
-from ..tuning.records import FOLDER
+from ..library.loading import load, read_manifest
+from ..records.store import FOLDER
 
 TOLERANCE = 1e-4  # of outputs, relative to the largest: fp32 sums in another order differ by 1e-6 or so
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import tvm
 
+from ..boards.processor import describe_processor
+from ..boards.rpc import Session, connect, upload
 from ..errors import UserError
-from ..runtime.processor import describe_processor
-from ..runtime.rpc import Session, connect, upload
 from ..targets import TargetSpec
 from .rounds import Timer
 
@@ -97,7 +97,9 @@ class Function:
             with self._place.explain(f"timing {self._name}"):
                 seconds = evaluate(*self._tensors).results[0]
             if not 0 < seconds < math.inf:
-                raise UserError(f"{self._place.name} says that a call of {self._name} takes {seconds:g} s: its clock is wrong")
+                raise UserError(
+                    f"{self._place.name} says that a call of {self._name} takes {seconds:g} s: its clock is wrong"
+                )
             return seconds
 
         return turn

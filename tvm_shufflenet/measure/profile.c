@@ -1,4 +1,4 @@
-/* The profiled twin of a network: runtime.c, and a clock that is read around every kernel.
+/* The clocked copy of a network: runtime.c, and a clock that is read around every kernel.
  *
  * `main`, in TVM's object, calls tsn_tick in front of each kernel and behind the last.  One more TVM
  * function is exported, profile(input, output, ..., workspace, ticks), with all outputs: it runs the

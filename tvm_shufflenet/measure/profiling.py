@@ -1,10 +1,10 @@
 """What each kernel of a network takes, in place: in the real sequence, with what the caches really hold.
 
-The library that is measured stays as it is.  A *twin* of it is compiled from the same description: the
+The library that is measured stays as it is.  A *clocked copy* of it is compiled from the same description: the
 same program, memory plan and kernels, but `main` reads a clock around each kernel (`profile.c`).
-Library, twin and the peak kernel take turns in the same rounds, so that shares of peak are of the
+Library, clocked copy and the peak kernel take turns in the same rounds, so that shares of peak are of the
 same seconds, and the sum over the kernels can be held against the whole that is shipped.  Weights of
-the twin are random: no kernel's time depends on them.
+the clocked copy are random: no kernel's time depends on them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import numpy as np
 
 from ..architectures import DEFAULT_MODEL, Network, model_names, network
 from ..architectures.described import from_description
+from ..boards.processor import Processor
 from ..bridge import random_parameters
+from ..building.manifest import manifest as describe_library
 from ..errors import UserError
 from ..library.elf import read_elf
 from ..library.interface import ports
 from ..library.link import link
-from ..library.manifest import manifest as describe_library
+from ..library.loading import read_manifest
 from ..lowering.program import Call
 from ..pipeline import Compiled, compile_network
-from ..runtime.library import read_manifest
-from ..runtime.processor import Processor
+from ..records.store import FOLDER, Records
 from ..targets import TargetSpec, resolve, target_names
-from ..tuning.records import FOLDER, Records
 from .beside_peak import Progress, Silent, time_beside_peak
 from .entries import Entry, check_name, check_outputs, make_entry
 from .peak import multiply_adds
@@ -91,7 +91,7 @@ class Profile:
     processor: Processor
     core: int | None
     rounds_asked: int
-    differences: list[str]  # between the library and its twin: empty where the code is the same
+    differences: list[str]  # between the library and its clocked copy: empty where the code is the same
     calls: list[Timing]  # in the order of execution
     peak_seconds: list[float]  # per call of the peak kernel, one for each round, as the next ones
     library_seconds: list[float]
@@ -157,20 +157,20 @@ def profile(options: ProfileOptions, progress: Progress = Silent()) -> Profile:
             raise UserError(f"{place.processor.name}: {why}, so nothing is timed; {_estimate(options.name, target)}")
         with progress.step(f"building {options.name} for {target.name}"):
             entry = make_entry(options.name, target_name, options.size or SIZE, scratch)
-        with progress.step(f"building the profiled twin of {entry.label}"):
-            twin = twin_of(entry, target, scratch)
-        with progress.step(f"loading {entry.label} and its twin on {place.name}"):
+        with progress.step(f"building the clocked copy of {entry.label}"):
+            clocked = clocked_copy(entry, target, scratch)
+        with progress.step(f"loading {entry.label} and its clocked copy on {place.name}"):
             library = place.load(entry.path, "main", *entry.arguments)
-            turn = twin.load(place)
+            turn = clocked.load(place)
         if place.session:
             with progress.step(f"checking {entry.label} on {place.name}"):
                 check_outputs(entry, lambda i: library.run(result=1 + i), place.name)
         timed = time_beside_peak(place, target, lambda: [calibrate(library.timer), turn], options.rounds, progress)
         whole, turns = timed.turns
-        seconds, totals, ticks = seconds_of(turns, twin.calls)
+        seconds, totals, ticks = seconds_of(turns, clocked.calls)
         return Profile(
             entry.label, entry.manifest, target, place.name, place.processor, timed.core, options.rounds,
-            twin.differences(entry), twin.timings(seconds), timed.peak_seconds, whole, list(totals), list(ticks),
+            clocked.differences(entry), clocked.timings(seconds), timed.peak_seconds, whole, list(totals), list(ticks),
         )  # fmt: skip
 
 
@@ -208,17 +208,17 @@ def _target_of(manifest: dict) -> TargetSpec:
     return resolve(json.dumps({"kind": "llvm", **described}))
 
 
-def twin_of(entry: Entry, target: TargetSpec, scratch: Path) -> Twin:
-    """The twin of a library, in the folder `scratch`."""
+def clocked_copy(entry: Entry, target: TargetSpec, scratch: Path) -> Clocked:
+    """The clocked copy of a library, in the folder `scratch`."""
     if description := entry.manifest.get("network"):
         net = from_description(description, source=str(entry.path))
     else:
         net = network(entry.model, entry.size, entry.outputs[0].shape[1])
     records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
-    return Twin(net, target, scratch / "twin.so", records)
+    return Clocked(net, target, scratch / "clocked.so", records)
 
 
-class Twin:
+class Clocked:
     """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`."""
 
     def __init__(self, net: Network, target: TargetSpec, path: Path, records: Records | None):
@@ -274,7 +274,7 @@ def seconds_of(turns: list[np.ndarray], calls: int) -> tuple[np.ndarray, np.ndar
 
 
 def _differences(entry: Entry, expected: dict) -> list[str]:
-    """What the manifest of the library says differently from that of its twin."""
+    """What the manifest of the library says differently from that of its clocked copy."""
     found = []
     for key, value in expected["versions"].items():
         if (was := entry.manifest["versions"].get(key)) != value:
@@ -284,9 +284,9 @@ def _differences(entry: Entry, expected: dict) -> list[str]:
     return found
 
 
-def _code_differences(library: Path, twin: Path, compiled: Compiled) -> list[str]:
-    """Kernels of which the twin has other code: schedules or knobs have changed."""
-    before, now = (_code(path) for path in (library, twin))
+def _code_differences(library: Path, clocked: Path, compiled: Compiled) -> list[str]:
+    """Kernels of which the clocked copy has other code: schedules or knobs have changed."""
+    before, now = (_code(path) for path in (library, clocked))
     names = [kernel.name for kernel in compiled.kernels]
     changed = [name for name in names if not _alike(before.get(name, b""), now[name])]
     if not changed:

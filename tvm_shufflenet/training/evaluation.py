@@ -22,9 +22,13 @@ from ..bridge.contents import LIBRARY, kind_of_file
 from ..errors import UserError
 from ..exchange import Reading, load_network
 from ..library.interface import inputs, main_shapes, outputs
-from ..runtime.library import load, read_manifest
-from ..runtime.preprocess import (
-    check_classifier, complete, open_picture, prepare, preprocessing,
+from ..library.loading import load, read_manifest
+from ..library.preprocess import (
+    check_classifier,
+    complete,
+    open_picture,
+    prepare,
+    preprocessing,
 )  # fmt: skip
 from .pictures import Pictures, labels_for
 
@@ -155,7 +159,7 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
 def _on_board(board: Place, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
     import tvm
 
-    from ..runtime.rpc import upload
+    from ..boards.rpc import upload
 
     main = upload(board.session, path)["main"]
     with board.explain("making room for the network"):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ..errors import UserError
-from ..runtime.preprocess import centre_crop, open_picture
+from ..library.preprocess import centre_crop, open_picture
 from .pictures import Pictures
 from .recipes import Recipe
 

@@ -25,7 +25,7 @@ from ..bridge import save_checkpoint
 from ..bridge.twin import Twin
 from ..errors import UserError
 from ..files import write_bytes
-from ..runtime.preprocess import MEAN, STD
+from ..library.preprocess import MEAN, STD
 from .loader import Batch, Batches, Decoded, Order, load
 from .log import Silent
 from .pictures import Pictures

@@ -2,8 +2,8 @@
 
 Timed alone, a kernel finds its input and its weights in the caches, where its last call left them; in a
 network it does not, and other tiles may be the faster ones there.  So the finalists of all kernels compete
-in twins of the network (see `measure/profiling.py`): twin number i has finalist number i of each kernel,
-all twins take turns, and the clock between the kernels tells which finalist was the fastest.
+in clocked copies of the network (see `measure/profiling.py`): copy number i has finalist number i of each kernel,
+all copies take turns, and the clock between the kernels tells which finalist was the fastest.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from ..architectures import Network
 from ..measure.beside_peak import Silent, time_beside_peak
 from ..measure.place import Place
-from ..measure.profiling import Twin, seconds_of
+from ..measure.profiling import Clocked, seconds_of
+from ..records.keys import task_of
+from ..records.store import Record, Records
 from ..targets import TargetSpec
-from .record_keys import task_of
-from .records import Record, Records
 from .tasks import Task
 from .tuner import FINAL_ROUNDS, FINALISTS
 
@@ -28,7 +28,7 @@ ROUNDS = FINAL_ROUNDS + 20  # more turns than any trial alone had: what they say
 
 @dataclass
 class Entrants:
-    """Stands in for `Records` where twin number `index` is compiled; kernels that don't compete have defaults."""
+    """Stands in for `Records` where copy number `index` is compiled; kernels that don't compete have defaults."""
 
     finalists: dict[str, list[Record]]  # by task, the default first
     index: int
@@ -62,22 +62,22 @@ def compete(
     if all(record.rounds >= ROUNDS for found in finalists.values() for record in found):
         return None
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
-        twins = []
+        copies = []
         for index in range(max(map(len, finalists.values()))):
             with progress.step(f"building {net.name} with finalists number {index + 1}"):
-                twins.append(Twin(net, target, Path(folder, f"twin{index}.so"), Entrants(finalists, index)))
-        turns = [twin.load(place) for twin in twins]
+                copies.append(Clocked(net, target, Path(folder, f"clocked{index}.so"), Entrants(finalists, index)))
+        turns = [clocked.load(place) for clocked in copies]
         timed = time_beside_peak(place, target, lambda: turns, ROUNDS, progress)
     if len(timed.peak_seconds) < ROUNDS:
         raise KeyboardInterrupt
-    # For each twin the seconds that each kernel takes, over its calls.
-    times = [_by_kernel(twin, rounds) for twin, rounds in zip(twins, timed.turns)]
+    # For each copy the seconds that each kernel takes, over its calls.
+    times = [_by_kernel(clocked, rounds) for clocked, rounds in zip(copies, timed.turns)]
     kept = 0
     for task in tasks:
         found = finalists.get(task.key, [])
-        calls = sum(task_of(call.workload) == task.key for call in twins[0].compiled.program.calls)
+        calls = sum(task_of(call.workload) == task.key for call in copies[0].compiled.program.calls)
         values = [
-            min(times[index][task.key] for index in range(place_of, len(twins), len(found))) / calls
+            min(times[index][task.key] for index in range(place_of, len(copies), len(found))) / calls
             for place_of in range(len(found))
         ]
         for record, value in zip(found, values):
@@ -90,10 +90,10 @@ def compete(
     return kept
 
 
-def _by_kernel(twin: Twin, turns: list) -> dict[str, float]:
-    seconds, _, _ = seconds_of(turns, twin.calls)
+def _by_kernel(clocked: Clocked, turns: list) -> dict[str, float]:
+    seconds, _, _ = seconds_of(turns, clocked.calls)
     times: dict[str, float] = {}
-    for call, least in zip(twin.compiled.program.calls, seconds.min(axis=0)):
+    for call, least in zip(clocked.compiled.program.calls, seconds.min(axis=0)):
         times[task_of(call.workload)] = times.get(task_of(call.workload), 0.0) + float(least)
     return times
 

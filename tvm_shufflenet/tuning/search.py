@@ -23,8 +23,8 @@ from tvm.target import Target
 
 from schedules import Knobs
 
+from ..records.store import knob_key
 from ..targets import TargetSpec
-from .records import knob_key
 from .tasks import Task
 
 BATCH = 16

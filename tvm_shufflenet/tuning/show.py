@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from .records import UNITS
+from ..records.store import UNITS
 from .tasks import Task
 from .tuner import Progress as Listener
 from .tuner import Result

@@ -15,8 +15,8 @@ from ..architectures import Network
 from ..bridge import random_parameters
 from ..lowering.program import Program
 from ..pipeline import lower_graph
+from ..records.keys import task_of
 from ..targets import TargetSpec
-from .record_keys import task_of
 
 OPS = {
     "depthwise": lambda workload: workload.name == "depthwise",
@@ -78,7 +78,9 @@ def label_of(task: str) -> str:
 def workload_of(task: str) -> Workload:
     """The workload that a record names; raises one of several errors for a text that names none."""
     fields = json.loads(task)
-    kernels = [kernel for kernel in vars(schedules).values() if isinstance(kernel, type) and issubclass(kernel, Workload)]
+    kernels = [
+        kernel for kernel in vars(schedules).values() if isinstance(kernel, type) and issubclass(kernel, Workload)
+    ]
     (kernel,) = [k for k in kernels if k is not Workload and _op(k, fields) == fields["op"]]
     del fields["op"]
     return kernel(**{name: _field(kernel, name, value) for name, value in fields.items()})
@@ -115,7 +117,7 @@ def tasks_of(networks: list[Network], target: TargetSpec, op: str = "all") -> li
     return sorted(chosen, key=lambda task: (-task.calls * task.multiply_adds, task.key))
 
 
-def parameters(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+def random_arrays(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     """Weights and bias of a kernel to try it with: float32, standard normal."""
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape, "float32") for shape in shapes]

@@ -13,13 +13,13 @@ import numpy as np
 
 from schedules import INPUT, OUTPUT, RESIDUAL, WEIGHT, Knobs
 
+from ..boards.crashes import survive_crashes
+from ..boards.rpc import connect
 from ..measure.place import Function, Place
 from ..measure.rounds import calibrate, interleave, one_core
-from ..runtime.crashes import survive_crashes
-from ..runtime.rpc import connect
 from ..targets import TargetSpec
 from . import candidates
-from .tasks import Task, parameters
+from .tasks import Task, random_arrays
 
 TOLERANCE = 1e-4  # relative to the largest output: sums in another order differ by 1e-6 or so
 TURN_SECONDS = 0.004
@@ -167,7 +167,7 @@ class Bench:
 
     def __init__(self, place: Place, task: Task, default: Path):
         self.place, self.task = place, task
-        self.parameters = parameters(task.shapes)
+        self.parameters = random_arrays(task.shapes)
         self._mask = _mask(task)
         self.default = self.load(default, task.default)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from schedules import Knobs
 
-from .places import Outcome, Place
-from .records import Record, Records, fastest, knob_key, settle, tvm_version
+from ..records.store import Record, Records, fastest, knob_key, settle, tvm_version
+from .judges import Judge, Outcome
 from .search import BATCH, Search, cost_model
 from .tasks import Task
 
@@ -52,8 +52,8 @@ class Progress:
 class Tuner:
     """`run()` tunes every task with up to `trials` trials each, what `records` know included."""
 
-    def __init__(self, place: Place, records: Records, trials: int, seed: int = 0, progress: Progress | None = None):
-        self.place, self.records, self.trials, self.seed = place, records, trials, seed
+    def __init__(self, judge: Judge, records: Records, trials: int, seed: int = 0, progress: Progress | None = None):
+        self.judge, self.records, self.trials, self.seed = judge, records, trials, seed
         self.progress = progress or Progress()
         self._model = None
 
@@ -61,7 +61,7 @@ class Tuner:
         """In their order; those which Ctrl-C left out are missing."""
         results = []
         for index, task in enumerate(tasks):
-            if self.place.stop.is_set():
+            if self.judge.stop.is_set():
                 break
             result = self._tune(task, index, len(tasks))
             self.progress.done(result)
@@ -82,11 +82,11 @@ class Tuner:
             batches = _chunks(task.space) if len(task.space) <= self.trials else self._searched(task, known)
             for batch in batches:
                 self._take_in(task, known, result)
-                if self.place.stop.is_set() or len(known) >= limit:
+                if self.judge.stop.is_set() or len(known) >= limit:
                     break
                 if new := [knobs for knobs in batch if knob_key(knobs) not in known]:
                     self._try(task, new[: limit - len(known)], ROUNDS, known, result)
-        if self.place.kind != "estimated" and not self.place.stop.is_set():
+        if self.judge.kind != "estimated" and not self.judge.stop.is_set():
             self._confirm(task, known, result)
         result.best, result.seconds = fastest(known.values()), time.monotonic() - start
         return result
@@ -94,7 +94,7 @@ class Tuner:
     def _known(self, task: Task) -> dict[tuple, Record]:
         """What the records know of candidates of the task, by their knobs."""
         space = set(map(knob_key, task.space))
-        known = self.records.known(task.workload, self.place.kind, task.space)
+        known = self.records.known(task.workload, self.judge.kind, task.space)
         return {key: record for key, record in known.items() if key in space}
 
     def _take_in(self, task: Task, known: dict[tuple, Record], result: Result) -> None:
@@ -109,7 +109,7 @@ class Tuner:
     def _searched(self, task: Task, known: dict[tuple, Record]):
         """What the search proposes, without what is known.  Between two batches it learns the first."""
         self._model = self._model or cost_model()
-        search = Search(task, self.place.target, self.trials, self._model, self.seed)
+        search = Search(task, self.judge.target, self.trials, self._model, self.seed)
         search.remember((r.knobs, None if r.failure else r.relative) for r in known.values())
         while proposed := search.propose():
             yield proposed
@@ -126,11 +126,11 @@ class Tuner:
             self._try(task, wanted, FINAL_ROUNDS, known, result)
 
     def _try(self, task: Task, batch: list[Knobs], rounds: int, known: dict[tuple, Record], result: Result) -> None:
-        for outcome in self.place.run(task, batch, rounds):
+        for outcome in self.judge.run(task, batch, rounds):
             record = Record(
-                task.key, self.records.version(task.workload, outcome.knobs), tvm_version(), self.records.target, self.place.kind,
+                task.key, self.records.version(task.workload, outcome.knobs), tvm_version(), self.records.target, self.judge.kind,
                 outcome.knobs, outcome.value, outcome.default, outcome.failure,
-                0 if outcome.failure else 1 if self.place.kind == "estimated" else rounds, self.place.where,
+                0 if outcome.failure else 1 if self.judge.kind == "estimated" else rounds, self.judge.where,
             )  # fmt: skip
             self.records.append(record)
             if record.knob_key not in known:
@@ -148,7 +148,7 @@ class Tuner:
 
 
 def _chunks(candidates: list[Knobs]):
-    """All of them, from a random place on: of two runs with the same records each then does its part."""
+    """All of them, from a random judge on: of two runs with the same records each then does its part."""
     first = random.randrange(len(candidates))
     candidates = candidates[first:] + candidates[:first]
     for start in range(0, len(candidates), BATCH):

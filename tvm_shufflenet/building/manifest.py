@@ -11,8 +11,8 @@ import numpy as np
 from .. import __version__
 from ..architectures import model_names
 from ..architectures.described import describe
+from ..library.preprocess import preprocessing
 from ..pipeline import Compiled
-from ..runtime.preprocess import preprocessing
 
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"
 

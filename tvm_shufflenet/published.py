@@ -1,7 +1,10 @@
-"""Table 8 of the ShuffleNet paper (X. Zhang et al., arXiv:1707.01083): latency on a phone, for comparison."""
+"""What others measured on boards and published: one thread, fp32, batch 1."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+# Table 8 of the ShuffleNet paper (X. Zhang et al., arXiv:1707.01083): latency on a phone.
 PROCESSOR = "Snapdragon 820"  # one thread, batch 1
 
 # Height and width of the input in pixels -> milliseconds.
@@ -27,3 +30,26 @@ def speedup(model: str, size: tuple[int, int]) -> float | None:
     """The paper's actual speed-up over AlexNet at the same size, or None."""
     ours, alexnet = milliseconds(model, size), milliseconds("alexnet", size)
     return alexnet / ours if ours and alexnet else None
+
+
+# ncnn's own benchmark table, 224x224, in milliseconds.
+# Its "shufflenet" is ShuffleNet v1 1x with g=3, its AlexNet takes 227x227.
+NETWORKS = ("shufflenet-v1-1x-g3", "mobilenet-v1-1.0", "alexnet")
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board with ncnn's times of `NETWORKS`, on the core `core` at `gigahertz`."""
+
+    name: str
+    core: str
+    gigahertz: float
+    milliseconds: tuple[float, float, float]
+
+
+BOARDS = (
+    Board("Raspberry Pi 4", "cortex-a72", 1.5, (47.2, 123.8, 139.0)),
+    Board("RK3399, big core", "cortex-a72", 1.8, (38.9, 111.0, 161.0)),
+    Board("RK3399, little core", "cortex-a53", 1.4, (78.0, 208.0, 587.0)),
+    Board("Snapdragon 821", "snapdragon-820", 2.35, (25.0, 80.9, 97.4)),
+)

@@ -53,7 +53,9 @@ def locked(path: Path) -> Iterator[Locked]:
     try:
         import fcntl
     except ImportError:
-        raise UserError(f"cannot write {path}: this system has no locks for files, so records can only be read") from None
+        raise UserError(
+            f"cannot write {path}: this system has no locks for files, so records can only be read"
+        ) from None
     with contextlib.ExitStack() as stack:
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .architectures import checks
-from .errors import UserError
-from .signals import Interruptible
-from .tuning.records import FOLDER
+from ..architectures import checks
+from ..errors import UserError
+from ..records.store import FOLDER
+from ..signals import Interruptible
 
 DAY = 24 * 3600
 MOST = 1_000_000  # rounds, trials, pictures
@@ -116,8 +116,8 @@ def add_reading_options(parser) -> None:
 
 def reading(args):
     """The `Reading` that these options and --size say."""
-    from .exchange import Reading
-    from .exchange.reading import parse_activation, parse_numbers
+    from ..exchange import Reading
+    from ..exchange.reading import parse_activation, parse_numbers
 
     if args.eps is not None and not 0 < args.eps < 1:
         raise UserError(f"--eps {args.eps:g}: expected a small number such as 1e-5")
@@ -143,7 +143,7 @@ def add_preprocessing_options(parser) -> None:
 
 def given_preprocessing(args) -> dict:
     """What these options say, as `runtime.preprocess.checked` has it."""
-    from .runtime.preprocess import checked
+    from ..library.preprocess import checked
 
     said = {
         "channels": args.channels and args.channels.upper(), "mean": _numbers("--mean", args.mean),

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 from ..targets import TargetSpec
 from ..targets.generation import digest_of_options
-from .record_file import locked, read_lines
-from .record_lines import KINDS, LINE, BadLine, parse, printable
+from .file import locked, read_lines
+from .lines import KINDS, LINE, BadLine, parse, printable
 
 if TYPE_CHECKING:
     from schedules import Workload
@@ -111,7 +111,7 @@ class Records:
 
     def version(self, workload: Workload, knobs: dict[str, int]) -> str:
         """Of the code that a kernel with these knobs becomes now."""
-        from .record_keys import version  # which needs TVM, unlike all else here
+        from .keys import version  # which needs TVM, unlike all else here
 
         return version(workload, knobs, self.options)
 
@@ -120,7 +120,7 @@ class Records:
         return self._names(record, workload) and record.version == self.version(workload, record.knobs)
 
     def _names(self, record: Record, workload: Workload) -> bool:
-        from .record_keys import task_of
+        from .keys import task_of
 
         named = record.task, record.tvm, record.target
         return named == (task_of(workload), tvm_version(), self.target)
@@ -146,7 +146,7 @@ class Records:
 
     def ignored(self, workloads: Iterable[Workload]) -> dict[str, int]:
         """How many records of these kernels do not apply, by reason; call it behind `best`."""
-        from .record_keys import task_of
+        from .keys import task_of
 
         tasks = set(map(task_of, workloads))
         reasons: dict[str, int] = {}

@@ -65,7 +65,7 @@ class Workers:
         self.threads.shutdown(cancel_futures=True)
 
 
-class Place:
+class Judge:
     """Tries candidates of tasks.  Use as a context: it ends its processes.
 
     `kind` is that of the records; `where` names the processor or the model; `stop`, once set, lets no
@@ -124,7 +124,7 @@ class Place:
             return Outcome(knobs, failure=f"compile error: {error}")
 
 
-class Estimated(Place):
+class Estimated(Judge):
     """The model of the core that the target names: cycles with every load a hit, the same every time."""
 
     kind = "estimated"
@@ -159,7 +159,7 @@ class Estimated(Place):
                 yield found if isinstance(found, Outcome) else Outcome(futures[future], found, default)
 
 
-class Timed(Place):
+class Timed(Judge):
     """Timed beside the default schedule, here or on boards, with an output that equals the default's.
 
     `links` are one for each board; None is this machine, where nothing is compiled while a candidate is
@@ -243,15 +243,15 @@ class Timed(Place):
 class _Board:
     """A board, or this machine, and the process that talks to it."""
 
-    def __init__(self, link: Link | None, place: Timed):
-        self.link, self.place = link, place
+    def __init__(self, link: Link | None, judge: Timed):
+        self.link, self.judge = link, judge
         self.worker = Worker()
         self.trials = 0
 
     @property
     def limit(self) -> float:
         """Seconds a trial may take: the default beside it, transfers and a session's start included."""
-        return self.place.timeout + (0 if self.link is None else self.link.timeout)
+        return self.judge.timeout + (0 if self.link is None else self.link.timeout)
 
     def transfer(self, task: Task) -> float:
         """Seconds that the weights of a candidate may take to the board."""
@@ -260,7 +260,7 @@ class _Board:
     def describe(self) -> tuple[str, bool, bool]:
         limit = 60 if self.link is None else 60 + self.link.timeout
         try:
-            return self.worker.call(trials.describe, self.link, self.place.target.arch, timeout=limit)
+            return self.worker.call(trials.describe, self.link, self.judge.target.arch, timeout=limit)
         except (Crashed, TimedOut) as error:
             raise UserError(f"{self._name} does not answer: {error}") from None
 
@@ -274,7 +274,7 @@ class _Board:
         for _ in range(2):
             try:
                 limit = self.limit + self.transfer(task)
-                arguments = self.link, task, self.place.target, default, path, knobs, rounds, limit
+                arguments = self.link, task, self.judge.target, default, path, knobs, rounds, limit
                 self.trials += 1
                 late = 0 if self.link is None else 10
                 value, beside = self.worker.call(trials.measure, *arguments, timeout=limit + late)
@@ -296,7 +296,7 @@ class _Board:
                 failure = str(error)
             self.worker.close()
             self._recover()
-            if self.place.stop.is_set():
+            if self.judge.stop.is_set():
                 return None
         return Outcome(knobs, failure=f"crashed: {failure}")
 
@@ -304,12 +304,12 @@ class _Board:
         """Waits until the board answers; a candidate that hangs there ends with its session's lifetime."""
         if self.link is None:
             return
-        deadline = time.monotonic() + max(self.place.wait, self.link.lifetime + RETRY_SECONDS)
+        deadline = time.monotonic() + max(self.judge.wait, self.link.lifetime + RETRY_SECONDS)
         while True:
             try:
                 self.describe()
                 return
             except UserError as error:
-                if time.monotonic() > deadline or self.place.stop.is_set():
+                if time.monotonic() > deadline or self.judge.stop.is_set():
                     raise Lost(f"{self._name} is lost: {error}") from None
             time.sleep(RETRY_SECONDS)

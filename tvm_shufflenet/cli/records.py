@@ -6,13 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from .commands import run
-from .errors import UserError
-from .files import write_json
-from .targets.generation import digest_of_options
+from ..errors import UserError
+from ..files import write_json
+from ..records import store
+from ..records.store import FILE, FOLDER, UNITS, Record, Records, fastest, read_file, settle, tvm_version
+from ..targets.generation import digest_of_options
 from .terminal import open_console
-from .tuning import records as store
-from .tuning.records import FILE, FOLDER, UNITS, Record, Records, fastest, read_file, settle, tvm_version
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show(args) -> None:
-    from .tuning.tasks import label_of
+    from ..tuning.tasks import label_of
 
     rows = [row for name, records in _files(args.records, args.target) for row in rows_of(name, records)]
     if args.json:
@@ -145,8 +144,8 @@ def _tell(records: Records) -> None:
 
 def _applies(record: Record, records: Records) -> bool:
     """Whether the record is of a kernel as it is now, by the TVM that is installed."""
-    from .tuning.record_keys import version
-    from .tuning.tasks import workload_of
+    from ..records.keys import version
+    from ..tuning.tasks import workload_of
 
     try:
         workload = workload_of(record.task)
@@ -158,7 +157,3 @@ def _applies(record: Record, records: Records) -> bool:
 
 def _figure(value: float, unit: str) -> str:
     return f"{1e6 * value:.4g} us" if unit == "seconds" else f"{value / 1e3:.4g} k cycles"
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))

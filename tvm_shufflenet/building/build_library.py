@@ -16,12 +16,12 @@ from ..bridge import random_parameters
 from ..errors import UserError
 from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
+from ..library.interface import ports
+from ..library.link import link
+from ..records.store import FOLDER, Records
 from ..targets import TargetSpec, resolve
-from ..tuning.records import FOLDER, Records
-from .interface import ports
-from .link import link
 
-HEADER = Path(__file__).with_name("tvm_shufflenet.h")
+HEADER = Path(__file__).parents[1] / "library" / "tvm_shufflenet.h"
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ..measure import table8
+from .. import published
 from ..measure.entries import check_name, make_entry
+from ..records.store import FOLDER
 from ..targets import resolve
 from ..targets.cores import Core
-from ..tuning.records import FOLDER
 from .estimates import estimate
 
 
@@ -41,6 +41,6 @@ def estimate_networks(
         rival = next((r for r in rows if r["model"] == "alexnet" and r["size"] == row["size"]), None)
         row["speedup"] = rival["total_cycles"] / row["total_cycles"] if rival else None
         row["theoretical_speedup"] = rival["multiply_adds"] / row["multiply_adds"] if rival else None
-        row["paper_ms"] = table8.milliseconds(row["model"], row["size"])
-        row["paper_speedup"] = table8.speedup(row["model"], row["size"])
+        row["paper_ms"] = published.milliseconds(row["model"], row["size"])
+        row["paper_speedup"] = published.speedup(row["model"], row["size"])
     return rows

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..library import FORMAT, FUNCTIONS_OF, MANIFEST
-from ..library.elf import Elf, read_elf
-from ..library.interface import ALIGNMENT, inputs, normalised, outputs
-from ..library.manifest_checks import wrong
+from . import FORMAT, FUNCTIONS_OF, MANIFEST
+from .elf import Elf, read_elf
+from .interface import ALIGNMENT, inputs, normalised, outputs
+from .manifest_checks import wrong
 
 
 class Library:
@@ -129,9 +129,7 @@ def _manifest(text: bytes, path: Path) -> dict:
             return manifest
     except (ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged: its manifest is malformed") from None
-    raise UserError(
-        f"{path} has format {ascii(found)[:40]}, expected {FORMAT} or less: compile it with this version"
-    )
+    raise UserError(f"{path} has format {ascii(found)[:40]}, expected {FORMAT} or less: compile it with this version")
 
 
 def _machine() -> str:

@@ -1,0 +1,268 @@
+"""The command `python -m tvm_shufflenet.compare`: latency of networks side by side, and the paper's."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+
+from .. import __version__
+from ..errors import UserError
+from ..files import write_json
+from .common import (
+    add_records_options,
+    add_timing_options,
+    check_timing_options,
+    parse_size,
+    records_folder,
+    tuned_kernels,
+)
+from .terminal import WIDTH, Terminal, open_console
+
+PROGRAM = "python -m tvm_shufflenet.compare"
+MODEL = "model, not a measurement"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Times networks side by side, on this machine or on a board over TVM RPC: one thread, batch 1, "
+        "fp32, beside Table 8 of the ShuffleNet paper.",
+        epilog="examples: python -m tvm_shufflenet.compare --size 480x640\n"
+        "          python -m tvm_shufflenet.compare --estimate --target cortex-a72\n"
+        "          python -m tvm_shufflenet.compare --rpc 192.168.1.20:9090 --target cortex-a72",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY", help="networks to build, or .so files as they "
+                        "are (the ShuffleNets 0.5x, 1x and 2x g=3, MobileNet 1.0 and AlexNet)")  # fmt: skip
+    parser.add_argument("--target", help="a name from `python -m tvm_shufflenet.targets`, or a TVM target as JSON "
+                        "(native; with --rpc arm)")  # fmt: skip
+    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--estimate", action="store_true", help="no timing: cycles of the Arm core that --target names "
+                        "(cortex-a72), by the model of `python -m tvm_shufflenet.estimate`")  # fmt: skip
+    add_records_options(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
+    add_timing_options(parser, "each network")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = arguments().parse_args(argv)
+    size = parse_size(args.size)
+    check_timing_options(args)
+    if args.estimate:
+        return _estimates(args, size, f"{PROGRAM} {shlex.join(argv)}")
+
+    from ..measure.comparison import MODELS, CompareOptions, compare
+
+    result = compare(
+        CompareOptions(tuple(args.names) or MODELS, args.target, size, args.rpc, args.key, args.rounds,
+                       args.timeout, args.output, records_folder(args)),
+        Terminal(),
+    )  # fmt: skip
+    command = f"{PROGRAM} {shlex.join(argv)}".strip()
+    if args.json:
+        write_json(args.json, to_json(result, command))
+    console = open_console()
+    console.print(title(result), markup=False, soft_wrap=True)
+    console.print(table(result, console.width))
+    for line in footer(result, command):
+        console.print(line, markup=False, soft_wrap=True)
+    return 130 if result.processor.measurable and result.rounds < result.rounds_asked else 0
+
+
+def title(result) -> str:
+    """What all rows have in common."""
+    sizes = {entry.size for entry in result.entries}
+    common = [_pixels(sizes.pop())] if len(sizes) == 1 else []
+    return ", ".join([result.processor.name, f"target {result.target.name}", *common])
+
+
+def table(result, width: int = WIDTH):
+    """The networks, for `rich`, in 80 characters.  A column is there if some network has a figure for it."""
+    rows = result.rows()
+    columns = [
+        ("mult-\nadds,\nM", "multiply_adds", lambda value: f"{value / 1e6:.1f}"),
+        ("output\ndiffer-\nence", "output_difference", lambda value: f"{value:.0e}" if value else "0"),
+        ("ms,\nmin", "minimum_ms", _milliseconds),
+        ("ms,\nmedian", "median_ms", _milliseconds),
+        ("GMAC\n/s", "multiply_adds_per_second", lambda value: f"{value / 1e9:.1f}"),
+        ("% of\npeak", "share_of_peak", lambda value: f"{100 * value:.0f}"),
+        ("times\nAlex-\nNet", "speedup", _times),
+        ("same,\nin\ntheory", "theoretical_speedup", _times),
+    ]
+    if result.rounds:
+        columns += [("paper:\nms", "paper_ms", str), ("paper:\ntimes\nAlex-\nNet", "paper_speedup", _times)]
+    return _draw(rows, columns, width)
+
+
+def _draw(rows: list[dict], columns: list[tuple], width: int):
+    """A table of the columns (heading, key, format) for which some row has a figure."""
+    from rich import box
+    from rich.table import Table
+
+    columns = [column for column in columns if any(row[column[1]] is not None for row in rows)]
+    padding = (0, 1 if width >= 90 else 0, 0, 0)  # beside a space that parts columns anyway
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding)
+    drawn.add_column("network", overflow="fold")  # the only one that gives way
+    for heading, _, _ in columns:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    sizes_differ = len({tuple(row["size"]) for row in rows}) > 1
+    for row in rows:
+        name = row["network"] + (f" {_pixels(row['size'])}" if sizes_differ else "")
+        drawn.add_row(name, *("" if row[key] is None else form(row[key]) for _, key, form in columns))
+    return drawn
+
+
+def _estimates(args, size: tuple[int, int], command: str) -> int:
+    """The same comparison in cycles of a model."""
+    import tempfile
+
+    from .. import published
+    from ..estimation import tools
+    from ..estimation.networks import estimate_networks
+    from ..estimation.pricing import model_note
+    from ..measure.comparison import MODELS
+    from ..targets.cores import core
+
+    if args.rpc:
+        raise UserError("--estimate needs no board: leave out --rpc, or --estimate to measure on it")
+    chosen = core(args.target or "cortex-a72")
+    tools.qemu(), tools.llvm()  # before anything slow
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-"))
+        folder = args.output or Path(temporary)
+        rows = estimate_networks(tuple(args.names) or MODELS, chosen, size, folder, Terminal().step,
+                                 records=records_folder(args))  # fmt: skip
+    if args.json:
+        write_json(args.json, {"what": MODEL, "command": command, "core": chosen.name,
+                               "scheduling_model": model_note(chosen), "networks": rows})  # fmt: skip
+    millions = "{:.1f}".format
+    columns = [
+        ("mult-\nadds,\nM", "multiply_adds", lambda value: millions(value / 1e6)),
+        ("cycles,\nM", "cycles", lambda value: millions(value / 1e6)),
+        ("% of\nFMA\nbound", "share_of_fma_bound", lambda value: f"{100 * value:.0f}"),
+        ("with\nmisses,\nM", "total_cycles", lambda value: millions(value / 1e6)),
+        ("times\nAlex-\nNet", "speedup", _times),
+        ("same,\nin\ntheory", "theoretical_speedup", _times),
+        ("paper:\nms", "paper_ms", str),
+        ("paper:\ntimes\nAlex-\nNet", "paper_speedup", _times),
+    ]
+    console = open_console()
+    console.print(f"{MODEL}: one inference on {chosen.name}, {_pixels(rows[0]['size'])}", markup=False, soft_wrap=True)
+    console.print(_draw(rows, columns, console.width))
+    lines = [f"scheduling: {model_note(chosen)}; speed-ups are of the cycles with misses in simulated caches"]
+    if any(row["paper_ms"] for row in rows):
+        lines.append(f"paper: Table 8 of the ShuffleNet paper, {published.PROCESSOR}, one thread")
+    lines += dict.fromkeys(f"{row['network']}: {row['note']}" for row in rows if row["note"])
+    for line in (*lines, command):
+        console.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
+def footer(result, command: str) -> list[str]:
+    """What the figures depend on, line by line."""
+    from .. import published
+
+    processor, entries = result.processor, result.entries
+    lines = []
+    if result.rounds:
+        core = "" if result.core is None else f" (core {result.core})"
+        lines.append(f"{result.place}: {processor.name}; threads 1{core}, batch 1, fp32")
+        done = f"{result.rounds} interleaved rounds"
+        if result.rounds < result.rounds_asked:
+            done = f"interrupted: {result.rounds} of {result.rounds_asked} rounds, interleaved"
+        lines.append(f"{done}; rates and speed-ups are of the minimum")
+        lines.append(f"FMA peak of one core in the same rounds: {result.peak / 1e9:.1f} GMAC/s")
+        if any(published.milliseconds(entry.model, entry.size) for entry in entries):
+            lines.append(f"paper: Table 8 of the ShuffleNet paper, {published.PROCESSOR}, one thread")
+        if result.place != "this machine" and " + " in processor.name:
+            lines.append("cores differ: start the board's RPC server under `taskset -c CORE` to choose one")
+    else:
+        why = "wall time there says nothing" if processor.emulated else "not recognised, so no latency is given"
+        lines.append(f"{processor.name}: {why}" + ("; outputs checked" if result.checked else ""))
+    if result.checked:
+        lines.append("output checked: largest difference from the same network on this machine, relative")
+    kernels = [entry.manifest["kernels"] for entry in entries]
+    whole = {key: sum(each[key] for each in kernels) for key in ("tuned", "total")}
+    whole["tuned_by"] = sum((Counter(each.get("tuned_by")) for each in kernels), Counter())
+    lines.append(tuned_kernels(whole) + "; default schedules:" * (whole["tuned"] < whole["total"]))
+    for entry in entries:
+        if default := entry.manifest["kernels"]["default_schedule"]:
+            names = ", ".join(default) if entry.manifest["kernels"]["tuned"] else f"all {len(default)}"
+            lines.append(f"  {entry.label}: {names}")
+    lines += notes(result)
+    lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
+    lines.append(command)
+    return lines
+
+
+def notes(result) -> list[str]:
+    """What the manifests have to say, each line once, and which outputs could not be checked."""
+    found: dict[str, list[str]] = {}
+    for entry in result.entries:
+        told = [f"weights: {entry.manifest['weights']['source']}", entry.manifest["note"]]
+        if result.checked and entry.difference is None:
+            told.append("output not checked: its weights are not at hand")
+        for note in filter(None, told):
+            found.setdefault(note, []).append(entry.label)
+    everywhere = len(result.entries)
+    return [note if len(labels) == everywhere else f"{', '.join(labels)}: {note}" for note, labels in found.items()]
+
+
+def versions() -> dict[str, str]:
+    packages = ("apache-tvm", "apache-tvm-ffi")
+    return {"tvm_shufflenet": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+
+
+def conditions(result) -> dict:
+    """Where and how something was timed beside the peak, for the JSON of the commands that do so."""
+    from ..measure.peak import multiply_adds
+
+    macs = multiply_adds(result.target.machine)
+    return {
+        "place": result.place,
+        "processor": vars(result.processor) | {"measurable": result.processor.measurable},
+        "target": {"name": result.target.name, **result.target.tvm},
+        "threads": 1,
+        "batch": 1,
+        "core": result.core,
+        "rounds": result.rounds,
+        "rounds_asked": result.rounds_asked,
+        "versions": versions(),
+        "peak_multiply_adds_per_second": result.peak,
+        "peak_multiply_adds_per_second_of_rounds": [macs / seconds for seconds in result.peak_seconds],
+    }
+
+
+def to_json(result, command: str) -> dict:
+    """All that was measured.  Times are of one inference each, in milliseconds."""
+    return {
+        "command": command,
+        **conditions(result),
+        "networks": [
+            {**row, "library": entry.path.name, "kernels_tuned": entry.manifest["kernels"]["tuned"],
+             "kernels": entry.manifest["kernels"]["total"], "weights": entry.manifest["weights"],
+             "built_with": entry.manifest["versions"],
+             "ms_of_rounds": [1e3 * seconds for seconds in entry.seconds]}
+            for row, entry in zip(result.rows(), result.entries)
+        ],
+        "notes": notes(result),
+    }  # fmt: skip
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.2f}" if value < 100 else f"{value:.1f}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.1f}x"
+
+
+def _pixels(size) -> str:
+    return "x".join(map(str, size))

@@ -1,0 +1,160 @@
+"""The command `python -m tvm_shufflenet.evaluate`: how often libraries and checkpoints are right."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import write_json
+from .common import check_count, check_json, check_key, check_seconds, parse_size
+
+WORKERS = 1024
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tvm_shufflenet.evaluate",
+        description="Top-1 and top-5 of a library or a checkpoint on labelled pictures; of two, also how many "
+        "decisions differ and the largest difference of their logits.  Checkpoints run in PyTorch.",
+        epilog="example: python -m tvm_shufflenet.evaluate build/shufflenet-v1-0.5x-g3-native.so "
+        "weights/shufflenet-v1-0.5x-g3.safetensors --data imagenette/val.tar",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="LIBRARY|CHECKPOINT", help="one, or two to compare: a "
+                        "library of `build` (.so), or weights (.safetensors, .pth, .onnx)")  # fmt: skip
+    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of several "
+                        "splits `val` is taken")  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="take N pictures, equally many of each class (all)")
+    parser.add_argument("--model", help="the network of a checkpoint that does not say it")
+    parser.add_argument("--size", help="input in pixels of a checkpoint: 224, or 480x640 (the library's beside it, "
+                        "else what the checkpoint says, else 224)")  # fmt: skip
+    parser.add_argument(
+        "--rpc", metavar="HOST:PORT", help="run the libraries on the board of this RPC server or tracker"
+    )
+    parser.add_argument("--key", help="of the board at its tracker (the target's name)")
+    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of the board "
+                        "(10)")  # fmt: skip
+    parser.add_argument("--workers", type=int, help="processes that share the pictures (one for each core; with --rpc "
+                        "none)")  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="also write the result to this file: `top1`, `top5` and `images` "
+                        "of the first, `others`, `difference`")  # fmt: skip
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+    check(args)
+
+    from ..library.interface import inputs
+    from ..library.loading import read_manifest
+    from ..training.evaluation import evaluate, is_library, open_subject
+    from ..training.pictures import find_pictures
+
+    size = parse_size(args.size) if args.size else None
+    libraries = [path for path in args.files if is_library(path)]
+    manifests = [read_manifest(path) for path in libraries]
+    if manifests and not size:
+        size = inputs(manifests[0])[0].size
+    pictures = find_pictures(args.data, "val")
+    if args.limit:
+        pictures = pictures.first(args.limit)
+    with open_board(args, libraries, manifests) as board:
+        subjects = [open_subject(path, args.model, size, board) for path in args.files]
+        if board:
+            check_board(subjects, dict(zip(libraries, manifests)), board.name)
+        workers = args.workers if args.workers is not None else os.cpu_count() or 1
+        scores, difference, skipped = show_progress(
+            len(pictures),
+            lambda advance, say: evaluate(subjects, pictures, 0 if board else workers, advance, say),
+        )
+    report(args.data, subjects, scores, difference, skipped)
+    if args.json:
+        rows = [{"file": str(s.path), "model": s.model, **asdict(score)} for s, score in zip(subjects, scores)]
+        result = {**rows[0], "others": rows[1:], "data": args.data, "skipped": skipped}
+        write_json(args.json, result | ({"difference": asdict(difference)} if difference else {}))
+
+
+def check(args) -> None:
+    """`UserError` for options that cannot be, before all the work."""
+    if len(args.files) > 2:
+        raise UserError(f"{len(args.files)} files are named: expected one, or two to compare")
+    for name, least, most in (("limit", 1, 10**9), ("workers", 0, WORKERS)):
+        if (value := getattr(args, name)) is not None:
+            check_count(f"--{name}", value, least, most)
+    check_seconds("--timeout", args.timeout)
+    check_key(args.key, args.rpc)
+    if args.rpc and args.workers:
+        raise UserError("--workers and --rpc exclude each other: a board takes one picture after the other")
+    check_json(args.json)
+
+
+@contextlib.contextmanager
+def open_board(args, libraries: list[Path], manifests: list[dict]):
+    """The board of --rpc as a `Place`; None without."""
+    if not args.rpc:
+        yield None
+        return
+    if not libraries:
+        raise UserError("--rpc: only libraries run on a board, and none is named")
+
+    from ..boards.rpc import connect
+    from ..library.elf import read_elf
+    from ..measure.place import Place
+
+    session = connect(args.rpc, args.key or manifests[0]["target"], args.timeout)
+    try:
+        yield Place(read_elf(libraries[0]).arch, session, args.rpc)
+    finally:
+        with contextlib.suppress(Exception):  # a board that failed can't say goodbye
+            session.close()
+
+
+def check_board(subjects, manifests: dict[Path, dict], where: str) -> None:
+    """`UserError` if a library computes something else on the board than on this machine, where that can be known."""
+    from ..measure.entries import Entry, check_outputs
+
+    for subject in subjects:
+        if manifest := manifests.get(subject.path):
+            entry = Entry(subject.path.stem, subject.path, manifest)
+            if check_outputs(entry, lambda i: subject.run(entry.arguments[0]), where) is None:
+                print(
+                    f"note: {subject.path}: its weights are not at hand, so the board is not checked", file=sys.stderr
+                )
+
+
+def show_progress(total: int, work):
+    """`work(advance, say)` under a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("pictures", total=total)
+        return work(lambda: bar.advance(task), lambda text: console.print(text, soft_wrap=True, markup=False))
+
+
+def report(data: str, subjects, scores, difference, skipped: int) -> None:
+    from rich.table import Table
+
+    from .terminal import open_console
+
+    console = open_console()
+    table = Table("file", "network", box=None)
+    for heading in ("top-1, %", "top-5, %", "pictures"):
+        table.add_column(heading, justify="right")
+    for subject, score in zip(subjects, scores):
+        table.add_row(str(subject.path), subject.model, f"{100 * score.top1:.2f}", f"{100 * score.top5:.2f}",
+                      f"{score.images}")  # fmt: skip
+    console.print(table)
+    classes = subjects[0].classes
+    console.print(f"pictures of {data}, {classes} classes" + (f"; {skipped} could not be read" if skipped else ""))
+    if difference:
+        console.print(
+            f"{difference.decisions} of {scores[0].images} decisions differ; logits by at most {difference.logits:.2g}, "
+            f"the largest is {difference.largest_logit:.3g}",
+            soft_wrap=True,
+        )

@@ -1,0 +1,153 @@
+"""The command `python -m tvm_shufflenet.profile`: what each kernel of a network takes, on this machine or a board."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from ..architectures import DEFAULT_MODEL
+from ..files import write_json
+from ..library.interface import inputs
+from .common import add_timing_options, check_timing_options, parse_size
+from .compare import conditions, versions
+from .terminal import Terminal, open_console
+
+PROGRAM = "python -m tvm_shufflenet.profile"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Times each kernel of a network in its place, on one thread, and holds the sum against the "
+        "whole.  A clocked copy of the library reads the clock between the kernels; the library itself is not changed.",
+        epilog="examples: python -m tvm_shufflenet.profile shufflenet-v1-1x-g8\n"
+        "          python -m tvm_shufflenet.profile build/shufflenet-v1-1x-g3-native.so --calls\n"
+        "          python -m tvm_shufflenet.profile --rpc 192.168.1.20:9090 --target cortex-a72",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|LIBRARY",
+                        help=f"a network to build, or a .so file ({DEFAULT_MODEL})")  # fmt: skip
+    parser.add_argument("--calls", action="store_true", help="each call in the order of execution, not each kernel")
+    parser.add_argument("--target", help="of a network: a name from `python -m tvm_shufflenet.targets`, or a TVM "
+                        "target as JSON (native; with --rpc arm)")  # fmt: skip
+    parser.add_argument("--size", help="of a network: input in pixels, 224 or height x width as 480x640 (224)")
+    add_timing_options(parser, "library, clocked copy and peak kernel")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = arguments().parse_args(argv)
+    check_timing_options(args)
+    size = parse_size(args.size) if args.size else None
+
+    from ..measure.profiling import ProfileOptions, profile
+
+    result = profile(
+        ProfileOptions(args.name, args.target, size, args.rpc, args.key, args.rounds, args.timeout), Terminal()
+    )
+    command = f"{PROGRAM} {shlex.join(argv)}".strip()
+    if args.json:
+        write_json(args.json, to_json(result, command))
+    console = open_console()
+    console.print(title(result), markup=False, soft_wrap=True)
+    console.print(table(result, args.calls))
+    for line in footer(result, command):
+        console.print(line, markup=False, soft_wrap=True)
+    return 130 if result.rounds < result.rounds_asked else 0
+
+
+def title(result) -> str:
+    """What is profiled."""
+    size = "x".join(map(str, inputs(result.manifest)[0].size))
+    return f"{result.label}, target {result.target.name}, {size}: {len(result.calls)} calls"
+
+
+def table(result, calls: bool = False):
+    """A row per kernel, slowest first, or per call; for `rich`."""
+    from rich import box
+    from rich.table import Table
+
+    columns = [
+        ("calls", "calls", str),
+        ("ms", "ms", "{:.4f}".format),
+        ("% of\nsum", "share_of_sum", lambda value: f"{100 * value:.1f}"),
+        ("mult-\nadds,\nM", "multiply_adds", lambda value: f"{value / 1e6:.2f}" if value else ""),
+        ("GMAC\n/s", "multiply_adds_per_second", lambda value: f"{value / 1e9:.1f}" if value else ""),
+        ("% of\npeak", "share_of_peak", lambda value: f"{100 * value:.0f}" if value else ""),
+        ("MB", "bytes", lambda value: f"{value / 1e6:.3f}"),
+        ("GB/s", "bytes_per_second", lambda value: f"{value / 1e9:.1f}"),
+    ]
+    if calls:
+        columns[0] = ("call", "call", str)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    drawn.add_column("kernel", no_wrap=True)
+    drawn.add_column("computes", overflow="fold")  # gives way in a narrow terminal
+    for heading, _, _ in columns:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    for row in result.rows() if calls else result.kernels():
+        drawn.add_row(row["kernel"], row["what"], *(form(row[key]) for _, key, form in columns))
+    return drawn
+
+
+def footer(result, command: str) -> list[str]:
+    """The sum against the whole, and what the figures depend on, line by line."""
+    whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
+    core = "" if result.core is None else f" (core {result.core})"
+    done = f"{result.rounds} interleaved rounds"
+    if result.rounds < result.rounds_asked:
+        done = f"interrupted: {result.rounds} of {result.rounds_asked} rounds, interleaved"
+    looks, look = min(result.twin_seconds), min(result.tick_seconds)
+    lines = [
+        f"kernels together: {1e3 * result.sum:.4f} ms, {100 * result.sum / whole:.1f} % of the whole",
+        f"the whole, the library as it is: {1e3 * whole:.4f} ms, {macs / 1e6:.1f} M multiply-adds, "
+        f"{macs / whole / 1e9:.1f} GMAC/s, {100 * macs / whole / result.peak:.0f} % of peak",
+        f"its copy, which looks at the clock between kernels: {1e3 * looks:.4f} ms; a look takes {1e9 * look:.0f} ns, "
+        "subtracted from each call",
+        f"FMA peak of one core in the same rounds: {result.peak / 1e9:.1f} GMAC/s",
+        f"{result.place}: {result.processor.name}; threads 1{core}, batch 1, fp32",
+        f"{done}; the least of all rounds, for each call by itself, so that the sum is no round's",
+        "MB: activations and weights read, results written, each once",
+    ]
+    if result.manifest["note"]:
+        lines.append(f"note: {result.manifest['note']}")
+    if result.differences:
+        lines.append(f"NOT the kernels of {result.label}: {'; '.join(result.differences)}; build it anew to profile it")
+    lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
+    lines.append(command)
+    return lines
+
+
+def to_json(result, command: str) -> dict:
+    """All that was measured.  Times are of one inference each, in milliseconds."""
+    whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
+    about = result.manifest
+
+    def milliseconds(values):
+        return [1e3 * float(value) for value in values]
+
+    return {
+        "command": command,
+        "network": result.label,
+        "model": about["model"],
+        "size": list(inputs(about)[0].size),
+        "multiply_adds": macs,
+        "built_with": about["versions"],
+        "twin_differs": result.differences,
+        **conditions(result),
+        "library": {
+            "ms": 1e3 * whole,
+            "ms_of_rounds": milliseconds(result.library_seconds),
+            "multiply_adds_per_second": macs / whole,
+            "share_of_peak": macs / whole / result.peak,
+        },
+        "sum_of_kernels_ms": 1e3 * result.sum,
+        "sum_of_kernels_share_of_library": result.sum / whole,
+        "twin_ms_of_rounds": milliseconds(result.twin_seconds),
+        "tick_ns_of_rounds": [1e9 * seconds for seconds in result.tick_seconds],
+        "kernels": result.kernels(),
+        "calls": [
+            {**row, "ms_of_rounds": milliseconds(call.seconds)} for row, call in zip(result.rows(), result.calls)
+        ],
+    }

@@ -1,0 +1,141 @@
+"""The command `python -m tvm_shufflenet.train`: trains the PyTorch twin of a network."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..architectures import DEFAULT_MODEL, network
+from ..errors import UserError
+from ..training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from ..training.trainer import Options, Process
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tvm_shufflenet.train",
+        description="Trains the PyTorch twin of a network.  Writes the weights (--out), and beside them the training "
+        "checkpoint (.pth), loss and accuracy by epoch (.csv) and a plot of both (.svg).  Under torchrun it trains "
+        "with several processes, GPUs or machines.",
+        epilog="example: python -m tvm_shufflenet.train shufflenet-v1-0.5x-g3 --data imagenette/train.tar",
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=f"the network ({DEFAULT_MODEL})")
+    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of "
+                        "several splits `train` is taken")  # fmt: skip
+    parser.add_argument("--val", metavar="DIR|TAR", help="pictures to validate with (`val` in or beside --data)")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), help="`paper`, for ImageNet, or `small`, for small sets "
+                        "on a CPU (small)")  # fmt: skip
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, help="how long to train (the recipe's)")
+    length.add_argument("--iterations", type=int, help="how long to train, in batches (the recipe's)")
+    parser.add_argument("--size", type=int, help="pixels of a side of the network's input (224)")
+    parser.add_argument("--batch", type=int, help="pictures of an iteration, of all processes together (the recipe's)")
+    parser.add_argument("--rate", type=float, help="peak of the learning rate (the recipe's)")
+    parser.add_argument("--seed", type=int, help="of the first weights, the order and the crops (0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the weights go (build/MODEL.safetensors)")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from this training checkpoint (.pth)")
+    parser.add_argument("--validate", type=int, default=5, metavar="N", help="validate every N epochs (5)")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (a GPU if there is one)"
+    )
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), help="of the arithmetic (bf16 on a GPU, else fp32)"
+    )
+    parser.add_argument("--workers", type=int, help="processes that read pictures (half the cores, at most 8)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+    for name in ("epochs", "iterations", "size", "batch", "validate"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)}: expected 1 or more")
+    for name in ("seed", "workers"):
+        if getattr(args, name) is not None and getattr(args, name) < 0:
+            raise UserError(f"--{name} {getattr(args, name)}: expected 0 or more")
+    if args.rate is not None and not 0 < args.rate < float("inf"):
+        raise UserError(f"--rate {args.rate:g}: expected a number above 0")
+
+    from ..bridge import require_torch
+
+    require_torch("to train")
+    from ..training.trainer import read_training_checkpoint, this_process
+
+    resumed, checkpoint = read_training_checkpoint(args.resume) if args.resume else (None, None)
+    process = this_process(args.device)
+    options = choose_options(args, resumed, process.device.type)
+    out = args.out or (
+        args.resume.with_suffix(".safetensors") if args.resume else Path("build", f"{options.model}.safetensors")
+    )
+    check_out(out)
+    network(options.model, (options.size, options.size))  # refuses unknown names and sizes before data are read
+    try:
+        train(args, options, checkpoint, process, out)
+    finally:
+        process.close()
+
+
+def choose_options(args: argparse.Namespace, resumed: Options | None, device: str) -> Options:
+    """`Options` by the recipe and what the user says otherwise; those of the checkpoint when resuming."""
+    from ..training.trainer import Options
+
+    length = {}
+    if args.epochs:
+        length = {"epochs": args.epochs, "iterations": 0}
+    elif args.iterations:
+        length = {"epochs": 0, "iterations": args.iterations}
+    changes = length | {name: getattr(args, name) for name in ("batch", "rate") if getattr(args, name) is not None}
+    base = resumed or Options(args.model or DEFAULT_MODEL, RECIPES[args.recipe or "small"], 224, 0,
+                              "fp32" if device == "cpu" else "bf16")  # fmt: skip
+    recipe = RECIPES[args.recipe] if args.recipe and args.recipe != base.recipe.name else base.recipe
+    said = {
+        name: getattr(args, name) for name in ("model", "size", "seed", "precision") if getattr(args, name) is not None
+    }
+    options = dataclasses.replace(base, recipe=dataclasses.replace(recipe, **changes), **said)
+    if resumed and options != resumed:
+        raise UserError(
+            f"--resume {args.resume} goes on with its own options, and others are given here: leave them out"
+        )
+    return options
+
+
+def check_out(out: Path) -> None:
+    """`UserError` now, and not after hours, if the results cannot be written."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: expected a name that ends in .safetensors")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create the folder {out.parent}: {error.strerror}") from None
+    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: cannot be written")
+
+
+def train(args: argparse.Namespace, options: Options, checkpoint: dict | None, process: Process, out: Path) -> None:
+    """Reads the pictures, trains, and says on stdout where the weights are."""
+    from ..training.log import Log, Silent
+    from ..training.pictures import beside, check_same_classes, find_pictures
+    from ..training.trainer import Trainer
+
+    training = find_pictures(args.data, "train")
+    validation = args.val or beside(args.data, "val")
+    validation = find_pictures(validation, "val") if validation else None
+    if validation:
+        check_same_classes(training, validation)
+    workers = args.workers if args.workers is not None else max(1, min(8, (os.cpu_count() or 1) // 2))
+    with Log(out) if process.first else contextlib.nullcontext(Silent()) as log:
+        trainer = Trainer(options, training, validation, out, process, log, workers, args.validate, checkpoint)
+        log.say(f"{options.model}: {len(training)} pictures of {len(training.folders)} classes, "
+                f"{trainer.steps} iterations of {options.recipe.batch}, "
+                f"on {process.device.type} in {options.precision}")  # fmt: skip
+        log.say(f"validation: {len(validation)} pictures of {validation.root}" if validation else
+                "no validation: there is no `val` in or beside --data, and no --val")  # fmt: skip
+        trainer.run()
+    if process.first:
+        print(out)
