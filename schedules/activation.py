@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from .functions import exp
@@ -29,7 +30,7 @@ class Activation:
     def __bool__(self) -> bool:
         return self.kind != "identity"
 
-    def apply(self, value):
+    def apply(self, value: tirx.Expr) -> tirx.Expr:
         """The activation of a float32 expression."""
         return _APPLY[self.kind](value, T.float32(self.a), T.float32(self.b))
 

@@ -16,14 +16,18 @@ outermost every group of a grouped convolution, however narrow, fills whole vect
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .activation import RELU, Activation
+
+if TYPE_CHECKING:
+    from .workload import Workload
 
 Knobs = dict[str, int]
 
@@ -123,7 +127,7 @@ def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(tiled, axis + 1, -1), dtype=np.float32)
 
 
-def relu(value):
+def relu(value: tirx.Expr) -> tirx.Expr:
     """max(value, 0), of the float's bits: a negative one is a negative integer.
 
     NEON takes half the time for a maximum of integers; where both are fast it makes no difference.
@@ -131,18 +135,18 @@ def relu(value):
     return T.reinterpret("float32", T.max(T.reinterpret("int32", value), T.int32(0)))
 
 
-def quick_relu(activation: Activation):
+def quick_relu(activation: Activation) -> Callable[[tirx.Expr], tirx.Expr]:
     """`activation.apply`, with `relu` for a ReLU."""
     return relu if activation == RELU else activation.apply
 
 
-def cut_tails(sch: s_tir.Schedule, *tiles) -> None:
+def cut_tails(sch: s_tir.Schedule, *tiles: s_tir.schedule.LoopRV) -> None:
     """The last tile, cut off at the end, gets code of its own; the others have no test for it inside."""
     for loop in tiles:
         sch.annotate(loop, "pragma_loop_partition_hint", True)
 
 
-def row_filler(plane: Plane, pad: int, step: int, columns: int):
+def row_filler(plane: Plane, pad: int, step: int, columns: int) -> Callable:
     """A macro `fill(data, c, y, padded, i, j)` for kernels that slide windows over zero-padded planes.
 
     padded[i, j, phase, x], x < `columns`, becomes column x * step + phase of row y of channel c, with
@@ -182,7 +186,9 @@ def row_filler(plane: Plane, pad: int, step: int, columns: int):
     return fill
 
 
-def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:
+def load_as_vectors(
+    sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, buffer: str, loop: s_tir.schedule.LoopRV
+) -> None:
     """Loads what `block` reads of `buffer` within `loop` as a vector; the block takes its lanes.
 
     For weights and `Machine.by_element`: a quarter of the loads, which an in-order core waits for.
@@ -192,7 +198,7 @@ def load_as_vectors(sch: s_tir.Schedule, block, buffer: str, loop) -> None:
     sch.vectorize(sch.get_loops(loaded)[-1])
 
 
-def unroll_and_vectorize(sch: s_tir.Schedule, *loops) -> None:
+def unroll_and_vectorize(sch: s_tir.Schedule, *loops: s_tir.schedule.LoopRV) -> None:
     """The last loop becomes vector lanes, the ones before it are unrolled."""
     for loop in loops[:-1]:
         sch.unroll(loop)
@@ -222,7 +228,7 @@ def divisors(value: int, limit: int) -> list[int]:
     return [d for d in range(1, min(value, limit) + 1) if value % d == 0]
 
 
-def tuning_space(workload, machine: Machine) -> list[Knobs]:
+def tuning_space(workload: Workload, machine: Machine) -> list[Knobs]:
     """The knobs that `workload` may be tuned to, the defaults first, each once."""
     default = workload.knobs(machine)
     chosen = [default] + [{**default, **knobs} for knobs in workload.space(machine)]

@@ -20,7 +20,15 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import (
-    Knobs, Machine, Plane, load_as_vectors, pack_rows, register_tiles, round_up, row_filler, row_tile,
+    Knobs,
+    Machine,
+    Plane,
+    load_as_vectors,
+    pack_rows,
+    register_tiles,
+    round_up,
+    row_filler,
+    row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
 from .prefetch import by_default, distance_for, prefetch_stores

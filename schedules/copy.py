@@ -9,6 +9,7 @@ vectors, or a call of memcpy, of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -36,7 +37,7 @@ class Copy(Workload):
             raise ValueError(f"a copy of {len(self.extents)} dimensions: at most {DIMENSIONS}")
 
     @staticmethod
-    def of(extents, source, target) -> Copy:
+    def of(extents: Sequence[int], source: Sequence[int], target: Sequence[int]) -> Copy:
         """The copy in the fewest dimensions: those of one element left out, those that continue each other merged."""
         merged: list[tuple[int, int, int]] = []
         for extent, here, there in zip(extents, source, target, strict=True):

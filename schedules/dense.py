@@ -17,7 +17,15 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import (
-    Knobs, Machine, combinations, divisor_up_to, divisors, load_as_vectors, pack_rows, quick_relu, round_up,
+    Knobs,
+    Machine,
+    combinations,
+    divisor_up_to,
+    divisors,
+    load_as_vectors,
+    pack_rows,
+    quick_relu,
+    round_up,
     unroll_and_vectorize,
 )  # fmt: skip
 from .workload import Workload

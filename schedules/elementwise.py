@@ -1,8 +1,8 @@
 """What is computed pixel by pixel: an activation, a scale and bias of each channel, a sum or product of two tensors.
 
-    unary:  out = act(data)
-    scale:  out[c] = act(data[c] * weight[c] + bias[c])
-    binary: out = act(data + other) or act(data * other), `other` planes or a number for each channel
+unary:  out = act(data)
+scale:  out[c] = act(data[c] * weight[c] + bias[c])
+binary: out = act(data + other) or act(data * other), `other` planes or a number for each channel
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _EXP = _fitted(np.exp, 6, -0.51 * LOG2, 0.51 * LOG2)
 _LOG = _fitted(lambda f: np.where(f == 0, 1, np.log1p(f) / np.where(f == 0, 1, f)), 11, 0.5**0.5 - 1, 2**0.5 - 1)
 
 
-def exp(x):
+def exp(x: tirx.Expr) -> tirx.Expr:
     """e^x of any finite x: to 3e-7 of it where it is a normal float, else the least or largest of those, about."""
     low, high = LOWEST * LOG2 + 1e-3, (HIGHEST + 0.5) * LOG2 - 1e-3
 
@@ -51,12 +51,12 @@ def exp(x):
     return _let(T.min(T.max(x, T.float32(low)), T.float32(high)), of_limited)
 
 
-def log(x):
+def log(x: tirx.Expr) -> tirx.Expr:
     """The natural logarithm of a positive normal float, to 3e-7 of it."""
     return _apart(x, lambda e, rest: e * T.float32(_short(LOG2)) + (e * T.float32(_LOG2_REST) + rest))
 
 
-def power(x, exponent: float):
+def power(x: tirx.Expr, exponent: float) -> tirx.Expr:
     """x^exponent of a positive normal float, to 3e-7 of it times |exponent| if more than 1; it saturates as `exp`."""
     high = _short(exponent)
 

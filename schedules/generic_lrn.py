@@ -66,8 +66,8 @@ class GenericLRN(Workload):
                             * data[d, y * before.pitch + piece * width + x]
                         )
                 for x in T.serial(0, T.min(width, after.width - piece * width)):
-                    out[c, y * after.pitch + piece * width + x] = data[
-                        c, y * before.pitch + piece * width + x
-                    ] * power(T.float32(k) + T.float32(scale) * acc[x], -beta)
+                    out[c, y * after.pitch + piece * width + x] = data[c, y * before.pitch + piece * width + x] * power(
+                        T.float32(k) + T.float32(scale) * acc[x], -beta
+                    )
 
         return generic_lrn

@@ -1,8 +1,8 @@
 """Padding and cropping: pixels around the planes, channels in front of and behind them.
 
-    constant: out[c, y, x] = in[c - front, y - top, x - left], outside `value`
-    edge:     the nearest pixel instead
-    reflect:  the plane mirrored at the pixels on its edge instead
+constant: out[c, y, x] = in[c - front, y - top, x - left], outside `value`
+edge:     the nearest pixel instead
+reflect:  the plane mirrored at the pixels on its edge instead
 """
 
 from __future__ import annotations

@@ -18,12 +18,11 @@ from tvm.script import tirx as T
 from .common import Knobs, Machine, combinations, divisor_up_to, divisors, unroll_and_vectorize
 from .workload import Workload
 
-
 # Bits that make guesses at most 4.4 % wrong, on either side.
 GUESS = 0x6F14EC10
 
 
-def power(y):
+def power(y: tirx.Expr) -> tirx.Expr:
     """y^(-3/4) of positive normal floats, 5e-7 of it wrong at most."""
 
     def let(value, use):

@@ -28,8 +28,19 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import (
-    Knobs, Machine, Plane, combinations, cut_tails, divisor_up_to, divisors, load_as_vectors, pack_rows,
-    quick_relu, register_tiles, row_tile, unroll_and_vectorize,
+    Knobs,
+    Machine,
+    Plane,
+    combinations,
+    cut_tails,
+    divisor_up_to,
+    divisors,
+    load_as_vectors,
+    pack_rows,
+    quick_relu,
+    register_tiles,
+    row_tile,
+    unroll_and_vectorize,
 )  # fmt: skip
 from .prefetch import CACHES, by_default, distance_for, prefetch_loads, prefetch_stores
 from .workload import Workload

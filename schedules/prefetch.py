@@ -30,19 +30,19 @@ def by_default(machine: Machine, knobs: Knobs) -> Knobs:
     return {**knobs, "prefetch": 0} if machine.by_element else knobs
 
 
-def prefetch_loads(sch: s_tir.Schedule, block, distance: int) -> None:
+def prefetch_loads(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int) -> None:
     """Lets `block`, which copies, ask for what is `distance` floats behind what it loads."""
     load = sch.get(block).body.value
     _ask(sch, block, _READ, [tirx.BufferLoad(load.source, [*load.indices[:-1], load.indices[-1] + distance])])
 
 
-def prefetch_stores(sch: s_tir.Schedule, block, distance: int) -> None:
+def prefetch_stores(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int) -> None:
     """Lets `block` ask for what is `distance` floats behind where it stores."""
     store = sch.get(block).body
     _ask(sch, block, _WRITE, [tirx.BufferLoad(store.buffer, [*store.indices[:-1], store.indices[-1] + distance])])
 
 
-def prefetch_for(sch: s_tir.Schedule, block, places: list) -> None:
+def prefetch_for(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, places: list) -> None:
     """Lets `block` ask for `places`, loads in terms of its axes."""
     _ask(sch, block, _READ, places)
 

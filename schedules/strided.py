@@ -19,7 +19,7 @@ from tvm.ir.prim import expr as _expr
 _NAME = "tirx.tsn_strided_tap"
 
 
-def strided_tap(load: tirx.Expr, tap) -> tirx.Expr:
+def strided_tap(load: tirx.Expr, tap: tirx.Expr) -> tirx.Expr:
     """`load`, a float32 of a buffer, which is tap number `tap` of its window."""
     return tirx.call_intrin("float32", _NAME, load, tap)
 

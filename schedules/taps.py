@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from .common import Plane
 
 
-def positions_of(tap, extent: int, outputs: int, stride: int, pad: int, dilation: int):
+def positions_of(
+    tap: tirx.Expr, extent: int, outputs: int, stride: int, pad: int, dilation: int
+) -> tuple[tirx.Expr, tirx.Expr]:
     """(first, behind the last) of the `outputs` positions of which `tap` lies inside a side of `extent` pixels.
 
     At position p, tap t lies at p * stride - pad + t * dilation.  There are none if first >= behind.
@@ -16,7 +19,9 @@ def positions_of(tap, extent: int, outputs: int, stride: int, pad: int, dilation
     return first, T.min(outputs, T.floordiv(extent - 1 + pad - tap * dilation, stride) + 1)
 
 
-def taps_at(position, extent: int, taps: int, stride: int, pad: int, dilation: int):
+def taps_at(
+    position: tirx.Expr | int, extent: int, taps: int, stride: int, pad: int, dilation: int
+) -> tuple[tirx.Expr, tirx.Expr]:
     """(first, behind the last) of the `taps` that lie inside at a position; as `positions_of`, also of a number."""
     at_most, at_least = (min, max) if isinstance(position, int) else (T.min, T.max)
     start = position * stride - pad

@@ -66,11 +66,11 @@ class Window(Workload):
         """Where the last vector of a row of the output starts."""
         return max(0, self.after.width - self.vector)
 
-    def column(self, v):
+    def column(self, v: tirx.Expr) -> tirx.Expr:
         """Where vector v of a row of the output starts."""
         return T.min(v * self.vector, self._last)
 
-    def mask_columns(self, v, x, value, outside: float):
+    def mask_columns(self, v: tirx.Expr, x: tirx.Expr, value: tirx.Expr, outside: float) -> tirx.Expr:
         """`value`, which is of column x, or `outside` if that is not in the rows; x belongs to vector v.
 
         As bits: LLVM makes scalar loads of a selection from every second float.
@@ -88,7 +88,7 @@ class Window(Workload):
             T.likely(v >= inside[0]), T.if_then_else(T.likely(v <= inside[-1]), value, masked), masked
         )
 
-    def if_row(self, row, then, otherwise):
+    def if_row(self, row: tirx.Expr, then: tirx.Expr, otherwise: tirx.Expr) -> tirx.Expr:
         """`then` if the input has this row."""
         return T.if_then_else(
             T.likely(row >= 0), T.if_then_else(T.likely(row < self.before.height), then, otherwise), otherwise
@@ -121,7 +121,9 @@ class Window(Workload):
             for distance in {0, self.prefetch_knob(knobs["rows"])}
         ]  # fmt: skip
 
-    def tile(self, sch: s_tir.Schedule, out, knobs: Knobs):
+    def tile(
+        self, sch: s_tir.Schedule, out: s_tir.schedule.SBlockRV, knobs: Knobs
+    ) -> tuple[s_tir.schedule.LoopRV, ...]:
         """Tiles the loops c, y, v, i over `out`: returns the loop of one tile and those inside."""
         c, y, v, i = sch.get_loops(out)
         y_tile, y = sch.split(y, [None, knobs["rows"]])

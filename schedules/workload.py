@@ -99,7 +99,9 @@ def describe(workload: Workload) -> dict:
 
     def plain(value):
         if dataclasses.is_dataclass(value):
-            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_default(f, value)}
+            return {
+                f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_default(f, value)
+            }
         return list(value) if isinstance(value, tuple) else value
 
     return {"op": workload.name, **plain(workload)}

@@ -41,7 +41,10 @@ def _pool(op, a, x):
         wanted.append(last + 1)
     padded = _padded(x, pad, -torch.inf if op == "max_pool" else 0.0)
     inside = _padded(torch.ones_like(x), pad, 1.0 if op == "avg_pool" else 0.0)
-    more = [max(0, (n - 1) * s + d * (k - 1) + 1 - e) for n, s, d, k, e in zip(wanted, stride, dilation, kernel, padded.shape[2:])]
+    more = [
+        max(0, (n - 1) * s + d * (k - 1) + 1 - e)
+        for n, s, d, k, e in zip(wanted, stride, dilation, kernel, padded.shape[2:])
+    ]
     padded = _padded(padded, (0, 0, *more), -torch.inf if op == "max_pool" else 0.0)
     inside = _padded(inside, (0, 0, *more))
     windows = [
@@ -103,7 +106,9 @@ def _blocks(a, x):
 def _layer(op, a, p, x, *others):
     match op:
         case "conv":
-            return F.conv2d(_padded(x, a["pad"]), p["weight"], p.get("bias"), a["stride"], 0, a["dilation"], a["groups"])
+            return F.conv2d(
+                _padded(x, a["pad"]), p["weight"], p.get("bias"), a["stride"], 0, a["dilation"], a["groups"]
+            )
         case "batch_norm":
             shape = (-1, *(1,) * (x.ndim - 2))
             weight, bias, mean, var = (p[k].reshape(shape) for k in ("weight", "bias", "running_mean", "running_var"))

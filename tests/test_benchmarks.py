@@ -155,8 +155,14 @@ class TestFiles:
 
 def finished(name="shufflenet-v1-0.25x-g3", **seconds) -> Contest:
     """A contest with these seconds for `engine` or `engine_variant`."""
-    result = Contest(small(name), absent={"executorch": "it cannot"}, core=0, peak=1e11, rounds=3,
-                     kernels={"tuned": 2, "total": 9, "tuned_by": {"measured": 2}})
+    result = Contest(
+        small(name),
+        absent={"executorch": "it cannot"},
+        core=0,
+        peak=1e11,
+        rounds=3,
+        kernels={"tuned": 2, "total": 9, "tuned_by": {"measured": 2}},
+    )
     for key, value in {"ours": 2e-3, **seconds}.items():
         engine, _, variant = key.partition("__")
         result.contestants.append(Contestant(engine, variant, 1e-6, [value, 2 * value, 1.5 * value]))

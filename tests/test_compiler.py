@@ -10,6 +10,10 @@ import tvm
 from tvm import relax, tirx
 from tvm.script import ir as I
 from tvm.script import relax as R
+from tvm_shufflenet.passes.distribute_relu import DistributeReLU
+from tvm_shufflenet.passes.fold_batch_norm import FoldBatchNorm
+from tvm_shufflenet.passes.fold_channel_shuffle import fold_channel_shuffle
+from tvm_shufflenet.passes.fuse_epilogues import fuse_epilogues
 
 from schedules import Machine
 from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
@@ -17,10 +21,6 @@ from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
 from tvm_shufflenet.lowering.plan_memory import GUARD, plan_memory
 from tvm_shufflenet.lowering.select_kernels import UnsupportedGraph, select_kernels
-from tvm_shufflenet.passes.distribute_relu import DistributeReLU
-from tvm_shufflenet.passes.fold_batch_norm import FoldBatchNorm
-from tvm_shufflenet.passes.fold_channel_shuffle import fold_channel_shuffle
-from tvm_shufflenet.passes.fuse_epilogues import fuse_epilogues
 from tvm_shufflenet.pipeline import compile_network
 from tvm_shufflenet.targets import resolve
 

@@ -13,7 +13,18 @@ import tvm
 from tvm import tirx
 
 from schedules import (
-    Activation, Binary, GenericConv, GenericLRN, GenericPool, GlobalPool, Pad, Plane, Resize, Scale, Softmax, Unary,
+    Activation,
+    Binary,
+    GenericConv,
+    GenericLRN,
+    GenericPool,
+    GlobalPool,
+    Pad,
+    Plane,
+    Resize,
+    Scale,
+    Softmax,
+    Unary,
 )  # fmt: skip
 from schedules.functions import exp, log, power
 from tvm_shufflenet.architectures.resizing import resize_tables

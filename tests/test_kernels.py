@@ -10,8 +10,19 @@ import pytest
 import tvm
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Conv2d, Dense, Depthwise, GlobalAvgPool, Machine, Plane, Pointwise, Reshuffled,
-    ValidAvgPool, WindowPool, Winograd,
+    LRN,
+    AdaptiveAvgPool,
+    Conv2d,
+    Dense,
+    Depthwise,
+    GlobalAvgPool,
+    Machine,
+    Plane,
+    Pointwise,
+    Reshuffled,
+    ValidAvgPool,
+    WindowPool,
+    Winograd,
 )  # fmt: skip
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
@@ -312,7 +323,10 @@ def arrays(workload):
 
 def test_small_planes_are_not_prefetched():
     machine = Machine(16, 32)
-    for workload in (Pointwise(3, 160, 40, Plane.padded(14, 14, 16), 16), Pointwise(3, 80, 20, Plane.dense(28, 28), 16)):
+    for workload in (
+        Pointwise(3, 160, 40, Plane.padded(14, 14, 16), 16),
+        Pointwise(3, 80, 20, Plane.dense(28, 28), 16),
+    ):
         assert workload.knobs(machine)["prefetch"] == 0
         assert {knobs["prefetch"] for knobs in workload.space(machine)} == {0}
 

@@ -17,7 +17,9 @@ from onnx.reference import ReferenceEvaluator  # noqa: E402
 def random(net):
     rng = np.random.default_rng(0)
     return {
-        name: rng.uniform(0.5, 1.5, shape).astype("f4") if name.endswith("var") else rng.normal(0, 0.5, shape).astype("f4")
+        name: rng.uniform(0.5, 1.5, shape).astype("f4")
+        if name.endswith("var")
+        else rng.normal(0, 0.5, shape).astype("f4")
         for name, shape in net.parameters().items()
     }
 

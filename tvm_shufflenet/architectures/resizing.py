@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _NEAREST = {
@@ -12,7 +14,14 @@ _NEAREST = {
 }
 
 
-def resize_tables(size_in, size_out, mode: str, coordinates: str, rounding: str = "floor", scales=None) -> list:
+def resize_tables(
+    size_in: Sequence[int],
+    size_out: Sequence[int],
+    mode: str,
+    coordinates: str,
+    rounding: str = "floor",
+    scales: Sequence[float] = None,
+) -> list:
     """Tables for `schedules.Resize`, those of the rows in front of those of the columns; sizes are (height, width).
 
     Nearest: an int32 array of indices for each side.  Bilinear: lower and upper index, int32, and the float32 weight

@@ -13,10 +13,14 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..zig import call, zig
 from .rpc import upload
+
+if TYPE_CHECKING:
+    from .rpc import Session
 
 TARGETS = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "x86_64": "x86_64-linux-gnu"}
 # No C library, and no unwinding tables, which name functions of one.
@@ -74,7 +78,7 @@ class Processor:
         return self.known and not self.emulated
 
 
-def describe_processor(session=None, arch: str | None = None) -> Processor:
+def describe_processor(session: Session | None = None, arch: str | None = None) -> Processor:
     """The processor behind an RPC `session`, or this machine's.
 
     A board loads only libraries for its own architecture, so `arch` says which one to ask with:

@@ -30,12 +30,16 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvm import rpc
 from tvm.rpc import base
 
 from ..errors import UserError
 from ..library.elf import read_elf
+
+if TYPE_CHECKING:
+    import tvm
 
 _serial = itertools.count()
 
@@ -49,7 +53,7 @@ class Session(rpc.RPCSession):
     A call fails if the board says nothing for `patience` seconds; see `explain`.
     """
 
-    def __init__(self, session, sock: socket.socket, patience: float):
+    def __init__(self, session: rpc.RPCSession, sock: socket.socket, patience: float):
         super().__init__(session)
         self._socket, self.patience = sock, patience
 
@@ -109,7 +113,7 @@ def count_boards(address: str, key: str | None = None, timeout: float = 10.0) ->
         return _boards(sock, address, key, timeout).count(key) if _is_tracker(sock, address, timeout) else 1
 
 
-def upload(session: Session, path: str | Path):
+def upload(session: Session, path: str | Path) -> tvm.runtime.Module:
     """The module that the board has loaded from the library at `path`."""
     path = Path(path)
     built_for = read_elf(path).arch

@@ -5,9 +5,14 @@ Importing this package imports neither torch nor tvm.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..architectures import Network
 from .checkpoints import class_names, load_checkpoint, load_parameters, require_torch, save_checkpoint
 from .parameters import check_parameters, from_relax, random_parameters, to_relax
+
+if TYPE_CHECKING:
+    from .twin import Twin
 
 __all__ = [
     "check_parameters", "class_names", "from_relax", "load_checkpoint", "load_parameters",
@@ -15,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def torch_module(model: str | Network, classes: int = 1000, size: tuple[int, int] = (224, 224)):
+def torch_module(model: str | Network, classes: int = 1000, size: tuple[int, int] = (224, 224)) -> Twin:
     """The PyTorch twin (`torch.nn.Module`) of a model: fp32 (B, 3, H, W) -> logits (B, classes).
 
     A `Network` in place of a name brings its own classes and size.  Raises `UserError` for an

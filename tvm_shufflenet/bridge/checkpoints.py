@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from ..errors import UserError
 from ..files import write_bytes
 from .contents import LARGEST, LIBRARY, ONNX, SAFETENSORS, TORCH, kind_of, other_kind, read
 from .parameters import check_parameters
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 SUFFIXES = (".safetensors", ".pth", ".pt")  # of what is written; what is read is told by its content
 # Keys under which training scripts put the state dict, beside their optimiser and epoch; the first there is wins.
@@ -132,7 +136,7 @@ def class_names(metadata: Mapping, classes: int, source: str) -> list[str] | Non
     return names
 
 
-def require_torch(purpose: str):
+def require_torch(purpose: str) -> ModuleType:
     """The module torch, or `UserError` saying what it is needed for and how to do without."""
     try:
         import torch

@@ -8,6 +8,9 @@ compiler.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,7 +25,7 @@ class Shuffle(nn.Module):
         super().__init__()
         self.groups = groups
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
     def extra_repr(self) -> str:
@@ -32,29 +35,29 @@ class Shuffle(nn.Module):
 class GlobalAvgPool(nn.Module):
     """Mean over all pixels: (B, C, H, W) -> (B, C)."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean((2, 3))
 
 
 class PaddedConv(nn.Conv2d):
     """A convolution whose padding differs between opposite sides: `sides` is (left, right, top, bottom)."""
 
-    def __init__(self, *args, sides: tuple[int, ...], **options):
+    def __init__(self, *args: Any, sides: tuple[int, ...], **options: Any):
         super().__init__(*args, **options)
         self.sides = sides
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(F.pad(x, self.sides))
 
 
 class Apply(nn.Module):
     """`function(*inputs, **attrs)`, for what PyTorch has no module for."""
 
-    def __init__(self, function, **attrs):
+    def __init__(self, function: Callable, **attrs: Any):
         super().__init__()
         self.function, self.attrs = function, attrs
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return self.function(*inputs, **self.attrs)
 
     def extra_repr(self) -> str:
@@ -271,7 +274,7 @@ class Twin(nn.Module):
             module._modules.update(modules[path[-1]]._modules)
         modules[path[-1]] = module
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.network.layers[0].attrs["layout"] == "NHWC":
             x = x.permute(0, 3, 1, 2)
         values = [x] + [None] * len(self._steps)

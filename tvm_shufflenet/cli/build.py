@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..architectures import DEFAULT_MODEL, model_names
 from ..bridge.shipped import shipped
 from ..errors import UserError
 from ..files import write_json
 from .common import add_reading_options, add_records_options, reading, records_folder, tuned_kernels
+
+if TYPE_CHECKING:
+    from ..building.build_library import Built
 
 RANDOM = "random"  # in place of the name of a checkpoint
 
@@ -87,7 +91,7 @@ def trained(args: argparse.Namespace, model: str) -> Path | None:
     return shipped(model) if args.classes is None and args.seed is None else None
 
 
-def report(built) -> str:
+def report(built: Built) -> str:
     """What the user is told about a library: where it is, how large, and what it was made of."""
     about, kernels = built.manifest, built.manifest["kernels"]
     shape = "x".join(map(str, about["inputs"][0]["shape"]))

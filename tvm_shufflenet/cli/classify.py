@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..files import write_json
 
+if TYPE_CHECKING:
+    from ..library.loading import Library
 
-def classify(library, path: str, count: int = 5) -> list[dict]:
+
+def classify(library: Library, path: str, count: int = 5) -> list[dict]:
     """The likeliest classes of the picture at `path`, as `library` (from `load`) sees it."""
     from ..library.preprocess import check_classifier, load_picture, probabilities
 

@@ -9,11 +9,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..architectures import checks
 from ..errors import UserError
 from ..records.store import FOLDER
 from ..signals import Interruptible
+
+if TYPE_CHECKING:
+    from ..exchange import Reading
 
 DAY = 24 * 3600
 MOST = 1_000_000  # rounds, trials, pictures
@@ -78,13 +82,13 @@ def check_timing_options(args: argparse.Namespace) -> None:
     check_key(args.key, args.rpc)
 
 
-def add_records_options(parser) -> None:
+def add_records_options(parser: argparse.ArgumentParser) -> None:
     """What decides whether kernels are built with tuned knobs; see `records_folder`."""
     parser.add_argument("--records", type=Path, metavar="DIR", help="where tuning records are (tuning_logs/)")
     parser.add_argument("--default-schedules", action="store_true", help="use no tuning records")
 
 
-def records_folder(args) -> Path | None:
+def records_folder(args: argparse.Namespace) -> Path | None:
     """The folder that `BuildOptions.records` wants; `UserError` if there is none of that name."""
     if args.records and args.default_schedules:
         raise UserError(f"--records {args.records} and --default-schedules exclude each other")
@@ -93,7 +97,7 @@ def records_folder(args) -> Path | None:
     return None if args.default_schedules else args.records or FOLDER
 
 
-def add_reading_options(parser) -> None:
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """What a foreign checkpoint may leave open; see `reading`."""
     parser = parser.add_argument_group("what the tensors of a foreign checkpoint do not tell")
     parser.add_argument("--style", metavar="NAME", help="all of it: as in the code of own (the paper's), megvii, "
@@ -114,7 +118,7 @@ def add_reading_options(parser) -> None:
     parser.add_argument("--eps", type=float, help="epsilon of the batch norms (1e-5)")
 
 
-def reading(args):
+def reading(args: argparse.Namespace) -> Reading:
     """The `Reading` that these options and --size say."""
     from ..exchange import Reading
     from ..exchange.reading import parse_activation, parse_numbers
@@ -130,7 +134,7 @@ def reading(args):
     )  # fmt: skip
 
 
-def add_preprocessing_options(parser) -> None:
+def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
     """How pictures are prepared for the weights; see `given_preprocessing`."""
     parser = parser.add_argument_group("how pictures are prepared for these weights (as PyTorch's of ImageNet)")
     parser.add_argument("--mean", metavar="A,B,C", help="of each channel, subtracted from pixels * scale")
@@ -141,7 +145,7 @@ def add_preprocessing_options(parser) -> None:
                         "out of its middle (1.142857, that is 256/224)")  # fmt: skip
 
 
-def given_preprocessing(args) -> dict:
+def given_preprocessing(args: argparse.Namespace) -> dict:
     """What these options say, as `runtime.preprocess.checked` has it."""
     from ..library.preprocess import checked
 

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import UserError
@@ -22,6 +23,11 @@ from .common import (
     tuned_kernels,
 )
 from .terminal import WIDTH, Terminal, open_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..measure.comparison import Comparison
 
 PROGRAM = "python -m tvm_shufflenet.compare"
 MODEL = "model, not a measurement"
@@ -76,14 +82,14 @@ def main(argv: list[str] | None = None) -> int:
     return 130 if result.processor.measurable and result.rounds < result.rounds_asked else 0
 
 
-def title(result) -> str:
+def title(result: Comparison) -> str:
     """What all rows have in common."""
     sizes = {entry.size for entry in result.entries}
     common = [_pixels(sizes.pop())] if len(sizes) == 1 else []
     return ", ".join([result.processor.name, f"target {result.target.name}", *common])
 
 
-def table(result, width: int = WIDTH):
+def table(result: Comparison, width: int = WIDTH) -> Table:
     """The networks, for `rich`, in 80 characters.  A column is there if some network has a figure for it."""
     rows = result.rows()
     columns = [
@@ -165,7 +171,7 @@ def _estimates(args, size: tuple[int, int], command: str) -> int:
     return 0
 
 
-def footer(result, command: str) -> list[str]:
+def footer(result: Comparison, command: str) -> list[str]:
     """What the figures depend on, line by line."""
     from .. import published
 
@@ -202,7 +208,7 @@ def footer(result, command: str) -> list[str]:
     return lines
 
 
-def notes(result) -> list[str]:
+def notes(result: Comparison) -> list[str]:
     """What the manifests have to say, each line once, and which outputs could not be checked."""
     found: dict[str, list[str]] = {}
     for entry in result.entries:
@@ -220,7 +226,7 @@ def versions() -> dict[str, str]:
     return {"tvm_shufflenet": __version__, **{name: importlib.metadata.version(name) for name in packages}}
 
 
-def conditions(result) -> dict:
+def conditions(result: Comparison) -> dict:
     """Where and how something was timed beside the peak, for the JSON of the commands that do so."""
     from ..measure.peak import multiply_adds
 
@@ -240,7 +246,7 @@ def conditions(result) -> dict:
     }
 
 
-def to_json(result, command: str) -> dict:
+def to_json(result: Comparison, command: str) -> dict:
     """All that was measured.  Times are of one inference each, in milliseconds."""
     return {
         "command": command,

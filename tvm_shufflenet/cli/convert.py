@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files import write_json
 from .common import add_preprocessing_options, add_reading_options, given_preprocessing, reading
+
+if TYPE_CHECKING:
+    from ..exchange import Imported
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,7 +62,7 @@ def check_compiles(net) -> None:
     from_description(describe(net), source=net.name)
 
 
-def report(source: Path, target: Path, found) -> str:
+def report(source: Path, target: Path, found: Imported) -> str:
     """What the user is told: the style, the network, what was assumed, and where unnamed tensors went."""
     net = found.network
     height, width = net.size

@@ -6,12 +6,20 @@ import argparse
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import UserError
 from ..files import write_json
 from .common import check_count, check_json, check_key, check_seconds, parse_size
+
+if TYPE_CHECKING:
+    from ..measure.place import Place
+    from ..training.evaluation import Difference, Score, Subject
+
+T = TypeVar("T")
 
 WORKERS = 1024
 
@@ -78,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         write_json(args.json, result | ({"difference": asdict(difference)} if difference else {}))
 
 
-def check(args) -> None:
+def check(args: argparse.Namespace) -> None:
     """`UserError` for options that cannot be, before all the work."""
     if len(args.files) > 2:
         raise UserError(f"{len(args.files)} files are named: expected one, or two to compare")
@@ -93,7 +101,7 @@ def check(args) -> None:
 
 
 @contextlib.contextmanager
-def open_board(args, libraries: list[Path], manifests: list[dict]):
+def open_board(args: argparse.Namespace, libraries: list[Path], manifests: list[dict]) -> Iterator[Place | None]:
     """The board of --rpc as a `Place`; None without."""
     if not args.rpc:
         yield None
@@ -113,7 +121,7 @@ def open_board(args, libraries: list[Path], manifests: list[dict]):
             session.close()
 
 
-def check_board(subjects, manifests: dict[Path, dict], where: str) -> None:
+def check_board(subjects: list[Subject], manifests: dict[Path, dict], where: str) -> None:
     """`UserError` if a library computes something else on the board than on this machine, where that can be known."""
     from ..measure.entries import Entry, check_outputs
 
@@ -126,7 +134,7 @@ def check_board(subjects, manifests: dict[Path, dict], where: str) -> None:
                 )
 
 
-def show_progress(total: int, work):
+def show_progress(total: int, work: Callable[[Callable[[], None], Callable[[str], None]], T]) -> T:
     """`work(advance, say)` under a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import Progress
@@ -137,7 +145,9 @@ def show_progress(total: int, work):
         return work(lambda: bar.advance(task), lambda text: console.print(text, soft_wrap=True, markup=False))
 
 
-def report(data: str, subjects, scores, difference, skipped: int) -> None:
+def report(
+    data: str, subjects: list[Subject], scores: list[Score], difference: Difference | None, skipped: int
+) -> None:
     from rich.table import Table
 
     from .terminal import open_console

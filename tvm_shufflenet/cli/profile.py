@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from ..architectures import DEFAULT_MODEL
 from ..files import write_json
@@ -12,6 +13,11 @@ from ..library.interface import inputs
 from .common import add_timing_options, check_timing_options, parse_size
 from .compare import conditions, versions
 from .terminal import Terminal, open_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..measure.profiling import Profile
 
 PROGRAM = "python -m tvm_shufflenet.profile"
 
@@ -58,13 +64,13 @@ def main(argv: list[str] | None = None) -> int:
     return 130 if result.rounds < result.rounds_asked else 0
 
 
-def title(result) -> str:
+def title(result: Profile) -> str:
     """What is profiled."""
     size = "x".join(map(str, inputs(result.manifest)[0].size))
     return f"{result.label}, target {result.target.name}, {size}: {len(result.calls)} calls"
 
 
-def table(result, calls: bool = False):
+def table(result: Profile, calls: bool = False) -> Table:
     """A row per kernel, slowest first, or per call; for `rich`."""
     from rich import box
     from rich.table import Table
@@ -91,7 +97,7 @@ def table(result, calls: bool = False):
     return drawn
 
 
-def footer(result, command: str) -> list[str]:
+def footer(result: Profile, command: str) -> list[str]:
     """The sum against the whole, and what the figures depend on, line by line."""
     whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
     core = "" if result.core is None else f" (core {result.core})"
@@ -119,7 +125,7 @@ def footer(result, command: str) -> list[str]:
     return lines
 
 
-def to_json(result, command: str) -> dict:
+def to_json(result: Profile, command: str) -> dict:
     """All that was measured.  Times are of one inference each, in milliseconds."""
     whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
     about = result.manifest

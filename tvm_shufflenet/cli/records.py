@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     {"show": show, "prune": prune, "merge": merge}[args.command](args)
 
 
-def show(args) -> None:
+def show(args: argparse.Namespace) -> None:
     from ..tuning.tasks import label_of
 
     rows = [row for name, records in _files(args.records, args.target) for row in rows_of(name, records)]
@@ -94,7 +94,7 @@ def rows_of(name: str, records: Records) -> list[dict]:
     return rows
 
 
-def prune(args) -> None:
+def prune(args: argparse.Namespace) -> None:
     for name in _names(args.records, args.target):
         before, kept = store.prune(args.records / name / FILE, best_of_each)
         _tell(before)
@@ -110,7 +110,7 @@ def best_of_each(records: Records) -> list[Record]:
     return [best for group in groups.values() if (best := fastest(settle(group).values()))]
 
 
-def merge(args) -> None:
+def merge(args: argparse.Namespace) -> None:
     for source in args.sources:
         if source.resolve() == args.records.resolve():
             raise UserError(f"{source} is the folder that records are merged into: name others")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from ..errors import UserError
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-def batch_norm(statistics, eps: float = BATCH_NORM_EPS, conv_bias=None) -> dict[str, np.ndarray]:
+def batch_norm(
+    statistics: Iterable[np.ndarray], eps: float = BATCH_NORM_EPS, conv_bias: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Parameters that do with our epsilon what (gamma, beta, mean, variance) do with `eps` behind a biased convolution.
 
     The bias moves into the mean, and another epsilon into gamma, so that nothing but the rounding changes.
@@ -27,7 +30,7 @@ def batch_norm(statistics, eps: float = BATCH_NORM_EPS, conv_bias=None) -> dict[
     return dict(zip(STATISTICS, (array.astype(np.float32) for array in (gamma, beta, mean, variance)), strict=True))
 
 
-def biased(bias) -> dict[str, np.ndarray]:
+def biased(bias: np.ndarray) -> dict[str, np.ndarray]:
     """A batch norm that adds `bias` and does nothing else."""
     one = np.ones(len(bias))
     return batch_norm((one * np.sqrt(1 + BATCH_NORM_EPS), bias, 0 * one, one))

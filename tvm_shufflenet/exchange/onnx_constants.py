@@ -47,7 +47,9 @@ def _alone(node, opset: int):
     """A model of one node: the evaluator takes the operators of an opset from a model only."""
     from onnx import TensorProto, helper
 
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in dict.fromkeys(node.input) if name]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in dict.fromkeys(node.input) if name
+    ]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output if name]
     graph = helper.make_graph([node], "constants", inputs, outputs)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])

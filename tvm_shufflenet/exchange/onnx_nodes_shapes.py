@@ -195,7 +195,9 @@ def concat(reader, node: Node, *values) -> Value:
 
 def pad(reader, node: Node, x, pads=None, value=None, axes=None) -> Value:
     shape = reader.value(x).shape
-    pads = node.integers("pads", node.integers("paddings")) if pads is None else _whole_numbers(reader, pads, "its pads")
+    pads = (
+        node.integers("pads", node.integers("paddings")) if pads is None else _whole_numbers(reader, pads, "its pads")
+    )
     axes = list(range(len(shape))) if axes is None else _whole_numbers(reader, axes, "its axes")
     axes = [_axis(axis, len(shape)) for axis in axes]
     number = node.number("value", 0.0)
@@ -211,7 +213,9 @@ def pad(reader, node: Node, x, pads=None, value=None, axes=None) -> Value:
     batch, channels, rows, columns = (around.get(axis, (0, 0)) for axis in order)
     mode = node.choice("mode", "constant")
     if any(batch) or mode not in ("constant", "edge", "reflect"):
-        raise Refused(f"its pads are {pads} in mode {mode[:20]}, expected no pads of the batch; constant, edge or reflect")
+        raise Refused(
+            f"its pads are {pads} in mode {mode[:20]}, expected no pads of the batch; constant, edge or reflect"
+        )
     layer = reader.planes(x.transposed(order) if len(shape) == 4 else x)
     around = (rows[0], columns[0], rows[1], columns[1])
     found = reader.plain(

@@ -6,16 +6,21 @@ with the same numbers.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..architectures import BATCH_NORM_EPS, Layer, Network
 from ..errors import UserError
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 OPSET = 17
 IR = 8  # every engine of the last years reads it
 
 
-def require_onnx(purpose: str):
+def require_onnx(purpose: str) -> ModuleType:
     """The module onnx, or `UserError` saying what it is needed for."""
     try:
         import onnx
@@ -89,7 +94,9 @@ def _of_equal_rank(net: Network, layer: Layer, inputs: list[str], nodes: list, h
     return found
 
 
-def _operators(layer: Layer, constants: dict, single: bool, source: tuple[int, ...]) -> list[tuple[str, list[str], dict]]:
+def _operators(
+    layer: Layer, constants: dict, single: bool, source: tuple[int, ...]
+) -> list[tuple[str, list[str], dict]]:
     """The chain of ONNX operators, each with its further inputs, that one layer becomes.
 
     Where the batch is not `single`, shapes leave their first number to the input: 0.  `source` is the input's shape.
@@ -123,7 +130,10 @@ def _operators(layer: Layer, constants: dict, single: bool, source: tuple[int, .
         back = ("Gather", [constant("back", range(source[1])[::-1])], {"axis": 1})
         return [back, lrn, back]  # ONNX has the larger half of an even window on the other side
     if layer.op in ("global_avg_pool", "global_max_pool"):
-        return [("GlobalAveragePool" if layer.op == "global_avg_pool" else "GlobalMaxPool", [], {}), ("Flatten", [], {})]
+        return [
+            ("GlobalAveragePool" if layer.op == "global_avg_pool" else "GlobalMaxPool", [], {}),
+            ("Flatten", [], {}),
+        ]
     if layer.op == "dropout":  # acts while training only
         return []
     if layer.op == "clip":
@@ -143,7 +153,9 @@ def _operators(layer: Layer, constants: dict, single: bool, source: tuple[int, .
         sized = [int(n * np.float32(s)) for n, s in zip(source[2:], a["scales"])] == list(a["size"])
         further = ["", scales] if sized else ["", "", constant("sizes", [1, *layer.shape[1:]])]
         if not sized and (not single or a["scales"] != tuple(o / n for o, n in zip(a["size"], source[2:]))):
-            raise UserError(f"{name}: ONNX cannot resize to {a['size']} with the scales {a['scales']} and an open batch")
+            raise UserError(
+                f"{name}: ONNX cannot resize to {a['size']} with the scales {a['scales']} and an open batch"
+            )
         attributes = {"coordinate_transformation_mode": a["coordinates"], "mode": mode}
         return [("Resize", further, attributes | ({"nearest_mode": a["rounding"]} if mode == "nearest" else {}))]
     if layer.op == "reshape":

@@ -29,7 +29,9 @@ def from_others(
 
     `UserError` for what fits no network, or leaves open what only the user can know.
     """
-    counters = [name for name, array in arrays.items() if not array.ndim and not np.issubdtype(array.dtype, np.floating)]
+    counters = [
+        name for name, array in arrays.items() if not array.ndim and not np.issubdtype(array.dtype, np.floating)
+    ]
     ignored = [name for name in counters if name.rpartition(".")[2] != "num_batches_tracked"]
     arrays = {name: array for name, array in arrays.items() if name not in set(counters)}
     for name, array in arrays.items():
@@ -63,11 +65,14 @@ def from_others(
 
 def _in_order(names: list[str]) -> None:
     """`UserError` if the tensors of unknown names are sorted as words, and their numbers are not."""
+
     def numbers(name: str) -> list:
         return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
     if names == sorted(names) and names != sorted(names, key=numbers):
-        raise UserError("its tensors have names of no known style and are sorted by name, expected the order of execution")
+        raise UserError(
+            "its tensors have names of no known style and are sorted by name, expected the order of execution"
+        )
 
 
 def _structure(kind: str, style: Style | None, layers: list[Linear], reading: Reading) -> tuple[Style, list[str]]:
@@ -146,7 +151,9 @@ def _words(kind: str, style: Style, reading: Reading) -> str:
         words += [
             "stages of " + ", ".join(f"stride {stride} beside {_pooling(pool)}" for stride, pool in windows),
             f"pooled input {'before' if style.pooled_first else 'behind'} the branch",
-            "no shuffle" if style.shuffle == "none" else f"shuffle {style.shuffle} behind the "
+            "no shuffle"
+            if style.shuffle == "none"
+            else f"shuffle {style.shuffle} behind the "
             f"{'depthwise' if style.late_shuffle else 'first'} convolution{'' if style.always else ' where it has groups'}",
             f"{'an' if style.depthwise_relu else 'no'} activation behind the depthwise convolution",
         ]

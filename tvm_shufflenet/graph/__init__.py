@@ -1,9 +1,9 @@
 """The compiler's graph: nodes that compute, and what of the network is left once Relax has been read.
 
-    nodes        `Node` and `Graph`
-    read_relax   a Relax module becomes a graph
-    fold, fuse   one pass a file: what each looks for, and what it leaves in its place
-    views        split, concatenation and shuffle as lists of channels
+nodes        `Node` and `Graph`
+read_relax   a Relax module becomes a graph
+fold, fuse   one pass a file: what each looks for, and what it leaves in its place
+views        split, concatenation and shuffle as lists of channels
 """
 
 from .nodes import Graph, Node

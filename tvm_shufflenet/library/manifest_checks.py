@@ -49,7 +49,9 @@ def _object(check: Check) -> Check:
 
 
 def _fields(**checks: Check) -> Check:
-    return lambda value: isinstance(value, dict) and all(key in value and check(value[key]) for key, check in checks.items())
+    return lambda value: (
+        isinstance(value, dict) and all(key in value and check(value[key]) for key, check in checks.items())
+    )
 
 
 def _shape(value) -> bool:

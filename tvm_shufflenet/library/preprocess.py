@@ -8,10 +8,14 @@ import os
 import stat
 import warnings
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # ImageNet's statistics, as PyTorch's models use them.
 MEAN = (0.485, 0.456, 0.406)
@@ -115,7 +119,7 @@ def check_classifier(path: str | Path, manifest: dict) -> None:
         raise UserError(f"{path} gives {shapes}, expected one number for each class (1xN)")
 
 
-def open_picture(file, name: str | Path):
+def open_picture(file: str | Path | IO[bytes], name: str | Path) -> Image:
     """The RGB picture (`PIL.Image`) in a path or an open file; `UserError`, which says `name`, if there is none.
 
     It stands upright, as its EXIF data say; what is transparent is white, as most programs show it; 16 bits become 8.
@@ -178,7 +182,7 @@ def _as_rgb(picture, kind: str, name: str | Path):
     return picture.convert("RGB")
 
 
-def centre_crop(picture, crop: tuple[int, int], margin: float = MARGIN) -> np.ndarray:
+def centre_crop(picture: Image, crop: tuple[int, int], margin: float = MARGIN) -> np.ndarray:
     """uint8 (H, W, 3): the picture scaled to cover the crop `margin` times, and the middle of it.
 
     Takes no more memory than some crops, however long and thin the picture is.

@@ -70,7 +70,9 @@ def emit_module(
         for operand, view in operands_of(call):
             if operand.role == WEIGHT:
                 address = tirx.handle_add_byte_offset(weights, cursor)
-                arguments.append(tirx.reinterpret(_pointer(operand.dtype), address) if operand.dtype != "float32" else address)
+                arguments.append(
+                    tirx.reinterpret(_pointer(operand.dtype), address) if operand.dtype != "float32" else address
+                )
                 flat = np.frombuffer(np.ascontiguousarray(next(arrays)).tobytes(), np.uint8)
                 packed.append(np.pad(flat, (0, round_up(flat.size, ALIGN) - flat.size)))
                 cursor += packed[-1].size

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..graph import Node
-from .channels import Channels, ChannelLists, own
+from .channels import ChannelLists, Channels, own
 from .program import Root
 from .rules import takes_order
 

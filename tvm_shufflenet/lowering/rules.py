@@ -12,9 +12,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedules import (
-    LRN, AdaptiveAvgPool, Binary, Conv2d, Copy, Dense, Depthwise, GenericConv, GenericLRN, GenericPool, GlobalAvgPool,
-    GlobalPool, Machine, Pad, Plane, Pointwise, Reshuffled, Resize, Scale, Softmax, Unary, ValidAvgPool, WindowPool,
-    Winograd, Workload,
+    LRN,
+    AdaptiveAvgPool,
+    Binary,
+    Conv2d,
+    Copy,
+    Dense,
+    Depthwise,
+    GenericConv,
+    GenericLRN,
+    GenericPool,
+    GlobalAvgPool,
+    GlobalPool,
+    Machine,
+    Pad,
+    Plane,
+    Pointwise,
+    Reshuffled,
+    Resize,
+    Scale,
+    Softmax,
+    Unary,
+    ValidAvgPool,
+    WindowPool,
+    Winograd,
+    Workload,
 )  # fmt: skip
 
 from ..architectures.resizing import resize_tables
@@ -256,7 +278,10 @@ def _window_pool(node: Node, site: Site) -> Choice | None:
 def _is_cut(node: Node) -> bool:
     """Whether the last windows of an average end behind the plane."""
     a = node.attrs
-    ends = [(n - 1) * step + kernel - pad for n, step, kernel, pad in zip(node.shape[1:], a["stride"], a["kernel"], a["pad"])]
+    ends = [
+        (n - 1) * step + kernel - pad
+        for n, step, kernel, pad in zip(node.shape[1:], a["stride"], a["kernel"], a["pad"])
+    ]
     return a["kind"] == "valid_avg" and any(end > n for end, n in zip(ends, node.inputs[0].shape[1:]))
 
 
@@ -320,9 +345,7 @@ def _pad(node: Node, site: Site) -> Choice:
 
 def _resize(node: Node, site: Site) -> Choice:
     a, plane = node.attrs, site.after(node)
-    tables = resize_tables(
-        node.inputs[0].shape[1:], a["size"], a["mode"], a["coordinates"], a["rounding"], a["scales"]
-    )
+    tables = resize_tables(node.inputs[0].shape[1:], a["size"], a["mode"], a["coordinates"], a["rounding"], a["scales"])
     return Choice(Resize(node.channels, site.planes[0], plane, a["mode"]), plane, tuple(tables))
 
 

@@ -51,7 +51,9 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
                 start = plan.start(view)
                 inside = start >= operand.before and start + operand.bytes + operand.behind <= plan.bytes
                 _demand(inside, call, f"touches memory outside of the workspace around {view}")
-        written = [(plan.offsets[root] + a, plan.offsets[root] + b) for root, a, b in _runs(call.output) if not root.external]
+        written = [
+            (plan.offsets[root] + a, plan.offsets[root] + b) for root, a, b in _runs(call.output) if not root.external
+        ]
         if index in plan.scratch:
             size = next(o.bytes for o in call.workload.operands() if o.role == SCRATCH)
             start = plan.scratch[index]

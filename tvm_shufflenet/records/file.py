@@ -17,6 +17,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from ..errors import UserError
 from ..files import write_bytes
@@ -27,7 +28,7 @@ BLOCK = 1 << 16  # bytes
 class Locked:
     """A file that no other process writes to as long as the block of `locked` lasts."""
 
-    def __init__(self, path: Path, file):
+    def __init__(self, path: Path, file: IO[bytes]):
         self.path, self._file = path, file
 
     def append(self, entries: Iterable[dict]) -> None:

@@ -101,7 +101,9 @@ def _options(text: str) -> dict:
         if match:
             value = match[2] if match[2] is not None else words.pop(0) if words else None
         if value is None:
-            raise UserError(f"target {_shown(text)}: expected options such as -mtriple=aarch64-linux-gnu -mcpu=cortex-a72")
+            raise UserError(
+                f"target {_shown(text)}: expected options such as -mtriple=aarch64-linux-gnu -mcpu=cortex-a72"
+            )
         found[match[1]] = value
     return found
 
@@ -122,7 +124,11 @@ def _check_host(given: dict) -> None:
     host = given["host"]
     if isinstance(host, str):
         host = _options(host) if host.split()[:1] == ["llvm"] else {"kind": host}
-    if not isinstance(host, dict) or host.get("kind") != "llvm" or host.get("mtriple", given.get("mtriple")) != given.get("mtriple"):
+    if (
+        not isinstance(host, dict)
+        or host.get("kind") != "llvm"
+        or host.get("mtriple", given.get("mtriple")) != given.get("mtriple")
+    ):
         raise UserError("target: its host is another processor: leave it out, networks run on one processor")
 
 
@@ -137,7 +143,9 @@ def _attributes(value) -> list[str]:
     """Features as a list, or as a text with commas between them."""
     found = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(found, list):
-        raise UserError(f'target: mattr is {_shown(value)}, expected a list such as ["+neon"] or a text such as "+neon,-sve"')
+        raise UserError(
+            f'target: mattr is {_shown(value)}, expected a list such as ["+neon"] or a text such as "+neon,-sve"'
+        )
     for feature in found:
         if not isinstance(feature, str) or not re.fullmatch(r"[+-][\w.-]{1,100}", feature, re.ASCII):
             raise UserError(f"target: mattr has {_shown(feature)}, expected features such as +neon or -sve")

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..architectures import Network
 from ..measure.beside_peak import Silent, time_beside_peak
@@ -23,6 +24,9 @@ from ..targets import TargetSpec
 from .tasks import Task
 from .tuner import FINAL_ROUNDS, FINALISTS
 
+if TYPE_CHECKING:
+    from schedules.workload import Workload
+
 ROUNDS = FINAL_ROUNDS + 20  # more turns than any trial alone had: what they say is trusted more
 
 
@@ -33,7 +37,7 @@ class Entrants:
     finalists: dict[str, list[Record]]  # by task, the default first
     index: int
 
-    def best(self, workload, legal: Iterable[dict]) -> Record | None:
+    def best(self, workload: Workload, legal: Iterable[dict]) -> Record | None:
         finalists = self.finalists.get(task_of(workload))
         return finalists[self.index % len(finalists)] if finalists else None
 

@@ -9,10 +9,11 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schedules import Knobs
 
@@ -52,7 +53,7 @@ class Workers:
             self._free.put(worker)
         self.threads = ThreadPoolExecutor(count)
 
-    def call(self, function, *arguments, timeout: float):
+    def call(self, function: Callable, *arguments: object, timeout: float) -> Any:
         worker = self._free.get()
         try:
             return worker.call(function, *arguments, timeout=timeout)
@@ -101,7 +102,7 @@ class Judge:
             self._files += 1
             return self.folder / f"{self._files}.so"
 
-    def default(self, task: Task, make):
+    def default(self, task: Task, make: Callable[[], Any]) -> Any:
         """What `make()` gave for the default knobs of the task; None where `stop` was set, `UserError` if they fail."""
         if task.key not in self._defaults:
             made = make()
@@ -112,7 +113,7 @@ class Judge:
             self._defaults[task.key] = made
         return self._defaults[task.key]
 
-    def build(self, function, task: Task, knobs: Knobs, path: Path):
+    def build(self, function: Callable, task: Task, knobs: Knobs, path: Path) -> Any:
         """The result of a builder, or the `Outcome` of its failure."""
         try:
             return self.builders.call(function, task, knobs, self.target, path, timeout=BUILD_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TextColumn
@@ -14,13 +15,18 @@ from .tasks import Task
 from .tuner import Progress as Listener
 from .tuner import Result
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .judges import Outcome
+
 LOG_SECONDS = 60
 
 
 class Display(Listener):
     """Tasks, trials, the best against the default and the time left.  Use as a context."""
 
-    def __init__(self, console, tasks: list[Task], trials: int):
+    def __init__(self, console: Console, tasks: list[Task], trials: int):
         self.console = console
         self.limits = [min(trials, len(task.space)) for task in tasks]
         self.live = console.is_terminal
@@ -47,7 +53,7 @@ class Display(Listener):
         self.bar = self.bars.add_task(task.label, total=limit, completed=min(known, limit), note="")
         self.bars.refresh()
 
-    def trial(self, task: Task, outcome, result: Result) -> None:
+    def trial(self, task: Task, outcome: Outcome, result: Result) -> None:
         self.tried += 1
         self.left = max(0, self.left - (result.trials <= self.limit))
         self.failed += bool(outcome.failure)
@@ -84,7 +90,7 @@ def _gain(result: Result) -> str:
     return f"{1 / best:.3f}x" if best else "-"
 
 
-def summary(console, results: list[Result], kind: str, seconds: float) -> None:
+def summary(console: Console, results: list[Result], kind: str, seconds: float) -> None:
     """A line for each task, and the sums."""
     if not results:
         return

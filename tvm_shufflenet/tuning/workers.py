@@ -11,9 +11,9 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import UserError
-
 
 START_SECONDS = 120.0  # TVM takes some to import, more on a busy machine
 
@@ -32,7 +32,7 @@ class Worker:
     def __init__(self):
         self._process = self._pipe = None
 
-    def call(self, function: Callable, *arguments, timeout: float):
+    def call(self, function: Callable, *arguments: object, timeout: float) -> Any:
         """`function(*arguments)`, there; what it raises is raised here, or `Crashed`, or `TimedOut`.
 
         Function, arguments and result must be picklable.  Starting the process does not count.
