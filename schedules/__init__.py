@@ -20,11 +20,11 @@ from .softmax import Softmax
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
-from .workload import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workload, describe
+from .workload import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workload, describe, scheduled
 
 __all__ = [
     "IDENTITY", "INPUT", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation", "AdaptiveAvgPool",
     "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool",
     "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale", "Softmax",
-    "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "tuning_space",
+    "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

@@ -82,9 +82,27 @@ class Workload:
 
 
 @functools.lru_cache(maxsize=4096)
+def defined(workload: Workload) -> tirx.PrimFunc:
+    """The definition: parsing one takes longer than scheduling it."""
+    return workload.definition()
+
+
+def scheduled(workload: Workload, knobs: Knobs) -> tirx.PrimFunc:
+    """The definition, scheduled with these knobs."""
+    return _scheduled(workload, tuple(sorted(knobs.items())))
+
+
+@functools.lru_cache(maxsize=4096)
+def _scheduled(workload: Workload, knobs: tuple[tuple[str, int], ...]) -> tirx.PrimFunc:
+    schedule = s_tir.Schedule(defined(workload))
+    workload.schedule(schedule, dict(knobs))
+    return schedule.mod["main"]
+
+
+@functools.lru_cache(maxsize=4096)
 def _operands(workload: Workload) -> tuple[Operand, ...]:
     found = []
-    for buffer in workload.definition().params:
+    for buffer in defined(workload).params:
         name, dtype = str(buffer.name), str(buffer.dtype)
         width = tvm.DataType(dtype).bits // 8
         size = math.prod(map(int, buffer.shape)) * width

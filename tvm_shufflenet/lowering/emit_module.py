@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
-from tvm import s_tir, tirx
+from tvm import tirx
 from tvm.ir import PointerType, PrimType
 
-from schedules import WEIGHT, round_up
+from schedules import WEIGHT, round_up, scheduled
 
 from ..architectures.network import Shapes
 from .plan_memory import ALIGN, MemoryPlan
@@ -96,9 +96,7 @@ def scheduled_kernel(kernel: ScheduledKernel) -> tirx.PrimFunc:
 
     A public function would bring argument checks and device attributes for each call.
     """
-    schedule = s_tir.Schedule(kernel.workload.definition())
-    kernel.workload.schedule(schedule, kernel.knobs)
-    function = schedule.mod["main"]
+    function = scheduled(kernel.workload, kernel.knobs)
     pointers = [tirx.Var(f"{p.name}_pointer", PointerType(PrimType(str(p.dtype)))) for p in function.params]
     views = [tirx.DeclBuffer(p, data=pointer) for p, pointer in zip(function.params, pointers)]
     body = tirx.SeqStmt([*views, function.body])

@@ -7,9 +7,8 @@ import hashlib
 import json
 
 import tvm_ffi
-from tvm import s_tir
 
-from schedules import Workload, describe
+from schedules import Workload, describe, scheduled
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -18,15 +17,10 @@ def task_of(workload: Workload) -> str:
     return json.dumps(describe(workload), sort_keys=True, separators=(",", ":"))
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _structure(workload: Workload, knobs: tuple) -> int:
-    """A hash of the scheduled kernel that names and comments do not change."""
-    schedule = s_tir.Schedule(workload.definition())
-    workload.schedule(schedule, dict(knobs))
-    return tvm_ffi.structural_hash(schedule.mod["main"])
-
-
 def version(workload: Workload, knobs: dict[str, int], options: str) -> str:
-    """Of the machine code of a kernel with these knobs: of its scheduled TIR and the code generator's options."""
-    text = f"{_structure(workload, tuple(sorted(knobs.items())))} {options}"
+    """Of the machine code of a kernel with these knobs: a hash of its scheduled TIR and the code generator's options.
+
+    Names and comments do not change it.
+    """
+    text = f"{tvm_ffi.structural_hash(scheduled(workload, knobs))} {options}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
