@@ -10,7 +10,10 @@ import pytest
 import tvm
 
 from schedules import (
+    IDENTITY,
     LRN,
+    RELU,
+    Activation,
     AdaptiveAvgPool,
     Conv2d,
     Dense,
@@ -42,31 +45,77 @@ MACHINES = [
 rng = np.random.default_rng(0)
 
 
+FENCE = 64  # floats on both sides of what a kernel may touch
+
+
 def run(workload, machine, data, *parameters, residual=None, out_floats, knobs=None):
-    """Calls the kernel through a public wrapper, with every buffer full of NaN beforehand."""
+    """Calls the kernel through a public wrapper: what its operands say, and not a float more, is what it may touch.
+
+    Around each buffer lie the floats that the kernel may read, full of NaN, and then fences.  Fences hold other numbers
+    in a second call: the results are the same, and neither reach nor fences are written.
+    """
     from tvm import tirx
 
     knobs = knobs or workload.knobs(machine)
-    kernel = ScheduledKernel("kernel", workload, knobs)
-    function = scheduled_kernel(kernel)
-    arrays = [data, *workload.pack(knobs, *parameters)]
-    if residual is not None:
-        arrays.append(residual)
-    guard = 64  # kernels may read a few floats around what they are given
-    padded = [np.pad(a.ravel().astype("float32"), guard, constant_values=np.nan) for a in arrays]
-    padded.append(np.full(out_floats + 2 * guard, np.nan, "float32"))
-    if workload.scratch:
-        padded.append(np.full(workload.scratch + 2 * guard, np.nan, "float32"))
-    buffers = [tirx.decl_buffer((a.size,), "float32", f"a{i}") for i, a in enumerate(padded)]
+    operands = workload.operands()
+    packed = iter(workload.pack(knobs, *parameters))
+    given = {"data": data, "other": residual}
+    contents, inside = [], []
+    for operand in operands:
+        if operand.role == "weight":
+            array = np.ravel(next(packed)).astype("float32")
+        elif operand.role in ("input", "residual"):
+            array = np.ravel(given[operand.name]).astype("float32")
+            assert 4 * array.size == operand.bytes
+        else:
+            array = np.full(operand.bytes // 4, np.nan, "float32")
+        # Whole cache lines, as buffers of a workspace are apart: kernels may rely on alignment.
+        front, behind = (FENCE + -(-reach // 64) * 16 for reach in (operand.before, operand.behind))
+        contents.append(np.pad(array, (front, behind), constant_values=np.nan))
+        inside.append(slice(front, front + array.size))
+    assert out_floats >= operands[[o.role for o in operands].index("output")].bytes // 4
+    buffers = [tirx.decl_buffer((a.size,), "float32", f"a{i}") for i, a in enumerate(contents)]
     variable = tvm.ir.GlobalVar("kernel")
-    call = variable(*(tirx.address_of(tirx.BufferLoad(b, [guard])) for b in buffers))
+    call = variable(
+        *(tirx.address_of(tirx.BufferLoad(b, [where.start])) for b, where in zip(buffers, inside))
+    )  # fmt: skip
     main = tirx.PrimFunc(buffers, tirx.Evaluate(call))
     main = main.with_attrs({"global_symbol": "main", "s_tir": True})
+    function = scheduled_kernel(ScheduledKernel("kernel", workload, knobs))
     module = compile_module(tvm.IRModule({tvm.ir.GlobalVar("main"): main, variable: function}), resolve("native").tvm)
-    tensors = [tvm.runtime.tensor(a) for a in padded]
-    module["main"](*tensors)
-    index = len(arrays)
-    return tensors[index].numpy()[guard : guard + out_floats]
+    results = []
+    for filler in (np.nan, 1e30):
+        arrays = [array.copy() for array in contents]
+        for operand, array, where in zip(operands, arrays, inside):
+            array[: where.start] = array[where.stop :] = filler
+            if operand.role in ("output", "scratch"):
+                array[where] = filler
+        tensors = [tvm.runtime.tensor(array) for array in arrays]
+        module["main"](*tensors)
+        for operand, tensor, before, where in zip(operands, tensors, arrays, inside):
+            after = tensor.numpy()
+            around = [after[: where.start], after[where.stop :]]
+            assert np.array_equal(
+                np.concatenate(around), np.full(sum(a.size for a in around), filler, "float32"), True
+            ), f"{operand.name}: the kernel wrote around it"
+            if operand.role in ("input", "residual", "weight"):
+                assert np.array_equal(after[where], before[where], True), f"{operand.name}: the kernel wrote into it"
+            elif operand.role == "output":
+                results.append(after[where])
+    pixels = _pixels(workload, results[0].size)
+    assert np.array_equal(results[0][pixels], results[1][pixels], True), "what lies around changes the result"
+    return np.concatenate([results[0], np.full(out_floats - results[0].size, np.nan, "float32")])
+
+
+def _pixels(workload, size: int) -> np.ndarray:
+    """Which floats of the output are pixels, not padding."""
+    plane = getattr(workload, "after", getattr(workload, "plane", None))
+    if plane is None:
+        return np.full(size, True)
+    mask = np.zeros((size // plane.size, plane.size), bool)
+    rows = mask[:, : plane.height * plane.pitch].reshape(-1, plane.height, plane.pitch)
+    rows[:, :, : plane.width] = True
+    return mask.ravel()
 
 
 def random(*shape):
@@ -103,7 +152,9 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     plane = Plane.padded(height, width, machine.lanes)
     x, other = random(groups * inputs, height, width), random(groups * outputs, height, width)
     weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
-    workload = Pointwise(groups, inputs, outputs, plane, machine.lanes, bool(relu), bool(residual), bool(shuffle))
+    workload = Pointwise(
+        groups, inputs, outputs, plane, machine.lanes, RELU if relu else IDENTITY, bool(residual), bool(shuffle)
+    )
     found = run(
         workload, machine, into_plane(x, plane), weight, bias,
         residual=into_plane(other, plane) if residual else None, out_floats=groups * outputs * plane.size,
@@ -121,7 +172,7 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
 def test_pointwise_shuffled_by_other_groups(machine, groups, outputs, shuffle_groups):
     plane, channels = Plane.padded(7, 7, machine.lanes), groups * outputs
     x, weight, bias = random(groups * 5, 7, 7), random(channels, 5, 1, 1), random(channels)
-    workload = Reshuffled(groups, 5, outputs, plane, machine.lanes, True, shuffle_groups=shuffle_groups)
+    workload = Reshuffled(groups, 5, outputs, plane, machine.lanes, RELU, shuffle_groups=shuffle_groups)
     found = run(workload, machine, into_plane(x, plane), weight, bias, out_floats=channels * plane.size)
     expected = np.maximum(conv_reference(x, weight, bias, groups, 1, 0), 0)
     expected = expected.reshape(shuffle_groups, -1, 7, 7).swapaxes(0, 1).reshape(expected.shape)
@@ -135,12 +186,13 @@ def test_pointwise_shuffled_by_other_groups(machine, groups, outputs, shuffle_gr
 @pytest.mark.parametrize("size", [(4, 4), (3, 6)], ids=["whole", "rest"])
 def test_pointwise_with_any_tile(size, rows, unroll, block, panel, strip, prefetch):
     """A tile that does not divide the rows: the packed weights are padded, the tail is cut off."""
-    plane = Plane.dense(*size)
+    plane = Plane.padded(*size, 4)
     x, weight, bias = random(12, *size), random(26, 6, 1, 1), random(26)
     workload = Pointwise(2, 6, 13, plane, 4)
     knobs = {"rows": rows, "vectors": 1 if strip > 1 else 3, "unroll": unroll, "block": block, "panel": panel}
     knobs |= {"weight_vectors": int(rows in (5, 8)), "strip": strip, "rest_tiles": 2, "prefetch": prefetch}
-    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
+    data = into_plane(x, plane)
+    found = run(workload, MACHINES[0], data, weight, bias, out_floats=26 * plane.size, knobs=knobs)
     assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
 
@@ -213,7 +265,7 @@ def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride,
         random(groups * outputs, inputs, kernel, kernel),
         random(groups * outputs),
     )
-    workload = Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes, relu=True)
+    workload = Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes, activation=RELU)
     found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
     expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad), 0)
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
@@ -236,7 +288,7 @@ def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
     after = Winograd.plane(height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1, kernel, machine.lanes)
     x, bias = random(groups * inputs, height, width), random(groups * outputs)
     weight = random(groups * outputs, inputs, kernel, kernel) / np.float32(inputs**0.5 * kernel)
-    workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, relu=True)
+    workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, activation=RELU)
     found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=groups * outputs * after.size)
     expected = np.maximum(conv_reference(x, weight, bias, groups, 1, pad), 0)
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 5e-6
@@ -282,9 +334,9 @@ def test_lrn(machine):
 
 
 LARGE = {
-    "pointwise": lambda lanes: Pointwise(8, 48, 12, Plane.padded(90, 160, lanes), lanes, True, shuffle=True),
-    "residual": lambda lanes: Pointwise(3, 20, 80, Plane.padded(90, 161, lanes), lanes, True, residual=True),
-    "few inputs": lambda lanes: Pointwise(1, 8, 16, Plane.padded(360, 641, lanes), lanes, True),
+    "pointwise": lambda lanes: Pointwise(8, 48, 12, Plane.padded(90, 160, lanes), lanes, RELU, shuffle=True),
+    "residual": lambda lanes: Pointwise(3, 20, 80, Plane.padded(90, 161, lanes), lanes, RELU, residual=True),
+    "few inputs": lambda lanes: Pointwise(1, 8, 16, Plane.padded(360, 641, lanes), lanes, RELU),
     "depthwise": lambda lanes: Depthwise(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 1, 1), 3, 1, 1, lanes),
     "strided": lambda lanes: Depthwise(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 2, 1), 3, 2, 1, lanes),
     "pool": lambda lanes: WindowPool(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 2, 1), 3, 2, 1, lanes),
@@ -333,5 +385,46 @@ def test_small_planes_are_not_prefetched():
 
 def test_workloads_are_values():
     """Equal layers are one kernel: a workload is hashable and equal by its fields."""
-    a = Pointwise(3, 20, 80, Plane.dense(28, 28), 16, relu=True)
-    assert len({a, dataclasses.replace(a), dataclasses.replace(a, relu=False)}) == 2
+    a = Pointwise(3, 20, 80, Plane.dense(28, 28), 16, activation=RELU)
+    assert len({a, dataclasses.replace(a), dataclasses.replace(a, activation=IDENTITY)}) == 2
+
+
+ACTIVATIONS = [
+    (Activation("clip", 0.0, 0.5), lambda y: np.clip(y, 0, 0.5)),
+    (Activation("leaky_relu", 0.1), lambda y: np.where(y < 0, 0.1 * y, y)),
+    (Activation("sigmoid"), lambda y: 1 / (1 + np.exp(-y.astype("float64")))),
+    (Activation("hard_swish"), lambda y: y * np.clip(y / 6 + 0.5, 0, 1)),
+]
+
+
+@pytest.mark.parametrize("activation,reference", ACTIVATIONS, ids=[a.kind for a, _ in ACTIVATIONS])
+@pytest.mark.parametrize("machine", [MACHINES[0], MACHINES[5]], ids=str)
+def test_every_kernel_with_weights_takes_any_activation(machine, activation, reference):
+    before = Plane.padded(7, 9, machine.lanes)
+    x, weight, bias = random(6, 7, 9), random(6, 6, 1, 1), random(6)
+    found = run(
+        Pointwise(1, 6, 6, before, machine.lanes, activation), machine, into_plane(x, before), weight, bias,
+        out_floats=6 * before.size,
+    )  # fmt: skip
+    assert relative_error(from_plane(found, 6, before), reference(conv_reference(x, weight, bias, 1, 1, 0))) < 1e-5
+    weight = random(6, 1, 3, 3)
+    found = run(
+        Depthwise(6, before, before, 3, 1, 1, machine.lanes, activation), machine, into_plane(x, before), weight, bias,
+        out_floats=6 * before.size,
+    )  # fmt: skip
+    assert relative_error(from_plane(found, 6, before), reference(conv_reference(x, weight, bias, 6, 1, 1))) < 1e-5
+    weight, rows = random(6, 6, 3, 3), Plane.padded_rows(4, 5, machine.lanes)
+    found = run(
+        Conv2d(1, 6, 6, before, rows, 3, 2, 1, machine.lanes, activation), machine, into_plane(x, before), weight, bias,
+        out_floats=6 * rows.size,
+    )  # fmt: skip
+    assert relative_error(from_plane(found, 6, rows), reference(conv_reference(x, weight, bias, 1, 2, 1))) < 1e-5
+    tiles = Winograd.plane(7, 9, 3, machine.lanes)
+    found = run(
+        Winograd(1, 6, 6, before, tiles, 3, 1, machine.lanes, activation), machine, into_plane(x, before), weight, bias,
+        out_floats=6 * tiles.size,
+    )  # fmt: skip
+    assert relative_error(from_plane(found, 6, tiles), reference(conv_reference(x, weight, bias, 1, 1, 1))) < 1e-5
+    x, weight = random(20), random(6, 20)
+    found = run(Dense(20, 6, machine.lanes, activation), machine, x, weight, bias, out_floats=6)
+    assert relative_error(found, reference(weight @ x + bias)) < 1e-5

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tvm_shufflenet.bridge.checkpoints import read_checkpoint
+from tvm_shufflenet.bridge.checkpoints import read_checkpoint, save_checkpoint
 from tvm_shufflenet.cli import convert
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Reading, load_network
@@ -207,3 +207,14 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
                 load_network(tmp_path / f"bad{source.suffix}")
             except UserError as error:
                 assert "\n" not in str(error)
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_safetensors(tmp_path):
+    """0x380 bytes: the first two bytes of the file are those of a pickle of protocol 3."""
+    path = tmp_path / "x.safetensors"
+    for length in range(600, 900):
+        save_checkpoint(path, {"a": np.zeros(1, "float32")}, {"note": "x" * length})
+        if path.read_bytes()[:2] == b"\x80\x03":
+            break
+    assert path.read_bytes()[:2] == b"\x80\x03"
+    assert read_checkpoint(path).metadata["note"] == "x" * length

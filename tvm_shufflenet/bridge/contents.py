@@ -23,10 +23,11 @@ def kind_of(head: bytes) -> str | None:
     """What a file is whose first bytes, 16 or more, are these; None if it is nothing known."""
     if head[:4] == b"\x7fELF":
         return LIBRARY
-    if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5" and head[1:2]):
-        return TORCH
+    # First: the length that a safetensors file begins with may look like the beginning of a pickle.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LARGEST:
         return SAFETENSORS
+    if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5" and head[1:2]):
+        return TORCH
     # The fields of a model: `ir_version`, which comes first, and one of the others.
     if head[:1] == b"\x08" and len(head) > 2 and head[1] < 64 and head[2:3] in b"\x12\x1a\x22\x28\x32\x3a\x42":
         return ONNX
