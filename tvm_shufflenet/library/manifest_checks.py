@@ -67,7 +67,6 @@ _ports = _list(_fields(name=_text, shape=_shape, dtype=_text, layout=_text), 1, 
 _ALWAYS = {
     "inputs": _ports,
     "outputs": _ports,
-    "probabilities": lambda value: isinstance(value, bool),
     "workspace_bytes": lambda value: _integer(value, 64, 4 * LARGEST) and value % 64 == 0,
 }
 _DESCRIBED = {
@@ -86,4 +85,10 @@ _DESCRIBED = {
     ),
     "versions": _object(_text),
 }  # fmt: skip
-_OPTIONAL = {"arch": _text, "input": _text, "output": _text, "network": lambda value: isinstance(value, str)}
+_OPTIONAL = {
+    "probabilities": lambda value: isinstance(value, bool),
+    "arch": _text,
+    "input": _text,
+    "output": _text,
+    "network": lambda value: isinstance(value, str),
+}
