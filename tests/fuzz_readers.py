@@ -208,7 +208,7 @@ def _read_manifest(path: Path) -> None:
 def _read_records(path: Path) -> None:
     found = records.read_file(path)
     records_command.rows_of("cortex-a72", found)
-    records_command.best_of_each(found.all)
+    records_command.best_of_each(found)
 
 
 TARGETS = [

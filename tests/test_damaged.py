@@ -38,9 +38,15 @@ def manifest() -> dict:
     return json.loads(READERS["manifest"].seeds()[0])
 
 
+def port(**changes) -> dict:
+    return {"name": "input", "shape": [1, 3, 64, 64], "dtype": "float32", "layout": "NCHW", **changes}
+
+
 @pytest.mark.parametrize("key, value", [
-    ("input_shape", [1, 3, 64]), ("input_shape", [2, 3, 64, 64]), ("input_shape", [1, 3, 0, 64]), ("input_shape", "1"),
-    ("input_shape", [1, 3, 1 << 20, 1 << 20]), ("output_shape", [1, 2, 3]), ("output_shape", [1, True]),
+    ("inputs", []), ("inputs", {}), ("inputs", [port(shape=[1, 3, 0, 64])]), ("inputs", [port(shape="1")]),
+    ("inputs", [port(shape=[1, 3, 1 << 20, 1 << 20])]), ("inputs", [port(shape=[2, 3, 64, 64])]), ("inputs", [port(name=1)]),
+    ("inputs", [port(layout=None)]), ("inputs", [port(), {"name": "second"}]), ("outputs", [port(shape=[])]),
+    ("outputs", [port(shape=[1, True])]), ("outputs", [port(dtype="float64")]), ("outputs", None), ("probabilities", 1),
     ("workspace_bytes", -64), ("workspace_bytes", 65), ("workspace_bytes", 1 << 50), ("workspace_bytes", 64.0),
     ("model", None), ("features", "+neon"), ("features", [1]), ("class_names", {}), ("class_names", ["a", 1]),
     ("preprocessing", {}), ("weights", {"source": 1, "sha256": "0" * 64}), ("weights", {"source": "", "sha256": "x"}),
@@ -51,7 +57,9 @@ def test_manifests_that_make_no_sense(manifest, key, value):
     assert wrong({**manifest, key: value}) == key
 
 
-@pytest.mark.parametrize("key", ["model", "weights", "kernels", "input_shape", "workspace_bytes"])
+@pytest.mark.parametrize(
+    "key", ["model", "weights", "kernels", "inputs", "outputs", "probabilities", "workspace_bytes"]
+)
 def test_manifests_that_miss_something(manifest, key):
     assert wrong({name: value for name, value in manifest.items() if name != key}) == key
 

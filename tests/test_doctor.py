@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from schedules import IDENTITY
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.tuning import links, trials
@@ -48,7 +49,7 @@ def test_a_library_that_the_board_rejects(link, tmp_path):
 
 def test_a_board_that_computes_something_else(link, tmp_path):
     task = links._task(NATIVE)
-    other = dataclasses.replace(task, workload=dataclasses.replace(task.workload, relu=False))
+    other = dataclasses.replace(task, workload=dataclasses.replace(task.workload, activation=IDENTITY))
     trials.build(other, task.default, NATIVE, tmp_path / "kernel.so")
     with pytest.raises(UserError, match="the board computes something else than this machine, by"):
         links._run(link, NATIVE, tmp_path / "kernel.so")

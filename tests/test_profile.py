@@ -25,16 +25,14 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library import link
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.loading import read_manifest
-from tvm_shufflenet.lowering.select_kernels import select_kernels
 from tvm_shufflenet.measure import entries, place, profiling
 from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import ProfileOptions, clocked_copy, profile, seconds_of
-from tvm_shufflenet.pipeline import compile_network
+from tvm_shufflenet.pipeline import compile_network, lower_graph
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
-from .test_compiler import AVX512, NEON, graph
 from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
@@ -198,17 +196,24 @@ def test_a_disturbed_tick_makes_no_call_short():
 # ------------------------------------------------------------------------------- what a call does
 
 
+AVX512 = '{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "skylake-avx512", "mattr": ["-prefer-256-bit"]}'
+
+
+def calls_of(net, target="arm"):
+    return lower_graph(net, random_parameters(net), resolve(target)).calls
+
+
 @pytest.mark.parametrize("name", ["shufflenet-v1-1x-g3", "shufflenet-v1-0.5x-g8", "mobilenet-v1-0.25", "alexnet"])
-@pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
-def test_the_multiply_adds_are_all_there(name, machine):
+@pytest.mark.parametrize("target", ["arm", AVX512], ids=["neon", "avx512"])
+def test_the_multiply_adds_are_all_there(name, target):
     """Those of the pixels, whatever pads the planes."""
-    net, module = graph(name, (128, 160))
-    calls = select_kernels(module, machine).calls
+    net = network(name, (128, 160))
+    calls = calls_of(net, target)
     assert sum(profiling.call_multiply_adds(call) for call in calls) == net.multiply_adds()
 
 
 def test_what_the_calls_do():
-    calls = select_kernels(graph("shufflenet-v1-1x-g3")[1], NEON).calls
+    calls = calls_of(network("shufflenet-v1-1x-g3"))
     told = [f"{call.workload.name}: {profiling.what(call)}" for call in calls]
     assert told[:4] == ["conv2d: 3x3/2 3->24, 112x112", "max_pool: 3x3/2 24, 56x56", "pointwise: 24->60, 56x56",
                         "depthwise: 3x3/2 60, 28x28"]  # fmt: skip
@@ -218,7 +223,7 @@ def test_what_the_calls_do():
     assert profiling.call_bytes(calls[0]) == 4 * (3 * 224 * 224 + 24 * padded + 24 * 27 + 24)
     residual = next(call for call in calls if profiling.what(call).endswith("28x28, residual"))
     assert profiling.call_bytes(residual) == 4 * (28 * 28 * (60 + 2 * 240) + 240 * 20 + 240)
-    alexnet = [profiling.what(call) for call in select_kernels(graph("alexnet")[1], NEON).calls]
+    alexnet = [profiling.what(call) for call in calls_of(network("alexnet"))]
     assert {"9216->4096", "g=2 5x5 96->256, 27x27"} <= set(alexnet)
 
 

@@ -54,12 +54,14 @@ def end_at(where: str, number: int, command: str, *arguments, folder: Path) -> s
     )  # fmt: skip
 
 
-IMPORTS = ["tvm_shufflenet/commands", "numpy/__init__", "tvm/relax/expr"]
-WORK = ["tvm_shufflenet/build:main", "pipeline:compile_network", "link:_call", "files:write_bytes"]
+IMPORTS = ["tvm_shufflenet/cli/build", "numpy/__init__", "tvm/relax/expr"]
+WORK = ["tvm_shufflenet/cli/build:main", "pipeline:compile_network", "link:_call", "files:write_bytes"]
+QUICK = ["numpy/__init__", "pipeline:compile_network"]
 
 
 @pytest.mark.parametrize("where, number, status", [
-    *((where, *SIGNALS[0]) for where in IMPORTS + WORK), *((where, *SIGNALS[1]) for where in IMPORTS[1:2] + WORK[1:3]),
+    pytest.param(where, *SIGNALS[second], marks=() if where in QUICK and not second else pytest.mark.slow)
+    for second, places in enumerate((IMPORTS + WORK, IMPORTS[1:2] + WORK[1:3])) for where in places
 ])  # fmt: skip
 def test_build_ends_at_any_moment(tmp_path, where, number, status):
     scratch, output = tmp_path / "scratch", tmp_path / "output"
@@ -99,6 +101,7 @@ def ends(process, number, status, scratch, children=()):
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, status", SIGNALS)
 def test_tune_ends_with_its_workers(tmp_path, started, number, status):
     """While kernels are compiled and timed: the first kernel's name is printed before."""
@@ -113,8 +116,10 @@ def test_tune_ends_with_its_workers(tmp_path, started, number, status):
     ends(process, number, status, tmp_path / "scratch", children)
 
 
-@pytest.mark.parametrize("number, status", SIGNALS)
-@pytest.mark.parametrize("command", ["doctor", "compare", "profile"])
+@pytest.mark.parametrize("number, status, command", [
+    pytest.param(*pair, command, marks=() if (command, pair) == ("doctor", SIGNALS[1]) else pytest.mark.slow)
+    for pair in SIGNALS for command in ("doctor", "compare", "profile")
+])  # fmt: skip
 def test_who_waits_for_a_board_that_says_nothing(tmp_path, started, command, number, status):
     accepted = threading.Event()
 

@@ -63,7 +63,9 @@ def _count(value) -> bool:
 
 
 _names = _list(_text, most=KERNELS)
-_ports = _list(_fields(name=_text, shape=_shape, dtype=_text, layout=_text), 1, 1 << 10)
+_port = _fields(name=_text, shape=lambda value: _shape(value) and value[0] == 1, dtype=lambda value: value == "float32",
+                layout=_text)  # fmt: skip
+_ports = _list(_port, 1, 1 << 10)
 _ALWAYS = {
     "inputs": _ports,
     "outputs": _ports,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import schedules
-from schedules import Activation, Knobs, Plane, Workload, tuning_space
+from schedules import IDENTITY, Activation, Knobs, Plane, Workload, tuning_space
 
 from ..architectures import Network
 from ..bridge import random_parameters
@@ -59,9 +59,15 @@ def label(workload: Workload) -> str:
         value = getattr(workload, part.name)
         if isinstance(value, Plane):
             words.append(f"{value.height}x{value.width}" + (f"/{value.pitch}" if value.pitch != value.width else ""))
+        elif isinstance(value, Activation):
+            words += [] if value == IDENTITY else [value.kind, *(f"{n:g}" for n in (value.a, value.b) if n)]
         elif isinstance(value, bool):
             words += [part.name] * value
-        elif part.name not in ("lanes", "kind"):
+        elif isinstance(value, str):
+            words += [] if value in workload.name else [value]
+        elif isinstance(value, tuple):
+            words.append(part.name[0] + "x".join(map(str, value)))
+        elif part.name != "lanes":
             words.append(f"{part.name[0]}{value:g}")
     return f"{workload.name} {' '.join(words)}"
 
@@ -69,10 +75,9 @@ def label(workload: Workload) -> str:
 def label_of(task: str) -> str:
     """The label of a task that a record names; the text itself if no kernel has such fields any more."""
     try:
-        workload = workload_of(task)
+        return label(workload_of(task))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return task
-    return label(workload)
 
 
 def workload_of(task: str) -> Workload:

@@ -1,0 +1,191 @@
+"""By what records are found again: the text of a kernel, and the version of the code that it becomes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from tvm.script import tirx as T
+
+import schedules
+from schedules import (
+    LRN,
+    RELU,
+    Activation,
+    AdaptiveAvgPool,
+    Binary,
+    Conv2d,
+    Copy,
+    Dense,
+    Depthwise,
+    GenericConv,
+    GenericLRN,
+    GenericPool,
+    GlobalAvgPool,
+    GlobalPool,
+    Pad,
+    Plane,
+    Pointwise,
+    Reshuffled,
+    Resize,
+    Scale,
+    Softmax,
+    Unary,
+    ValidAvgPool,
+    WindowPool,
+    Winograd,
+    Workload,
+    tuning_space,
+)
+from tvm_shufflenet.architectures import NetworkBuilder
+from tvm_shufflenet.cli import records as command
+from tvm_shufflenet.records import store
+from tvm_shufflenet.records.keys import task_of, version
+from tvm_shufflenet.targets import generation, resolve
+from tvm_shufflenet.tuning.tasks import label, label_of, tasks_of, workload_of
+
+from .conftest import ROOT
+
+PLANE, SMALL = Plane.padded(14, 14, 4), Plane.padded(7, 7, 4)
+WINDOW = (6, PLANE, SMALL, 3, 2, 1, 4)
+CLIP = Activation("clip", -1.0, 6.0)
+EACH = [
+    LRN(12, 49, 4, 5, 1e-4, 2.0), AdaptiveAvgPool(8, PLANE, SMALL), Binary("add", 8, PLANE, PLANE, PLANE),
+    Binary("multiply", 8, PLANE, PLANE, PLANE, True, CLIP), Conv2d(1, 3, 12, PLANE, Plane.padded_rows(7, 7, 4), 3, 2, 1, 4), Copy((2, 3), (3, 1), (1, 2)),
+    Dense(40, 100, 4, RELU), Depthwise(*WINDOW), Depthwise(*WINDOW, CLIP), GenericConv(1, 3, 8, PLANE, SMALL, (3, 5), (2, 2), (1, 2)),
+    GenericLRN(8, PLANE, PLANE, 5, 2, 1e-4, 0.5, 1.0), GenericPool("avg", 8, PLANE, SMALL, (3, 3), (2, 2), (1, 1, 1, 1)),
+    GenericPool("max", 8, PLANE, SMALL, (3, 3), (2, 2), (1, 1, 1, 1)), GlobalAvgPool(48, PLANE, 4), GlobalPool("max", 8, PLANE),
+    GlobalPool("avg", 8, PLANE), Pad(8, 8, SMALL, PLANE, (3, 3), mode="edge"), Pointwise(3, 20, 40, PLANE, 4),
+    Pointwise(3, 20, 40, PLANE, 4, RELU, True, True), Reshuffled(3, 20, 40, PLANE, 4, shuffle_groups=40),
+    Resize(8, SMALL, PLANE, "nearest"), Resize(8, SMALL, PLANE, "bilinear"), Scale(8, PLANE, PLANE), Softmax(8, PLANE, PLANE, True),
+    Unary(8, PLANE, PLANE, CLIP), ValidAvgPool(*WINDOW), WindowPool(*WINDOW), WindowPool(*WINDOW, kind="avg"),
+    Winograd(1, 4, 24, PLANE, PLANE, 3, 1, 4),
+]  # fmt: skip
+
+
+def test_a_text_names_its_kernel():
+    """The inverse for every kernel that there is; no two have the same text, or the same label."""
+    kernels = {k for k in vars(schedules).values() if isinstance(k, type) and issubclass(k, Workload)}
+    assert {type(workload) for workload in EACH} == kernels - {Workload}
+    for workload in EACH:
+        assert workload_of(task_of(workload)) == workload
+        assert label_of(task_of(workload)) == label(workload)
+    assert len({task_of(workload) for workload in EACH}) == len({label(workload) for workload in EACH}) == len(EACH)
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", "{}", '{"op":"dense"}', '{"op":"nothing"}', '{"op":[]}', '{"op":"copy","extents":7}',
+                                  '{"op":"dense","inputs":null,"outputs":{},"lanes":4}', "Pointwise(groups=2"])  # fmt: skip
+def test_texts_that_name_no_kernel_are_their_own_label(text):
+    assert label_of(text) == text
+
+
+@dataclass(frozen=True)
+class Adds(Workload):
+    name = "adds"
+
+    def definition(self):
+        @T.prim_func(private=True, s_tir=True)
+        def adds(data: T.Buffer((64,), "float32"), out: T.Buffer((64,), "float32")):
+            for i in range(64):
+                with T.sblock("out"):
+                    vi = T.axis.spatial(64, i)
+                    out[vi] = data[vi] + T.float32(1)
+
+        return adds
+
+    def schedule(self, sch, knobs):
+        (loop,) = sch.get_loops(sch.get_sblock("out"))
+        sch.split(loop, [None, knobs["pixels"]])
+
+
+@dataclass(frozen=True)
+class Renamed(Adds):
+    def definition(self):
+        @T.prim_func(private=True, s_tir=True)
+        def sums(numbers: T.Buffer((64,), "float32"), result: T.Buffer((64,), "float32")):
+            for position in range(64):
+                with T.sblock("out"):  # a comment
+                    where = T.axis.spatial(64, position)
+                    result[where] = numbers[where] + T.float32(1)
+
+        return sums
+
+
+@dataclass(frozen=True)
+class Vectors(Adds):
+    def schedule(self, sch, knobs):
+        super().schedule(sch, knobs)
+        sch.vectorize(sch.get_loops(sch.get_sblock("out"))[-1])
+
+
+@dataclass(frozen=True)
+class Grown(Adds):
+    new: int = 0
+
+
+def test_names_and_comments_change_no_version():
+    assert version(Renamed(), {"pixels": 8}, "x") == version(Adds(), {"pixels": 8}, "x")
+
+
+def test_schedules_knobs_and_options_change_the_version():
+    different = [(Adds(), 8, "x"), (Vectors(), 8, "x"), (Adds(), 4, "x"), (Adds(), 8, "y")]
+    assert len({version(workload, {"pixels": pixels}, options) for workload, pixels, options in different}) == 4
+
+
+def test_new_fields_change_no_text_at_their_defaults():
+    assert task_of(Grown()) == task_of(Adds()) != task_of(Grown(1))
+
+
+def test_an_option_of_llvm_changes_the_digest(monkeypatch):
+    spec = {"triple": "aarch64-linux-gnu", "cpu": "cortex-a72", "features": ["+neon"]}
+    before = generation.digest_of_options(**spec)
+    assert generation.digest_of_options(**{**spec, "features": ["+dotprod", "+neon"]}) != before
+    usual = generation.with_options
+    monkeypatch.setattr(generation, "with_options", lambda target: {**usual(target), "opt-level": 1})
+    assert generation.digest_of_options(**spec) != before
+
+
+def test_versions_are_the_same_in_another_process():
+    code = (
+        "from tests.test_keys import *\nfor w in EACH: print(version(w, w.knobs(resolve('cortex-a72').machine), 'x'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "7"},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    machine = resolve("cortex-a72").machine
+    assert done.stdout.split() == [version(workload, workload.knobs(machine), "x") for workload in EACH]
+    assert len(set(done.stdout.split())) == len(EACH)
+
+
+@pytest.mark.parametrize("name", [
+    "cortex-a72", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")),
+])  # fmt: skip
+def test_the_shipped_records_apply(name):
+    """All of them, on the target that they are of."""
+    target = resolve(name)
+    records = store.Records.read(store.FOLDER, target)
+    assert records.all and not records.notices
+    assert all(records.fits(record, workload_of(record.task)) for record in records.all)
+    for record in records.all:
+        workload = workload_of(record.task)
+        assert records.best(workload, tuning_space(workload, target.machine)) is not None
+    assert not records.stale
+
+
+def test_the_shipped_records_of_this_machine_s_kind_are_of_the_present_code():
+    """`native` is another processor elsewhere; the records say of which they are."""
+    records = store.read_file(store.FOLDER / "native" / store.FILE)
+    assert records.all and all(row["applies"] for row in command.rows_of("native", records))
+
+
+def test_tables_of_integers_are_nothing_to_tune():
+    """A network of many operators: kernels whose weights are no floats have no choice of knobs."""
+    net = NetworkBuilder((16, 16))
+    x = net.resize("resize", net.relu("relu", net.conv("conv", 0, 8, 3, 1, 1)), (24, 20), mode="nearest")
+    x = net.softmax("softmax", net.add("add", x, net.sigmoid("sigmoid", x)))
+    net.flatten("flat", net.conv("last", x, 8))
+    tasks = tasks_of([net.network("many", "none")], resolve("cortex-a72"))
+    assert tasks and "resize" not in {task.workload.name for task in tasks}
+    assert all(operand.dtype == "float32" for task in tasks for operand in task.workload.operands())
