@@ -179,7 +179,7 @@ def test_finite_pictures(several):
 
 FORMAT_1 = {
     "format": 1, "input_shape": [1, 3, 2, 2], "output_shape": [1, 4], "workspace_bytes": 64, "arch": NATIVE.arch,
-    "model": "old", "input": "float32, NCHW", "output": "float32, logits",
+    "input": "float32, NCHW", "output": "float32, logits",
 }  # fmt: skip
 # As libraries of that format were: three functions, and the manifest beside them.
 SOURCE = """
@@ -215,7 +215,7 @@ def test_format_1(old):
         "format": 1,
         "inputs": [{"name": "input", "shape": [1, 3, 2, 2], "dtype": "float32", "layout": "NCHW"}],
         "outputs": [{"name": "output", "shape": [1, 4], "dtype": "float32", "layout": "NC"}],
-        "probabilities": False, "workspace_bytes": 64, "arch": NATIVE.arch, "model": "old",
+        "probabilities": False, "workspace_bytes": 64, "arch": NATIVE.arch,
     }  # fmt: skip
     assert normalised(manifest | {"format": 2}) == manifest | {"format": 2}  # nothing is left to do
     network = tvm_shufflenet.load(path)

@@ -122,14 +122,16 @@ def _manifest(text: bytes, path: Path) -> dict:
     try:
         manifest = json.loads(text.rstrip(b"\0"))
         found = manifest["format"]
-        if type(found) is int and found in FUNCTIONS_OF:
+        if type(found) is not int:
+            raise ValueError(f"its format is {found!r}")
+        if found in FUNCTIONS_OF:
             manifest = normalised(manifest)
             if key := wrong(manifest):
                 raise UserError(f"{path} is damaged: {key!r} of its manifest is missing or makes no sense")
             return manifest
     except (ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged: its manifest is malformed") from None
-    raise UserError(f"{path} has format {ascii(found)[:40]}, expected {FORMAT} or less: compile it with this version")
+    raise UserError(f"{path} has format {str(found)[:40]}, expected {FORMAT} or less: compile it with this version")
 
 
 def _machine() -> str:

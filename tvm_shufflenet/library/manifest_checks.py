@@ -85,10 +85,9 @@ _DESCRIBED = {
         total=_count, tuned=_count, tuned_by=_object(_count), default_schedule=_names, nothing_to_tune=_names,
         records_ignored=_object(lambda value: _integer(value, 0, 1 << 40)),
     ),
-    "versions": _object(_text),
+    "versions": _object(_text), "probabilities": lambda value: isinstance(value, bool),
 }  # fmt: skip
 _OPTIONAL = {
-    "probabilities": lambda value: isinstance(value, bool),
     "arch": _text,
     "input": _text,
     "output": _text,
