@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 # Processes that run tests at the same time.
 JOBS ?= 2
 
-.PHONY: demo check test test-all fuzz emulator clean
+.PHONY: demo check test test-all fuzz fences emulator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -30,6 +30,10 @@ test-all: $(VENV)/installed-test emulator
 N ?= 1000
 fuzz: $(VENV)/installed-test
 	$(PY) -m tests.fuzz --n $(N)
+
+# Every network of the list at four sizes with each array between inaccessible pages.
+fences: $(VENV)/installed-test
+	$(PY) -m tests.fences
 
 # Without the emulator its tests are skipped, and say so; TSN_REQUIRE_EMULATOR=1 makes that an error.
 emulator: $(VENV)/installed-test

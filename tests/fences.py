@@ -24,6 +24,7 @@ from . import emulator
 
 SOURCE = Path(__file__).with_name("fences.c")
 HEADER = Path(__file__).resolve().parent.parent / "tvm_shufflenet" / "library"
+SIZES = [(224, 224), (97, 131), (64, 64), (128, 160)]  # of the pictures that every network is tried with
 EMULATED = {"aarch64": "aarch64", "arm": "armhf"}  # names of the emulator
 _folder = tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fences-")  # removed at the end of the process
 
@@ -53,3 +54,32 @@ def program(arch: str) -> Path:
     argv = [sys.executable, "-m", "ziglang", "cc", *options, str(SOURCE), "-o", str(path), "-ldl"]
     subprocess.run(argv, check=True)
     return path
+
+
+def main() -> int:
+    """Every network of the list at every size, on this machine; the number of those that fail."""
+    from rich.progress import track
+
+    from tvm_shufflenet.architectures import model_names, network
+    from tvm_shufflenet.building.build_library import BuildOptions, build_library
+    from tvm_shufflenet.errors import UserError
+
+    failed = 0
+    for name, size in track([(name, size) for name in model_names() for size in SIZES], "libraries"):
+        try:
+            network(name, size)
+        except UserError:  # too small for this one
+            continue
+        with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
+            built = build_library(BuildOptions(name, "native", size, 10, output=Path(folder)))
+            try:
+                check(built.path)
+            except AssertionError as error:
+                failed += 1
+                print(error)
+    print(f"{failed} libraries touch what is not theirs, or depend on it")
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
