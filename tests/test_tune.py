@@ -70,8 +70,8 @@ def small_task() -> Task:
 
 def record(task: Task, knobs: dict, relative: float = 1.0, **fields) -> Record:
     options = {"kind": "measured", "rounds": ROUNDS, "target": store.digest(NATIVE)} | fields
-    version, tvm = keys.version(task.workload, knobs, OPTIONS), store.tvm_version()
-    return Record(task.key, options.pop("version", version), options.pop("tvm", tvm), knobs=knobs,
+    version = options.pop("version", None) or keys.version(task.workload, knobs, OPTIONS)
+    return Record(task.key, version, options.pop("tvm", store.tvm_version()), knobs=knobs,
                   value=None if options.get("failure") else 1e-6 * relative, default=1e-6, **options)  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_a_torn_line_is_dropped_with_a_notice(records):
 
 
 def test_lines_that_are_no_records_are_counted(records):
-    records.append(record(small_task(), {"rows": 1}))
+    records.append(record(small_task(), {"rows": 1}, version="0" * 12))
     with records.path.open("a") as file:
         file.write(
             'nonsense\n[]\n{"task":"x"}\n' + json.dumps({**store.to_line(records.all[0]), "kind": "guessed"}) + "\n"
@@ -159,7 +159,9 @@ def test_records_that_do_not_fit_are_ignored_and_counted(records, field, value, 
 
 def test_knobs_that_are_not_legal_any_more_are_ignored(records):
     task = small_task()
-    records.all = [record(task, {**task.default, "rows": 999}, 0.5), record(task, {"rows": 1}, 0.4)]
+    version = record(task, task.default).version
+    illegal = {**task.default, "rows": 999}, {"rows": 1}
+    records.all = [record(task, knobs, 0.5, version=version) for knobs in illegal]
     assert records.best(task.workload, task.space) is None
 
 
