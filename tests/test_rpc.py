@@ -127,7 +127,7 @@ while True:
 
 @contextlib.contextmanager
 def relay(address, flag, limit=1 << 60):
-    """A board that freezes: passes on what is said to `address`, until that is `limit` bytes or there is the file `flag`.
+    """A board that freezes: passes on what is said to `address`, until it is `limit` bytes or the file `flag` is there.
 
     From then on all is read and nothing answered, as by a system whose process stands still.  Yields its address.
     A process of its own, since some of TVM's calls keep all threads of this one waiting.

@@ -129,9 +129,10 @@ def check_board(subjects: list[Subject], manifests: dict[Path, dict], where: str
     from ..measure.entries import Entry, check_outputs
 
     for subject in subjects:
+        # The lambda is called before the loop goes on.
         if manifest := manifests.get(subject.path):
             entry = Entry(subject.path.stem, subject.path, manifest)
-            if check_outputs(entry, lambda i, run=subject.run, entry=entry: run(entry.arguments[0]), where) is None:
+            if check_outputs(entry, lambda i: subject.run(entry.arguments[0]), where) is None:  # noqa: B023
                 print(
                     f"note: {subject.path}: its weights are not at hand, so the board is not checked", file=sys.stderr
                 )

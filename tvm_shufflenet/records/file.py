@@ -50,7 +50,7 @@ class Locked:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[Locked]:
-    """The file at `path`, made if there is none, once no other process holds it.  `UserError` if it is read-only."""
+    """The file at `path`, made if there is none, once no other process holds it.  `UserError` if not writable."""
     try:
         import fcntl
     except ImportError:
