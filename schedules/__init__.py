@@ -25,6 +25,7 @@ from .workload import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workloa
 __all__ = [
     "IDENTITY", "INPUT", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation", "AdaptiveAvgPool",
     "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool",
-    "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale", "Softmax",
-    "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "scheduled", "tuning_space",
+    "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale",
+    "Softmax", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "scheduled",
+    "tuning_space",
 ]  # fmt: skip

@@ -55,7 +55,7 @@ class GenericConv(Workload):
         return self.groups * self.outputs * self.inputs * self.kernel[0] * self.kernel[1] * pixels
 
     def definition(self) -> tirx.PrimFunc:
-        G, I, O, act = self.groups, self.inputs, self.outputs, self.activation.apply
+        G, I, O, act = self.groups, self.inputs, self.outputs, self.activation.apply  # noqa: E741
         (KY, KX), (SY, SX), (top, left), (DY, DX) = self.kernel, self.stride, self.pad, self.dilation
         before, after = self.before, self.after
         if (KY, KX, SY, SX, top, left) == (1, 1, 1, 1, 0, 0) and (before.height, before.width) == (

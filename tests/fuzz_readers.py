@@ -212,7 +212,8 @@ def _read_records(path: Path) -> None:
 
 
 TARGETS = [
-    b'{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon", "-sve"], "num-cores": 4, '
+    b'{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon", "-sve"], '
+    b'"num-cores": 4, '
     b'"keys": ["arm_cpu", "cpu"], "host": {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}}',
     b"llvm -mtriple=armv7l-linux-gnueabihf -mcpu=cortex-a7 -mattr=+neon,+vfp3 -mfloat-abi=hard",
     b'{"tag": "raspberry-pi/4b-aarch64", "mattr": "+neon"}', b"cortex-a53", b"arm/rasp3b",

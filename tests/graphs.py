@@ -174,7 +174,8 @@ class _Growth:
             low = -1 if rng.random() < 0.3 else 0
             mode = rng.choice(("constant", "edge", "reflect"))
             return {
-                "pad": [rng.randint(low, 3) for _ in range(4)], "mode": mode, "value": rng.choice((0.0, 0.0, 1.5, -2.0)),
+                "pad": [rng.randint(low, 3) for _ in range(4)], "mode": mode,
+                "value": rng.choice((0.0, 0.0, 1.5, -2.0)),
                 "channels": rng.choice(((0, 0), (0, 0), (1, 2), (0, -1))) if mode == "constant" else (0, 0),
             }  # fmt: skip
         if op == "resize":
@@ -196,7 +197,9 @@ class _Growth:
             "hard_sigmoid": lambda: rng.choice(({}, {"alpha": 0.2, "beta": 0.5})),
             "softmax": lambda: {"log": rng.random() < 0.3},
             "shuffle": lambda: {"groups": rng.choice(_divisors(channels))},
-            "gather": lambda: {"channels": [rng.randrange(channels) for _ in range(rng.randint(1, min(64, 2 * channels)))]},
+            "gather": lambda: {
+                "channels": [rng.randrange(channels) for _ in range(rng.randint(1, min(64, 2 * channels)))]
+            },
             "adaptive_avg_pool": lambda: {"size": (rng.randint(1, 8), rng.randint(1, 8))},
             "lrn": lambda: {
                 "size": rng.randint(1, 6), "alpha": rng.choice((1e-4, 0.1, 1.0)),

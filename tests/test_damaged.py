@@ -44,13 +44,15 @@ def port(**changes) -> dict:
 
 @pytest.mark.parametrize("key, value", [
     ("inputs", []), ("inputs", {}), ("inputs", [port(shape=[1, 3, 0, 64])]), ("inputs", [port(shape="1")]),
-    ("inputs", [port(shape=[1, 3, 1 << 20, 1 << 20])]), ("inputs", [port(shape=[2, 3, 64, 64])]), ("inputs", [port(name=1)]),
+    ("inputs", [port(shape=[1, 3, 1 << 20, 1 << 20])]), ("inputs", [port(shape=[2, 3, 64, 64])]),
+    ("inputs", [port(name=1)]),
     ("inputs", [port(layout=None)]), ("inputs", [port(), {"name": "second"}]), ("outputs", [port(shape=[])]),
     ("outputs", [port(shape=[1, True])]), ("outputs", [port(dtype="float64")]), ("outputs", None), ("probabilities", 1),
     ("workspace_bytes", -64), ("workspace_bytes", 65), ("workspace_bytes", 1 << 50), ("workspace_bytes", 64.0),
     ("model", None), ("features", "+neon"), ("features", [1]), ("class_names", {}), ("class_names", ["a", 1]),
     ("preprocessing", {}), ("weights", {"source": 1, "sha256": "0" * 64}), ("weights", {"source": "", "sha256": "x"}),
-    ("multiply_adds", -1), ("multiply_adds", 1e6), ("kernels", []), ("versions", {"a": 1}), ("note", "\ud800"), ("network", {}),
+    ("multiply_adds", -1), ("multiply_adds", 1e6), ("kernels", []), ("versions", {"a": 1}),
+    ("note", "\ud800"), ("network", {}),
 ])  # fmt: skip
 def test_manifests_that_make_no_sense(manifest, key, value):
     assert wrong(manifest) is None
@@ -72,7 +74,8 @@ def test_commands_refuse_a_damaged_library_in_one_line(tmp_path):
     with pytest.raises(UserError, match="is damaged"):
         read_manifest(path)
     picture = ROOT / "examples" / "pictures" / "parachute.jpg"
-    for command in (["classify", path, picture], ["compare", path], ["profile", path], ["evaluate", path, "--data", "x"],
+    for command in (["classify", path, picture], ["compare", path], ["profile", path],
+                    ["evaluate", path, "--data", "x"],
                     ["estimate", path]):  # fmt: skip
         argv = [sys.executable, "-m", f"tvm_shufflenet.{command[0]}", *map(str, command[1:])]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)

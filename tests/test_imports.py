@@ -26,7 +26,6 @@ ORDER = (
     "records",
     "bridge",
     "graph",
-    "passes",
     "lowering",
     "pipeline",
     "exchange",

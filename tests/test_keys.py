@@ -53,17 +53,36 @@ PLANE, SMALL = Plane.padded(14, 14, 4), Plane.padded(7, 7, 4)
 WINDOW = (6, PLANE, SMALL, 3, 2, 1, 4)
 CLIP = Activation("clip", -1.0, 6.0)
 EACH = [
-    LRN(12, 49, 4, 5, 1e-4, 2.0), AdaptiveAvgPool(8, PLANE, SMALL), Binary("add", 8, PLANE, PLANE, PLANE),
-    Binary("multiply", 8, PLANE, PLANE, PLANE, True, CLIP), Conv2d(1, 3, 12, PLANE, Plane.padded_rows(7, 7, 4), 3, 2, 1, 4), Copy((2, 3), (3, 1), (1, 2)),
-    Dense(40, 100, 4, RELU), Depthwise(*WINDOW), Depthwise(*WINDOW, CLIP), GenericConv(1, 3, 8, PLANE, SMALL, (3, 5), (2, 2), (1, 2)),
-    GenericLRN(8, PLANE, PLANE, 5, 2, 1e-4, 0.5, 1.0), GenericPool("avg", 8, PLANE, SMALL, (3, 3), (2, 2), (1, 1, 1, 1)),
-    GenericPool("max", 8, PLANE, SMALL, (3, 3), (2, 2), (1, 1, 1, 1)), GlobalAvgPool(48, PLANE, 4), GlobalPool("max", 8, PLANE),
-    GlobalPool("avg", 8, PLANE), Pad(8, 8, SMALL, PLANE, (3, 3), mode="edge"), Pointwise(3, 20, 40, PLANE, 4),
-    Pointwise(3, 20, 40, PLANE, 4, RELU, True, True), Reshuffled(3, 20, 40, PLANE, 4, shuffle_groups=40),
-    Resize(8, SMALL, PLANE, "nearest"), Resize(8, SMALL, PLANE, "bilinear"), Scale(8, PLANE, PLANE), Softmax(8, PLANE, PLANE, True),
-    Unary(8, PLANE, PLANE, CLIP), ValidAvgPool(*WINDOW), WindowPool(*WINDOW), WindowPool(*WINDOW, kind="avg"),
+    LRN(12, 49, 4, 5, 1e-4, 2.0),
+    AdaptiveAvgPool(8, PLANE, SMALL),
+    Binary("add", 8, PLANE, PLANE, PLANE),
+    Binary("multiply", 8, PLANE, PLANE, PLANE, True, CLIP),
+    Conv2d(1, 3, 12, PLANE, Plane.padded_rows(7, 7, 4), 3, 2, 1, 4),
+    Copy((2, 3), (3, 1), (1, 2)),
+    Dense(40, 100, 4, RELU),
+    Depthwise(*WINDOW),
+    Depthwise(*WINDOW, CLIP),
+    GenericConv(1, 3, 8, PLANE, SMALL, (3, 5), (2, 2), (1, 2)),
+    GenericLRN(8, PLANE, PLANE, 5, 2, 1e-4, 0.5, 1.0),
+    GenericPool("avg", 8, PLANE, SMALL, (3, 3), (2, 2), (1, 1, 1, 1)),
+    GenericPool("max", 8, PLANE, SMALL, (3, 3), (2, 2), (1, 1, 1, 1)),
+    GlobalAvgPool(48, PLANE, 4),
+    GlobalPool("max", 8, PLANE),
+    GlobalPool("avg", 8, PLANE),
+    Pad(8, 8, SMALL, PLANE, (3, 3), mode="edge"),
+    Pointwise(3, 20, 40, PLANE, 4),
+    Pointwise(3, 20, 40, PLANE, 4, RELU, True, True),
+    Reshuffled(3, 20, 40, PLANE, 4, shuffle_groups=40),
+    Resize(8, SMALL, PLANE, "nearest"),
+    Resize(8, SMALL, PLANE, "bilinear"),
+    Scale(8, PLANE, PLANE),
+    Softmax(8, PLANE, PLANE, True),
+    Unary(8, PLANE, PLANE, CLIP),
+    ValidAvgPool(*WINDOW),
+    WindowPool(*WINDOW),
+    WindowPool(*WINDOW, kind="avg"),
     Winograd(1, 4, 24, PLANE, PLANE, 3, 1, 4),
-]  # fmt: skip
+]
 
 
 def test_a_text_names_its_kernel():
@@ -76,8 +95,21 @@ def test_a_text_names_its_kernel():
     assert len({task_of(workload) for workload in EACH}) == len({label(workload) for workload in EACH}) == len(EACH)
 
 
-@pytest.mark.parametrize("text", ["", "7", "[]", "{}", '{"op":"dense"}', '{"op":"nothing"}', '{"op":[]}', '{"op":"copy","extents":7}',
-                                  '{"op":"dense","inputs":null,"outputs":{},"lanes":4}', "Pointwise(groups=2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "7",
+        "[]",
+        "{}",
+        '{"op":"dense"}',
+        '{"op":"nothing"}',
+        '{"op":[]}',
+        '{"op":"copy","extents":7}',
+        '{"op":"dense","inputs":null,"outputs":{},"lanes":4}',
+        "Pointwise(groups=2",
+    ],
+)
 def test_texts_that_name_no_kernel_are_their_own_label(text):
     assert label_of(text) == text
 
@@ -152,16 +184,29 @@ def test_versions_are_the_same_in_another_process():
     code = (
         "from tests.test_keys import *\nfor w in EACH: print(version(w, w.knobs(resolve('cortex-a72').machine), 'x'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "7"},
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     machine = resolve("cortex-a72").machine
     assert done.stdout.split() == [version(workload, workload.knobs(machine), "x") for workload in EACH]
     assert len(set(done.stdout.split())) == len(EACH)
 
 
-@pytest.mark.parametrize("name", [
-    "cortex-a72", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cortex-a72",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")
+        ),
+    ],
+)
 def test_the_shipped_records_apply(name):
     """All of them, on the target that they are of."""
     target = resolve(name)

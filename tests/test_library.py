@@ -237,7 +237,7 @@ def test_importing_the_package_is_cheap():
     code = "import sys, tvm_shufflenet as t; t.__version__; sys.exit(not {'numpy', 'tvm'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     with pytest.raises(AttributeError):
-        tvm_shufflenet.nonsense
+        tvm_shufflenet.nonsense  # noqa: B018
 
 
 # --------------------------------------------------------------------------------------- from C

@@ -31,7 +31,8 @@ LISTED = frozenset(
 IMPOSSIBLE = (
     "in training mode", "the places of the maxima", "expected the channels", "expected height and width", "antialias",
     "or one for each channel", "its slopes differ", "expected nearest or linear", "expected constant, edge or reflect",
-    "depends on the input", "or nothing computes it", "expected 1xN or 1xCxHxW", "expected an integer", "in another order",
+    "depends on the input", "or nothing computes it", "expected 1xN or 1xCxHxW", "expected an integer",
+    "in another order",
     "expected planes", "cuts the batch", "do not fit each other here", "expected other heights and widths",
     "expected 1 (FLOAT)", "does not fit", "where padding does not count", "a window holds none", "expected channels",
     "expected a vector (1xN) and a matrix", "is not known", "constant, edge or reflect", "divides by",

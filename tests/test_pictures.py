@@ -73,7 +73,8 @@ def test_refusals(tmp_path):
     (tmp_path / "cut.png").write_bytes((CASES / "gray8.png").read_bytes()[:3000])
     (tmp_path / "text.png").write_text("x")
     for name, message in (("a.gif", "has 2 pictures"), ("nan.tiff", "no brightness"), ("cut.png", "cannot be read"),
-                          ("text.png", "not a picture"), ("none.png", "no such file"), (".", "not a file")):  # fmt: skip
+                          ("text.png", "not a picture"), ("none.png", "no such file"),
+                          (".", "not a file")):  # fmt: skip
         with pytest.raises(UserError, match=message) as error:
             opened(tmp_path / name)
         assert "\n" not in str(error.value)

@@ -127,7 +127,7 @@ while True:
 
 @contextlib.contextmanager
 def relay(address, flag, limit=1 << 60):
-    """A board that freezes: passes on what is said to `address`, until that is `limit` bytes or the file `flag` is there.
+    """A board that freezes: passes on what is said to `address`, until it is `limit` bytes or the file `flag` is there.
 
     From then on all is read and nothing answered, as by a system whose process stands still.  Yields its address.
     A process of its own, since some of TVM's calls keep all threads of this one waiting.
@@ -221,12 +221,18 @@ def test_hosts_that_misbehave(answer):
 
 SUMMARY = packed([0, {"server_info": [{"key": "server:board"}]}])
 STRANGE = {
-    "a huge size": [struct.pack("<i", 2**31 - 1)], "a negative size": [struct.pack("<i", -5)], "no size": [struct.pack("<i", 0)],
-    "no JSON": [packed(b"\xff\xfe{]")], "deep JSON": [packed(b"[" * 100_000)], "a number": [packed(7)], "an object": [packed({})],
-    "no list": [packed([0, None])], "no keys": [packed([0, {"server_info": [{}]}])], "a key of none": [packed([0, {"server_info": [{"key": 1}]}])],
-    "a text": [packed([0, "server_info"])], "a short board": [SUMMARY, packed([0, ["h"]])], "no board": [SUMMARY, packed([0, None])],
-    "a port that is a text": [SUMMARY, packed([0, ["127.0.0.1", "9", "k"]])], "a flag": [SUMMARY, packed([0, ["127.0.0.1", True, "k"]])],
-    "a host that is a list": [SUMMARY, packed([0, [[], 9, "k"]])], "a port too large": [SUMMARY, packed([0, ["h", 99999, "k"]])],
+    "a huge size": [struct.pack("<i", 2**31 - 1)], "a negative size": [struct.pack("<i", -5)],
+    "no size": [struct.pack("<i", 0)],
+    "no JSON": [packed(b"\xff\xfe{]")], "deep JSON": [packed(b"[" * 100_000)],
+    "a number": [packed(7)], "an object": [packed({})],
+    "no list": [packed([0, None])], "no keys": [packed([0, {"server_info": [{}]}])],
+    "a key of none": [packed([0, {"server_info": [{"key": 1}]}])],
+    "a text": [packed([0, "server_info"])], "a short board": [SUMMARY, packed([0, ["h"]])],
+    "no board": [SUMMARY, packed([0, None])],
+    "a port that is a text": [SUMMARY, packed([0, ["127.0.0.1", "9", "k"]])],
+    "a flag": [SUMMARY, packed([0, ["127.0.0.1", True, "k"]])],
+    "a host that is a list": [SUMMARY, packed([0, [[], 9, "k"]])],
+    "a port too large": [SUMMARY, packed([0, ["h", 99999, "k"]])],
 }  # fmt: skip
 
 
@@ -325,7 +331,7 @@ def test_server(server):
 
 
 def test_a_board_that_freezes_in_a_call(server, tmp_path):
-    """Every call from then on ends: the first after the time-out, the others at once; so does the end of the session."""
+    """Every call from then on ends: the first after the time-out, the others at once; so does the session's end."""
     with relay(server, tmp_path / "frozen") as address:
         session = connect(address, "plain", timeout=2)
         place = Place(platform.machine(), session, address)

@@ -21,7 +21,7 @@ from .test_rpc import free_port, listener
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SMALL = ["shufflenet-v1-0.25x-g3", "--size", "64"]
-# Raises the signal when a module is imported or a function called: the same moment on a busy machine and on an idle one.
+# Raises the signal when a module is imported or a function called: the same moment, however busy the machine is.
 AT = """
 import builtins, os, runpy, signal, sys
 import tvm_shufflenet

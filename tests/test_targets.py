@@ -91,12 +91,14 @@ def test_json_targets():
 
 
 @pytest.mark.parametrize("text", [
-    '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon", "+crc"], "num-cores": 4}',
+    '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon", "+crc"], '
+    '"num-cores": 4}',
     '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": "+neon,+crc", "num-cores": "4"}',
     '{"kind": "llvm", "keys": ["arm_cpu", "cpu"], "device": "arm_cpu", "model": "bcm2711", "mattr": "+neon, +crc,", '
     '"mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "host": {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}}',
     "llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72 -mattr=+neon,+crc",
-    "llvm -keys=arm_cpu,cpu -device=arm_cpu -mtriple aarch64-linux-gnu -mcpu cortex-a72 -mattr=+neon,+crc --num-cores=4",
+    "llvm -keys=arm_cpu,cpu -device=arm_cpu -mtriple aarch64-linux-gnu -mcpu cortex-a72 "
+    "-mattr=+neon,+crc --num-cores=4",
     '"llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72 -mattr=+neon,+crc"',
     '{"tag": "raspberry-pi/4b-aarch64", "mattr": ["+neon", "+crc"]}',
     str(Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon", "+crc"]})),
@@ -104,7 +106,8 @@ def test_json_targets():
 def test_forms_of_the_same_target(text, capfd):
     """All that TVM takes, or took, or writes itself."""
     spec = resolve(text)
-    assert spec.tvm == {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon", "+crc"],
+    assert spec.tvm == {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72",
+                        "mattr": ["+neon", "+crc"],
                         "num-cores": 4}  # fmt: skip
     assert (spec.name, spec.arch, spec.lanes, spec.registers) == ("custom-cortex-a72", "aarch64", 4, 32)
     assert capfd.readouterr().err == ""

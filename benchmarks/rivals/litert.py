@@ -174,7 +174,7 @@ def _window(graph: _Graph, step: Step, x: int, before: Step, relu: dict) -> int:
         return graph.operator(
             kind, [x], name, shape, "Pool2DOptions", filterWidth=kernel, filterHeight=kernel, **strides
         )
-    depthwise = a["groups"] == step.shape[1] and step.weight.shape[1] == 1
+    depthwise = step.attrs["groups"] == step.shape[1] and step.weight.shape[1] == 1
     weight = step.weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
     inputs = [x, graph.constant(f"{name}.weight", weight), graph.constant(f"{name}.bias", step.bias)]
     if depthwise:

@@ -186,7 +186,8 @@ def _load_torch(path: Path, data: bytes) -> Checkpoint:
     except Exception as error:  # depending on the bytes: UnpicklingError, RuntimeError, EOFError, KeyError...
         if refused := re.search(r"nsupported (?:global: )?GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"checkpoint {path} holds code ({refused[1]:.100}), which is refused: save `module.state_dict()` instead"
+                f"checkpoint {path} holds code ({refused[1]:.100}), which is refused: "
+                "save `module.state_dict()` instead"
             ) from None
         if "TorchScript" in str(error):
             raise UserError(f"checkpoint {path} is a TorchScript program, expected a state dict") from None

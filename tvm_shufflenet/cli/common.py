@@ -102,8 +102,9 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser = parser.add_argument_group("what the tensors of a foreign checkpoint do not tell")
     parser.add_argument("--style", metavar="NAME", help="all of it: as in the code of own (the paper's), megvii, "
                         "pytorchcv, jaxony...")  # fmt: skip
-    parser.add_argument("--shuffle", choices=("gn", "ng", "gn-all", "ng-all", "none"), help="into which shape channels are "
-                        "brought before they are transposed, (g, n) as in the paper or (n, g); -all: also in units whose "
+    parser.add_argument("--shuffle", choices=("gn", "ng", "gn-all", "ng-all", "none"), help="into which shape channels "
+                        "are brought before they are transposed, (g, n) as in the paper or (n, g); -all: also in units "
+                        "whose "
                         "first convolution has no groups")  # fmt: skip
     parser.add_argument("--stem", type=int, choices=(4, 2, 1), help="by how much the stem makes pictures smaller; 4 is "
                         "stride 2 and max pooling, 2 stride 2, 1 neither")  # fmt: skip

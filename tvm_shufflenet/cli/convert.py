@@ -10,6 +10,7 @@ from ..files import write_json
 from .common import add_preprocessing_options, add_reading_options, given_preprocessing, reading
 
 if TYPE_CHECKING:
+    from ..architectures import Network
     from ..exchange import Imported
 
 
@@ -50,12 +51,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.json:
         write_json(args.json, {
             "model": found.network.name, "style": found.style, "size": found.network.size,
-            "classes": found.network.classes, "multiply_adds": found.network.multiply_adds(), "notes": found.notes, "preprocessing": found.preprocessing,
+            "classes": found.network.classes, "multiply_adds": found.network.multiply_adds(), "notes": found.notes,
+            "preprocessing": found.preprocessing,
             "mapping": [{"layer": ours, "tensors": theirs} for ours, theirs in found.mapping],
         })  # fmt: skip
 
 
-def check_compiles(net) -> None:
+def check_compiles(net: Network) -> None:
     """`UserError` for a network that `build` would refuse: each layer is checked as one of a described network."""
     from ..architectures.described import describe, from_description
 

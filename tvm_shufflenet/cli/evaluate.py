@@ -34,7 +34,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="LIBRARY|CHECKPOINT", help="one, or two to compare: a "
                         "library of `build` (.so), or weights (.safetensors, .pth, .onnx)")  # fmt: skip
-    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of several "
+    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of "
+                        "several "
                         "splits `val` is taken")  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", help="take N pictures, equally many of each class (all)")
     parser.add_argument("--model", help="the network of a checkpoint that does not say it")
@@ -44,11 +45,13 @@ def arguments() -> argparse.ArgumentParser:
         "--rpc", metavar="HOST:PORT", help="run the libraries on the board of this RPC server or tracker"
     )
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
-    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of the board "
+    parser.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of the "
+                        "board "
                         "(10)")  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes that share the pictures (one for each core; with --rpc "
                         "none)")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="also write the result to this file: `top1`, `top5` and `images` "
+    parser.add_argument("--json", metavar="FILE", help="also write the result to this file: `top1`, `top5` and "
+                        "`images` "
                         "of the first, `others`, `difference`")  # fmt: skip
     return parser
 
@@ -126,9 +129,10 @@ def check_board(subjects: list[Subject], manifests: dict[Path, dict], where: str
     from ..measure.entries import Entry, check_outputs
 
     for subject in subjects:
+        # The lambda is called before the loop goes on.
         if manifest := manifests.get(subject.path):
             entry = Entry(subject.path.stem, subject.path, manifest)
-            if check_outputs(entry, lambda i: subject.run(entry.arguments[0]), where) is None:
+            if check_outputs(entry, lambda i: subject.run(entry.arguments[0]), where) is None:  # noqa: B023
                 print(
                     f"note: {subject.path}: its weights are not at hand, so the board is not checked", file=sys.stderr
                 )
@@ -164,7 +168,8 @@ def report(
     console.print(f"pictures of {data}, {classes} classes" + (f"; {skipped} could not be read" if skipped else ""))
     if difference:
         console.print(
-            f"{difference.decisions} of {scores[0].images} decisions differ; logits by at most {difference.logits:.2g}, "
+            f"{difference.decisions} of {scores[0].images} decisions differ; "
+            f"logits by at most {difference.logits:.2g}, "
             f"the largest is {difference.largest_logit:.3g}",
             soft_wrap=True,
         )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..architectures.checks import ELEMENTS
 from .onnx_values import Refused
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 ELEMENTWISE = frozenset(
     "Abs Add And Cast CastLike Ceil Clip Div Equal Exp Floor Greater GreaterOrEqual Identity Less LessOrEqual Log Max "
@@ -19,7 +23,7 @@ SMALLER = frozenset(  # what they give is no larger than their first input
 )
 
 
-def folded(node, inputs: list[np.ndarray | None], opset: int, budget: int) -> list[np.ndarray]:
+def folded(node: NodeProto, inputs: list[np.ndarray | None], opset: int, budget: int) -> list[np.ndarray]:
     """What a node gives for constants, by the rules of the file's opset.
 
     Raises `Refused` for an operator that is not computed here and for one that gives more than `budget` elements.

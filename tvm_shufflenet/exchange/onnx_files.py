@@ -6,6 +6,7 @@ import math
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from ..architectures.checks import PARAMETERS
 from ..errors import UserError
 from .onnx_writer import require_onnx
 
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+
 NODES = 20_000
 FILE = 1 << 31  # bytes; a protobuf is no larger
 
 
-def load_model(path: Path):
+def load_model(path: Path) -> ModelProto:
     """The model in a file, its external data still outside.  `UserError` if it is none."""
     onnx = require_onnx(f"to read {path}")
     from google.protobuf.message import DecodeError
@@ -39,7 +43,7 @@ def load_model(path: Path):
     return model
 
 
-def array(tensor, path: Path) -> np.ndarray:
+def array(tensor: TensorProto, path: Path) -> np.ndarray:
     """The numbers of a tensor of the model in `path`, read-only where they are the protobuf's own."""
     onnx = require_onnx(f"to read {path}")
     if tensor.data_location == onnx.TensorProto.EXTERNAL:

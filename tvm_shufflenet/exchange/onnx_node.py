@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,11 +11,14 @@ from .onnx_files import array
 from .onnx_values import Refused
 from .onnx_writer import require_onnx
 
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
 
 class Node:
     """`kind` is the operator; a missing attribute is the default of whoever asks."""
 
-    def __init__(self, proto, path: Path):
+    def __init__(self, proto: NodeProto, path: Path):
         self.kind, self.inputs, self.outputs = proto.op_type, list(proto.input), list(proto.output)
         self._attributes, self._path = {attribute.name: attribute for attribute in proto.attribute}, path
         self._types = require_onnx(f"to read {path}").AttributeProto

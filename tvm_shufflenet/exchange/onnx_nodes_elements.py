@@ -7,17 +7,21 @@ where nothing else reads those, else it becomes a batch norm.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..architectures import BATCH_NORM_EPS
 from .onnx_node import Node
-from .onnx_values import Refused, Value, places, text
+from .onnx_values import Given, Refused, Value, places, text
+
+if TYPE_CHECKING:
+    from .onnx_reader import Reader
 
 LIMIT = 3e38  # beyond it a bound is none
 
 
-def _each(reader, x, append) -> Value:
+def _each(reader: Reader, x: Given, append) -> Value:
     """`append(layer)` gives the layer that does the same to each number of its input."""
     x = reader.value(x)
     if not reader.looks.covers(x):
@@ -25,40 +29,40 @@ def _each(reader, x, append) -> Value:
     return Value(append(x.layer), x.dims, x.offset)
 
 
-def relu(reader, node: Node, x) -> Value:
+def relu(reader: Reader, node: Node, x: Given) -> Value:
     return _each(reader, x, lambda layer: reader.net.relu(reader.name("relu"), layer))
 
 
-def sigmoid(reader, node: Node, x) -> Value:
+def sigmoid(reader: Reader, node: Node, x: Given) -> Value:
     return _each(reader, x, lambda layer: reader.net.sigmoid(reader.name("sigmoid"), layer))
 
 
-def hard_sigmoid(reader, node: Node, x) -> Value:
+def hard_sigmoid(reader: Reader, node: Node, x: Given) -> Value:
     alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
     alpha = 1 / 6 if abs(alpha - 1 / 6) < 1e-7 else alpha
     return _each(reader, x, lambda layer: reader.net.hard_sigmoid(reader.name("gate"), layer, alpha, beta))
 
 
-def hard_swish(reader, node: Node, x) -> Value:
+def hard_swish(reader: Reader, node: Node, x: Given) -> Value:
     return _each(reader, x, lambda layer: reader.net.hard_swish(reader.name("swish"), layer))
 
 
-def leaky_relu(reader, node: Node, x) -> Value:
+def leaky_relu(reader: Reader, node: Node, x: Given) -> Value:
     return _leaky(reader, x, node.number("alpha", 0.01))
 
 
-def prelu(reader, node: Node, x, slope) -> Value:
+def prelu(reader: Reader, node: Node, x: Given, slope: Given) -> Value:
     slope = reader.weights(slope, "its slopes")
     if slope.size < 1 or (slope != slope.flat[0]).any():
         raise Refused("its slopes differ between the channels, expected one for all")
     return _leaky(reader, x, float(slope.flat[0]))
 
 
-def _leaky(reader, x, slope: float) -> Value:
+def _leaky(reader: Reader, x: Given, slope: float) -> Value:
     return _each(reader, x, lambda layer: reader.net.leaky_relu(reader.name("leaky"), layer, slope))
 
 
-def clip(reader, node: Node, x, low=None, high=None) -> Value:
+def clip(reader: Reader, node: Node, x: Given, low: Given | None = None, high: Given | None = None) -> Value:
     """Bounds are attributes before opset 11; a missing one is open."""
     bounds = [node.number("min", -math.inf), node.number("max", math.inf)]
     for place, given in enumerate((low, high)):
@@ -79,7 +83,7 @@ def clip(reader, node: Node, x, low=None, high=None) -> Value:
     return _each(reader, x, lambda layer: reader.net.clip(reader.name("clip"), layer, low, high))
 
 
-def softmax(reader, node: Node, x) -> Value:
+def softmax(reader: Reader, node: Node, x: Given) -> Value:
     """Along one axis, before opset 13 over it and all behind it."""
     shape, old = reader.value(x).shape, reader.opset < 13
     axis, log = node.integer("axis", 1 if old else -1), node.kind == "LogSoftmax"
@@ -100,14 +104,14 @@ def softmax(reader, node: Node, x) -> Value:
     return found.transposed([order.index(axis) for axis in range(len(shape))])
 
 
-def _vector(reader, x: Value) -> bool:
+def _vector(reader: Reader, x: Value) -> bool:
     return reader.looks.whole(x) and math.prod(reader.net.shape(x.layer)[2:]) == 1
 
 
 # Two tensors, or a tensor and a constant
 
 
-def add(reader, node: Node, a, b) -> Value:
+def add(reader: Reader, node: Node, a: Given, b: Given) -> Value:
     a, b = _operands(reader, node, a, b)
     if isinstance(b, np.ndarray):
         return affine(reader, node, a, 1.0, b)
@@ -116,7 +120,7 @@ def add(reader, node: Node, a, b) -> Value:
     return _joined(reader, a, b, reader.net.add, "add")
 
 
-def sub(reader, node: Node, a, b) -> Value:
+def sub(reader: Reader, node: Node, a: Given, b: Given) -> Value:
     a, b = _operands(reader, node, a, b)
     if isinstance(b, np.ndarray):
         return affine(reader, node, a, 1.0, -b)
@@ -125,7 +129,7 @@ def sub(reader, node: Node, a, b) -> Value:
     return _joined(reader, a, affine(reader, None, b, -1.0, 0.0), reader.net.add, "add")
 
 
-def mul(reader, node: Node, a, b) -> Value:
+def mul(reader: Reader, node: Node, a: Given, b: Given) -> Value:
     a, b = _operands(reader, node, a, b)
     if isinstance(b, np.ndarray):
         return affine(reader, node, a, b, 0.0)
@@ -139,7 +143,7 @@ def mul(reader, node: Node, a, b) -> Value:
     return _joined(reader, a, b, reader.net.multiply, "mul")
 
 
-def div(reader, node: Node, a, b) -> Value:
+def div(reader: Reader, node: Node, a: Given, b: Given) -> Value:
     a, b = _operands(reader, node, a, b)
     if not isinstance(b, np.ndarray):
         raise Refused("divides by what depends on the input, expected a constant")
@@ -148,7 +152,7 @@ def div(reader, node: Node, a, b) -> Value:
     return affine(reader, node, a, 1 / b, 0.0)
 
 
-def sum_of(reader, node: Node, first, *others) -> Value:
+def sum_of(reader: Reader, node: Node, first: Given, *others: Given | None) -> Value:
     values = [value for value in (first, *others) if value is not None]
     found = values[0]
     for value in values[1:]:
@@ -157,7 +161,7 @@ def sum_of(reader, node: Node, first, *others) -> Value:
     return reader.value(found)
 
 
-def _operands(reader, node: Node | None, a, b) -> list:
+def _operands(reader: Reader, node: Node | None, a: Given, b: Given) -> list:
     """Constants as numbers; before opset 7 the second operand says at which axis it starts."""
     found = [value if isinstance(value, Value) else reader.weights(value, "its constants") for value in (a, b)]
     if reader.opset < 7 and node is not None and node.kind != "Sum" and a.shape != b.shape:
@@ -171,7 +175,7 @@ def _operands(reader, node: Node | None, a, b) -> list:
     return found
 
 
-def _joined(reader, a: Value, b: Value, append, kind: str) -> Value:
+def _joined(reader: Reader, a: Value, b: Value, append, kind: str) -> Value:
     shapes = [reader.net.shape(value.layer) for value in (a, b)]
     if (a.dims, a.offset, shapes[0]) == (b.dims, b.offset, shapes[1]) and reader.looks.covers(a):
         return Value(append(reader.name(kind), a.layer, b.layer), a.dims, a.offset)
@@ -202,7 +206,7 @@ def _joined(reader, a: Value, b: Value, append, kind: str) -> Value:
     return reader.plain(append(reader.name(kind), *layers), shape)
 
 
-def affine(reader, node: Node | None, x: Value, scale, shift) -> Value:
+def affine(reader: Reader, node: Node | None, x: Value, scale: Given, shift: Given) -> Value:
     """x * scale + shift, whose shapes broadcast to that of x.
 
     `node` is the one that reads x, or None if x must not be changed in place.
@@ -232,7 +236,7 @@ def affine(reader, node: Node | None, x: Value, scale, shift) -> Value:
     return Value(layer, x.dims, x.offset)
 
 
-def _per_channel(reader, x: Value, constant: np.ndarray) -> np.ndarray:
+def _per_channel(reader: Reader, x: Value, constant: np.ndarray) -> np.ndarray:
     """The number for each channel of the layer that `x` looks at."""
     source = reader.net.shape(x.layer)
     if constant.size and (constant == constant.flat[0]).all():

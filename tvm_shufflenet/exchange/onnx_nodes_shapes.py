@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .onnx_node import Node
-from .onnx_values import Refused, Value, text
+from .onnx_values import Given, Refused, Value, text
+
+if TYPE_CHECKING:
+    from .onnx_reader import Reader
 
 
-def _whole_numbers(reader, value, what: str) -> list[int]:
+def _whole_numbers(reader: Reader, value: Given, what: str) -> list[int]:
     """Of a constant or an attribute."""
     if isinstance(value, list):
         return value
@@ -26,7 +30,7 @@ def _axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
-def reshape(reader, node: Node, x, shape=None) -> Value:
+def reshape(reader: Reader, node: Node, x: Given, shape: Given | None = None) -> Value:
     x = reader.value(x)
     wanted = node.integers("shape") if shape is None else _whole_numbers(reader, shape, "its shape")
     if wanted is None:
@@ -39,7 +43,7 @@ def reshape(reader, node: Node, x, shape=None) -> Value:
     return _viewed(reader, x, wanted)
 
 
-def _viewed(reader, x: Value, shape: list[int]) -> Value:
+def _viewed(reader: Reader, x: Value, shape: list[int]) -> Value:
     count, known = math.prod(x.shape), math.prod(n for n in shape if n != -1)
     if shape.count(-1) == 1 and known > 0 and count % known == 0:
         shape = [count // known if n == -1 else n for n in shape]
@@ -53,14 +57,14 @@ def _viewed(reader, x: Value, shape: list[int]) -> Value:
     return reader.plain(reader.looks.layer(x, (1, count)), shape)
 
 
-def flatten(reader, node: Node, x) -> Value:
+def flatten(reader: Reader, node: Node, x: Given) -> Value:
     shape = reader.value(x).shape
     axis = node.integer("axis", 1)
     axis = axis if axis == len(shape) else _axis(axis, len(shape))
     return _viewed(reader, x, [math.prod(shape[:axis]), math.prod(shape[axis:])])
 
 
-def squeeze(reader, node: Node, x, axes=None) -> Value:
+def squeeze(reader: Reader, node: Node, x: Given, axes: Given | None = None) -> Value:
     shape = reader.value(x).shape
     axes = node.integers("axes") if axes is None else _whole_numbers(reader, axes, "its axes")
     if axes is None:
@@ -71,7 +75,7 @@ def squeeze(reader, node: Node, x, axes=None) -> Value:
     return Value(x.layer, tuple(dim for axis, dim in enumerate(x.dims) if axis not in axes), x.offset)
 
 
-def unsqueeze(reader, node: Node, x, axes=None) -> Value:
+def unsqueeze(reader: Reader, node: Node, x: Given, axes: Given | None = None) -> Value:
     axes = node.integers("axes") if axes is None else _whole_numbers(reader, axes, "its axes")
     rank = len(reader.value(x).shape) + len(axes or [])
     axes = [_axis(axis, rank) for axis in axes or []]
@@ -85,7 +89,7 @@ def unsqueeze(reader, node: Node, x, axes=None) -> Value:
     return Value(x.layer, tuple(dims), x.offset)
 
 
-def transpose(reader, node: Node, x) -> Value:
+def transpose(reader: Reader, node: Node, x: Given) -> Value:
     rank = len(reader.value(x).shape)
     order = node.integers("perm", list(range(rank))[::-1])
     if sorted(order) != list(range(rank)):
@@ -98,7 +102,7 @@ def transpose(reader, node: Node, x) -> Value:
 # Choosing
 
 
-def _part(reader, x: Value, axis: int, numbers: range) -> Value:
+def _part(reader: Reader, x: Value, axis: int, numbers: range) -> Value:
     """The entries of these numbers along an axis."""
     if axis == 0 and (reader.batch > 1 or len(numbers) != x.shape[0]) and x.shape[0] == 1:
         raise Refused("cuts the batch, expected channels, height or width")
@@ -110,7 +114,15 @@ def _part(reader, x: Value, axis: int, numbers: range) -> Value:
     return found or reader.plain(reader.looks.layer(x)).sliced(axis, numbers.start, len(numbers), numbers.step)
 
 
-def slice_of(reader, node: Node, x, starts=None, ends=None, axes=None, steps=None) -> Value:
+def slice_of(
+    reader: Reader,
+    node: Node,
+    x: Given,
+    starts: Given | None = None,
+    ends: Given | None = None,
+    axes: Given | None = None,
+    steps: Given | None = None,
+) -> Value:
     x = reader.value(x)
     given = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
     found = {
@@ -133,7 +145,7 @@ def slice_of(reader, node: Node, x, starts=None, ends=None, axes=None, steps=Non
     return x
 
 
-def split(reader, node: Node, x, sizes=None) -> list[Value]:
+def split(reader: Reader, node: Node, x: Given, sizes: Given | None = None) -> list[Value]:
     shape = reader.value(x).shape
     axis = _axis(node.integer("axis", 0), len(shape))
     sizes = node.integers("split") if sizes is None else _whole_numbers(reader, sizes, "its sizes")
@@ -149,7 +161,7 @@ def split(reader, node: Node, x, sizes=None) -> list[Value]:
     return [_part(reader, x, axis, range(end - size, end)) for size, end in zip(sizes, ends)]
 
 
-def gather(reader, node: Node, x, indices) -> Value:
+def gather(reader: Reader, node: Node, x: Given, indices: Given) -> Value:
     shape = reader.value(x).shape
     axis, indices = _axis(node.integer("axis", 0), len(shape)), reader.constant(indices, "which it takes")
     numbers = _whole_numbers(reader, indices, "its indices")
@@ -173,7 +185,7 @@ def gather(reader, node: Node, x, indices) -> Value:
 # Joining
 
 
-def concat(reader, node: Node, *values) -> Value:
+def concat(reader: Reader, node: Node, *values: Given | None) -> Value:
     values = [reader.value(value) for value in values]
     shapes = [value.shape for value in values]
     rank, axis = len(shapes[0]), _axis(node.integer("axis", 1), len(shapes[0]))
@@ -193,7 +205,14 @@ def concat(reader, node: Node, *values) -> Value:
     return found.transposed([order.index(a) for a in range(rank)])
 
 
-def pad(reader, node: Node, x, pads=None, value=None, axes=None) -> Value:
+def pad(
+    reader: Reader,
+    node: Node,
+    x: Given,
+    pads: Given | None = None,
+    value: Given | None = None,
+    axes: Given | None = None,
+) -> Value:
     shape = reader.value(x).shape
     pads = (
         node.integers("pads", node.integers("paddings")) if pads is None else _whole_numbers(reader, pads, "its pads")
@@ -224,13 +243,13 @@ def pad(reader, node: Node, x, pads=None, value=None, axes=None) -> Value:
     return found.transposed((0, 2, 3, 1)) if last else found
 
 
-def _last(reader, x: Value) -> bool:
+def _last(reader: Reader, x: Value) -> bool:
     """Whether it is planes looked at as N x H x W x C."""
     turned = x.transposed((0, 3, 1, 2))
     return reader.looks.whole(turned) and turned.shape == reader.net.shape(x.layer) and not reader.looks.whole(x)
 
 
-def depth_to_space(reader, node: Node, x) -> Value:
+def depth_to_space(reader: Reader, node: Node, x: Given) -> Value:
     layer = reader.planes(x)
     block, mode = node.integer("blocksize", 0), node.choice("mode", "DCR")
     return reader.plain(reader.net.depth_to_space(reader.name("blocks"), layer, block, mode))
@@ -239,17 +258,17 @@ def depth_to_space(reader, node: Node, x) -> Value:
 # Nothing
 
 
-def identity(reader, node: Node, x) -> Value:
+def identity(reader: Reader, node: Node, x: Given) -> Value:
     return reader.value(x)
 
 
-def dropout(reader, node: Node, x, ratio=None, training=None) -> Value:
+def dropout(reader: Reader, node: Node, x: Given, ratio: Given | None = None, training: Given | None = None) -> Value:
     if training is not None and reader.constant(training, "its mode").any():
         raise Refused("it is in training mode: export the model for inference")
     return reader.value(x)
 
 
-def cast(reader, node: Node, x) -> Value:
+def cast(reader: Reader, node: Node, x: Given) -> Value:
     if node.integer("to", 1) != 1:
         raise Refused(f"makes numbers of the type {node.integer('to', 1)}, expected 1 (FLOAT)")
     return reader.value(x)

@@ -6,6 +6,7 @@ Each function takes the reader, the node and its inputs, and gives the value tha
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +14,13 @@ from ..architectures.builder import COORDINATES, ROUNDINGS
 from .canonical import batch_norm
 from .onnx_node import Node
 from .onnx_nodes_elements import affine
-from .onnx_values import Refused, Value, places, text
+from .onnx_values import Given, Refused, Value, places, text
+
+if TYPE_CHECKING:
+    from .onnx_reader import Reader
 
 
-def conv(reader, node: Node, x, weight, bias=None) -> Value:
+def conv(reader: Reader, node: Node, x: Given, weight: Given, bias: Given | None = None) -> Value:
     weight = reader.weights(weight, "its weights")
     bias = None if bias is None else reader.weights(bias, "its bias")
     groups = node.integer("group", 1)
@@ -48,7 +52,7 @@ def conv(reader, node: Node, x, weight, bias=None) -> Value:
     return reader.plain(layer)
 
 
-def _padding(reader, source: int, pad: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+def _padding(reader: Reader, source: int, pad: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """Takes in the zeros that a layer before puts around the planes."""
     before = reader.net.layers[source]
     if before.op == "pad" and before.attrs["mode"] == "constant" and before.attrs["value"] == 0:
@@ -83,7 +87,7 @@ def _window(node: Node, extents, kernel) -> dict:
     return {"kernel": tuple(kernel), "stride": stride, "pad": tuple(pad), "dilation": dilation}
 
 
-def batch_normalization(reader, node: Node, x, *statistics) -> Value:
+def batch_normalization(reader: Reader, node: Node, x: Given, *statistics: Given | None) -> Value:
     statistics = [reader.weights(array, "its statistics") for array in statistics]
     training = node.integer("training_mode", 0) or (reader.opset < 7 and not node.integer("is_test", 0))
     if training or not node.integer("spatial", 1) or any(node.outputs[1:]):
@@ -104,7 +108,7 @@ def batch_normalization(reader, node: Node, x, *statistics) -> Value:
     return affine(reader, node, x, scale.reshape(-1, *ones), (beta - mean * scale).reshape(-1, *ones))
 
 
-def max_pool(reader, node: Node, x) -> Value:
+def max_pool(reader: Reader, node: Node, x: Given) -> Value:
     if any(node.outputs[1:]):
         raise Refused("the places of the maxima are not possible, expected one output")
     if len(reader.value(x).shape) != 4:
@@ -115,7 +119,7 @@ def max_pool(reader, node: Node, x) -> Value:
     )
 
 
-def average_pool(reader, node: Node, x) -> Value:
+def average_pool(reader: Reader, node: Node, x: Given) -> Value:
     layer = reader.planes(x)
     window, ceil = _window(node, x.shape[2:], _pair(node, "kernel_shape", [], 1)), bool(node.integer("ceil_mode", 0))
     kernel, dilation = window["kernel"], window.pop("dilation")
@@ -137,7 +141,7 @@ def average_pool(reader, node: Node, x) -> Value:
     return reader.plain(pool(reader.name("pool"), layer, **window, ceil=ceil))
 
 
-def global_pool(reader, node: Node, x) -> Value:
+def global_pool(reader: Reader, node: Node, x: Given) -> Value:
     layer = reader.planes(x) if reader.value(x).shape[2:] != (1, 1) or not reader.looks.whole(x) else x.layer
     if len(reader.net.shape(layer)) == 4:
         maximum = node.kind in ("GlobalMaxPool", "ReduceMax")
@@ -146,7 +150,7 @@ def global_pool(reader, node: Node, x) -> Value:
     return reader.plain(layer, (*reader.net.shape(layer), 1, 1))
 
 
-def reduce(reader, node: Node, x, axes=None) -> Value:
+def reduce(reader: Reader, node: Node, x: Given, axes: Given | None = None) -> Value:
     """The mean or maximum of each plane, wherever the channels stand."""
     shape = reader.value(x).shape
     axes = node.integers("axes") if axes is None else [int(n) for n in reader.constant(axes, "its axes").ravel()[:9]]
@@ -174,7 +178,7 @@ def reduce(reader, node: Node, x, axes=None) -> Value:
     )
 
 
-def lrn(reader, node: Node, x) -> Value:
+def lrn(reader: Reader, node: Node, x: Given) -> Value:
     """ONNX's window has the larger half behind, the builder's before: an even one is turned round, as its channels."""
     size, layer = node.integer("size", 0), reader.planes(x)
     back, even = range(x.shape[1])[::-1], size % 2 == 0 and x.shape[1] > 1
@@ -187,7 +191,7 @@ def lrn(reader, node: Node, x) -> Value:
     return reader.plain(reader.looks.channels(layer, np.array(back)) if even else layer)
 
 
-def gemm(reader, node: Node, x, weight, bias=None) -> Value:
+def gemm(reader: Reader, node: Node, x: Given, weight: Given, bias: Given | None = None) -> Value:
     weight = reader.weights(weight, "its weights") * node.number("alpha", 1.0)
     bias = None if bias is None else reader.weights(bias, "its bias") * node.number("beta", 1.0)
     x = reader.value(x)
@@ -199,7 +203,7 @@ def gemm(reader, node: Node, x, weight, bias=None) -> Value:
     )  # fmt: skip
 
 
-def matmul(reader, node: Node, x, weight) -> Value:
+def matmul(reader: Reader, node: Node, x: Given, weight: Given) -> Value:
     weight, x = reader.weights(weight, "its second input"), reader.value(x)
     if weight.ndim != 2 or math.prod(x.shape[:-1]) != 1:
         raise Refused(f"shapes {text(x.shape)} and {text(weight.shape)}, expected a vector (1xN) and a matrix")
@@ -207,7 +211,7 @@ def matmul(reader, node: Node, x, weight) -> Value:
     return reader.plain(found.layer, (*x.shape[:-1], weight.shape[1]))
 
 
-def _dense(reader, x: Value, weight: np.ndarray, bias: np.ndarray | None) -> Value:
+def _dense(reader: Reader, x: Value, weight: np.ndarray, bias: np.ndarray | None) -> Value:
     """`weight` is (units, N); what puts the vector in another order is done to its columns."""
     count = math.prod(x.shape)
     if math.prod(x.shape[2:]) != 1 or x.shape[0] != 1 or weight.shape[1] != count:
@@ -227,7 +231,7 @@ def _dense(reader, x: Value, weight: np.ndarray, bias: np.ndarray | None) -> Val
     return reader.plain(layer)
 
 
-def resize(reader, node: Node, x, *further) -> Value:
+def resize(reader: Reader, node: Node, x: Given, *further: Given | None) -> Value:
     """Upsample (opset 7: attribute, 9: input), and Resize (10: scales, 11: roi, scales, sizes)."""
     layer, shape = reader.planes(x), x.shape
     inputs = [None if value is None else reader.constant(value, "its scales or sizes").ravel() for value in further]

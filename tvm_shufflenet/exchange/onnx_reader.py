@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,8 +30,11 @@ from .canonical import renamed, without_dead_layers
 from .onnx_constants import folded
 from .onnx_files import array, load_model
 from .onnx_node import Node
-from .onnx_values import Looks, Refused, Value, plain, text
+from .onnx_values import Given, Looks, Refused, Value, plain, text
 from .onnx_writer import require_onnx
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
 
 OLDEST = 6  # opset; before it, operators were others
 OPERATORS = {**onnx_nodes_windows.OPERATORS, **onnx_nodes_elements.OPERATORS, **onnx_nodes_shapes.OPERATORS}
@@ -56,7 +61,7 @@ def read_onnx(
 class Reader:
     """The state while a graph is read; the functions of the tables use what is public."""
 
-    def __init__(self, graph, opset: int, path: Path, size: tuple[int, int] | None):
+    def __init__(self, graph: GraphProto, opset: int, path: Path, size: tuple[int, int] | None):
         self.graph, self.opset, self.path = graph, opset, path
         self.values: dict[str, Value | np.ndarray] = {}
         self.parameters: dict[str, np.ndarray] = {}
@@ -213,7 +218,7 @@ class Reader:
         """Of a new layer, until all names are known."""
         return f"{kind}{len(self.net.layers)}"
 
-    def set(self, layer: int, **arrays) -> None:
+    def set(self, layer: int, **arrays: np.ndarray | None) -> None:
         name = self.net.layers[layer].name
         for key, values in arrays.items():
             with np.errstate(over="ignore"):
@@ -222,15 +227,15 @@ class Reader:
                 raise Refused("its weights hold NaN or infinite numbers")
             self.parameters[f"{name}.{key}"] = values
 
-    def plain(self, layer: int, shape=None) -> Value:
+    def plain(self, layer: int, shape: Sequence[int] | None = None) -> Value:
         return plain(layer, shape or self.net.shape(layer))
 
-    def constant(self, value, what: str) -> np.ndarray:
+    def constant(self, value: Given | None, what: str) -> np.ndarray:
         if not isinstance(value, np.ndarray):
             raise Refused(f"{what} depends on the input, expected a constant")
         return value
 
-    def weights(self, value, what: str) -> np.ndarray:
+    def weights(self, value: Given | None, what: str) -> np.ndarray:
         """A constant of finite real numbers in double precision."""
         found = self.constant(value, what)
         if found.dtype.kind not in "fiub" and "float" not in str(found.dtype):
@@ -240,19 +245,19 @@ class Reader:
             raise Refused(f"{what} hold NaN or infinite numbers")
         return found
 
-    def value(self, value) -> Value:
+    def value(self, value: Given | None) -> Value:
         if not isinstance(value, Value):
             raise Refused("reads a constant where an image is expected")
         return value
 
-    def planes(self, value) -> int:
+    def planes(self, value: Given) -> int:
         """The layer that gives this value as planes."""
         shape = self.value(value).shape
         if len(shape) != 4:
             raise Refused(f"expected planes (1xCxHxW), found a tensor of the shape {text(shape)}")
         return self.looks.layer(value)
 
-    def reader(self, name: str):
+    def reader(self, name: str) -> NodeProto | None:
         """The only node that reads what has this name, or None."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self._outputs else None

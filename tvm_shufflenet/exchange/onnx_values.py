@@ -7,7 +7,7 @@ in the order that they then have: a channel shuffle, a slice, a gathering, block
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,10 +114,13 @@ def plain(layer: int, shape: Sequence[int]) -> Value:
     return found
 
 
+Given = Value | np.ndarray  # what a node is given: what is computed from the picture, or a constant
+
+
 class Looks:
     """Appends the layers that bring values into the order in which they are looked at, each only once."""
 
-    def __init__(self, net: NetworkBuilder, name):
+    def __init__(self, net: NetworkBuilder, name: Callable[[str], str]):
         self.net, self.name = net, name  # `name(kind)`: of a new layer
         self._known: dict[tuple[Value, tuple[int, ...]], int] = {}
 

@@ -154,7 +154,8 @@ def _words(kind: str, style: Style, reading: Reading) -> str:
             "no shuffle"
             if style.shuffle == "none"
             else f"shuffle {style.shuffle} behind the "
-            f"{'depthwise' if style.late_shuffle else 'first'} convolution{'' if style.always else ' where it has groups'}",
+            f"{'depthwise' if style.late_shuffle else 'first'} convolution"
+            f"{'' if style.always else ' where it has groups'}",
             f"{'an' if style.depthwise_relu else 'no'} activation behind the depthwise convolution",
         ]
         words += [] if style.stem_relu else ["none in the stem"]

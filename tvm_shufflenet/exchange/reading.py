@@ -20,7 +20,8 @@ class Reading:
     """What a file may leave open.  None: as the file or its style says.
 
     `size`: height and width in pixels.  `shuffle`: "gn" or "ng", the shape into which the channels are brought
-    before the transposition, "-all" also in units whose first convolution has no groups; "none" for no shuffle.  `style`: whose structure tensors of unknown names
+    before the transposition, "-all" also in units whose first convolution has no groups; "none" for no shuffle.
+    `style`: whose structure tensors of unknown names
     have, or those of a known style instead of its own.  `stem`: by how much the stem makes the picture smaller, 4,
     2 or 1.  `eps`: of the batch norms.  `strides`: of each stage's first unit; `pool`: the window of the average
     pooling beside it, 1 for none; one number stands for all stages.  `concat`: whether the pooled input comes

@@ -76,8 +76,8 @@ class Graph:
     def readers(self) -> dict[Node, int]:
         """How many inputs of nodes and outputs of the graph each node is."""
         counts = dict.fromkeys(self.nodes, 0)
-        for node in [*self.outputs, *(source for node in self.nodes for source in node.inputs)]:
-            counts[node] += 1
+        for read in [*self.outputs, *(source for node in self.nodes for source in node.inputs)]:
+            counts[read] += 1
         return counts
 
     def replace(self, old: Node, new: Node) -> None:

@@ -14,7 +14,7 @@ Check = Callable[[object], bool]
 
 
 def wrong(manifest: dict) -> str | None:
-    """The first key of a manifest in the words of the newest format that is missing or has a value that makes no sense; None if all is well.
+    """The first key of a manifest, in the words of the newest format, that is missing or makes no sense; else None.
 
     A manifest that describes the network does so completely; one of a bare library has what it takes to run it.
     """

@@ -93,7 +93,7 @@ def load_picture(path: str | Path, manifest: dict) -> np.ndarray:
     return prepare(open_picture(path, path), how, manifest["inputs"][0]["layout"])
 
 
-def prepare(picture, how: dict, layout: str = "NCHW") -> np.ndarray:
+def prepare(picture: Image, how: dict, layout: str = "NCHW") -> np.ndarray:
     """What a network takes, from an RGB picture, by the manifest's "preprocessing" and the layout of its input."""
     data = normalise(centre_crop(picture, how["crop"], how["resize_shorter_side_ratio"]), how)
     return np.ascontiguousarray(data.transpose(0, 2, 3, 1)) if layout == "NHWC" else data

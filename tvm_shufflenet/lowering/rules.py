@@ -149,7 +149,7 @@ def _one(values: Sequence[int]) -> int | None:
 
 
 def _window(node: Node) -> tuple[int, int, int] | None:
-    """Kernel, stride and padding of a square window, padded alike above and on the left, each window touching pixels."""
+    """Kernel, stride and padding of a square window, padded alike above and left, each window touching pixels."""
     a = node.attrs
     kernel, stride, pad = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2])
     if None in (kernel, stride, pad) or a["dilation"] != (1, 1) or pad >= kernel:

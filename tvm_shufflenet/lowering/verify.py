@@ -3,8 +3,8 @@
 - A kernel is given as many inputs as it takes, as runs of planes that are as large as it says.
 - Every plane is written before it is read, and no plane is written twice.
 - The caller's buffers are given only to kernels that touch nothing around them.
-- In the plan, everything that a kernel may read lies in the workspace, and what it writes lies on nothing that is alive,
-  but for an input in whose place its output may be.
+- In the plan, everything that a kernel may read lies in the workspace, and what it writes lies on nothing that
+  is alive, but for an input in whose place its output may be.
 
 A failure is a fault of the compiler, never of a network.
 """

@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def arguments(self) -> tuple:
-        """Of TVM's function "main", as `Place.load` takes them: the picture, shapes of the outputs and the workspace."""
+        """Of TVM's function "main", as `Place.load` takes them: the picture, shapes of outputs and the workspace."""
         picture, *others = main_shapes(self.manifest)
         return standard_picture(picture), *others
 

@@ -50,7 +50,7 @@ class Locked:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[Locked]:
-    """The file at `path`, made if there is none, once no other process holds it.  `UserError` if it can't be written."""
+    """The file at `path`, made if there is none, once no other process holds it.  `UserError` if not writable."""
     try:
         import fcntl
     except ImportError:

@@ -225,7 +225,7 @@ def to_line(record: Record) -> dict:
 
 
 def prune(path: Path, choose: Callable[[Records], list[Record]]) -> tuple[Records, list[Record]]:
-    """Keeps of a file the records that `choose` gives, and what their targets are; the file before, and what is kept."""
+    """Keeps of a file the records that `choose` gives, and what their targets are; the file before and what is kept."""
     with locked(path) as file:
         records = read_file(path)
         kept = choose(records)

@@ -74,7 +74,7 @@ def is_library(path: Path) -> bool:
     return kind_of_file(path) == LIBRARY or path.suffix == ".so"
 
 
-def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board=None) -> Subject:
+def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board: Place | None = None) -> Subject:
     """Opens a library, which runs here or on `board` (a `measure.place.Place`), or a checkpoint, which runs in PyTorch.
 
     `model` and `size` are of a checkpoint that does not say them.  `UserError` for what cannot be run.

@@ -128,7 +128,8 @@ class Tuner:
     def _try(self, task: Task, batch: list[Knobs], rounds: int, known: dict[tuple, Record], result: Result) -> None:
         for outcome in self.judge.run(task, batch, rounds):
             record = Record(
-                task.key, self.records.version(task.workload, outcome.knobs), tvm_version(), self.records.target, self.judge.kind,
+                task.key, self.records.version(task.workload, outcome.knobs), tvm_version(),
+                self.records.target, self.judge.kind,
                 outcome.knobs, outcome.value, outcome.default, outcome.failure,
                 0 if outcome.failure else 1 if self.judge.kind == "estimated" else rounds, self.judge.where,
             )  # fmt: skip
