@@ -16,7 +16,8 @@ Check = Callable[[object], bool]
 def wrong(manifest: dict) -> str | None:
     """The first key of a manifest that is missing or has a value that makes no sense; None if all is well.
 
-    The manifest is in the words of the newest format.  One that describes the network does so completely; one of a bare library has what it takes to run it.
+    It is in the words of the newest format.  One that describes the network does so completely; one of a bare
+    library has what it takes to run it.
     """
     required = [*_ALWAYS, *(_DESCRIBED if manifest.keys() & _DESCRIBED.keys() else ())]
     for key in required:
