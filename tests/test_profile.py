@@ -83,7 +83,7 @@ def test_only_the_entry_ticks():
     assert plain.tir.script().count("tsn_tick") == 0 and "tsn_tick" not in plain.code.inspect_source("ll")
     assert ticking.tir.script().count("tsn_tick") == len(ticking.program.calls) + 1
     assert [k.knobs for k in plain.kernels] == [k.knobs for k in ticking.kernels]
-    assert plain.plan.floats == ticking.plan.floats
+    assert plain.plan.bytes == ticking.plan.bytes
     texts = [{v.name_hint: f.script() for v, f in c.tir.functions.items()} for c in (plain, ticking)]
     assert {name for name in texts[0] if texts[0][name] != texts[1][name]} == {"main"}
 

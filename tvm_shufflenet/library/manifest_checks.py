@@ -14,9 +14,10 @@ Check = Callable[[object], bool]
 
 
 def wrong(manifest: dict) -> str | None:
-    """The first key of a manifest, in the words of the newest format, that is missing or makes no sense; else None.
+    """The first key of a manifest that is missing or has a value that makes no sense; None if all is well.
 
-    A manifest that describes the network does so completely; one of a bare library has what it takes to run it.
+    It is in the words of the newest format.  One that describes the network does so completely; one of a bare
+    library has what it takes to run it.
     """
     required = [*_ALWAYS, *(_DESCRIBED if manifest.keys() & _DESCRIBED.keys() else ())]
     for key in required:
