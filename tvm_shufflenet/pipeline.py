@@ -27,6 +27,7 @@ from tvm import relax
 from .architectures import Network
 from .bridge import to_relax
 from .bridge.relax_module import relax_module
+from .errors import UserError
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
 from .graph.read_relax import read_relax
@@ -38,9 +39,9 @@ from .lowering.program import Program, ScheduledKernel
 from .lowering.rules import is_pointwise
 from .lowering.select_kernels import select_kernels
 from .lowering.to_object import compile_module
-from .lowering.verify import verify, verify_plan
+from .lowering.verify import InvalidProgram, verify, verify_plan
 from .records.store import Records
-from .targets import TargetSpec
+from .targets import DEFAULT_TARGET, TargetSpec, resolve
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,7 @@ def compile_network(
     its default knobs.
     """
     dump = _Dump(debug_dump)
-    program = lower_graph(network, parameters, target, dump)
-    plan = plan_memory(program)
-    verify_plan(program, plan)
+    program, plan = _planned(network, parameters, target, dump)
     dump(plan.describe(program), "plan_memory")
     kernels = choose_knobs(program, target.machine, records)
     emitted = emit_module(program, plan, kernels, network.shapes, ticking)
@@ -86,6 +85,27 @@ def compile_network(
     code = dump(compile_module(emitted.module, target.tvm), "to_object")
     ignored = records.ignored(program.workloads()) if records else {}
     return Compiled(network, target, program, plan, kernels, emitted.module, code, emitted.weights, ignored)
+
+
+def check_compiles(network: Network, parameters: dict[str, np.ndarray]) -> None:
+    """`UserError` for a network that `compile_network` cannot compile; no code is made."""
+    _planned(network, parameters, resolve(DEFAULT_TARGET))
+
+
+def _planned(
+    network: Network,
+    parameters: dict[str, np.ndarray],
+    target: TargetSpec,
+    dump: Callable = lambda value, phase: value,
+) -> tuple[Program, MemoryPlan]:
+    """Phases 1 to 7, verified; what the verifier finds is a `UserError`, as nothing wrong may be made."""
+    try:
+        program = lower_graph(network, parameters, target, dump)
+        plan = plan_memory(program)
+        verify_plan(program, plan)
+    except InvalidProgram as error:
+        raise UserError(f"{network.name} cannot be compiled, which is a fault of this compiler: {error}") from None
+    return program, plan
 
 
 def lower_graph(

@@ -92,8 +92,11 @@ class Network:
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the first output is that of a softmax or sigmoid."""
-        return self.layers[self.outputs[0]].op in ("softmax", "sigmoid")
+        """Whether the first output is that of a softmax or sigmoid, in whatever shape."""
+        layer = self.layers[self.outputs[0]]
+        while layer.op in ("flatten", "reshape", "dropout"):
+            layer = self.layers[layer.inputs[0]]
+        return layer.op == "sigmoid" or layer.op == "softmax" and not layer.attrs["log"]
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by name, in the order of execution."""

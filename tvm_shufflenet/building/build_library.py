@@ -19,7 +19,7 @@ from ..files import write_bytes, write_json
 from ..library.interface import ports
 from ..library.link import link
 from ..records.store import FOLDER, Records
-from ..targets import TargetSpec, resolve
+from ..targets import DEFAULT_TARGET, TargetSpec, resolve
 
 HEADER = Path(__file__).parents[1] / "library" / "tvm_shufflenet.h"
 
@@ -34,7 +34,7 @@ class BuildOptions:
     """
 
     model: str | None = None
-    target: str = "arm"
+    target: str = DEFAULT_TARGET
     size: tuple[int, int] | None = None
     classes: int | None = None
     weights: Path | None = None
@@ -66,15 +66,11 @@ def build_library(options: BuildOptions) -> Built:
         _make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
-    from ..lowering.verify import InvalidProgram
     from ..pipeline import compile_network
     from .manifest import manifest
 
     records = Records.read(options.records, target) if options.records else None
-    try:
-        compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
-    except InvalidProgram as error:
-        raise UserError(f"{net.name} cannot be compiled, which is a fault of this compiler: {error}") from None
+    compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
     path = options.output / f"{library_name(net, target)}.so"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
@@ -105,10 +101,9 @@ def _parameters(
     reading = dataclasses.replace(options.reading, size=options.size)
     found = load_network(options.weights, options.model, options.classes, reading)
     source = options.weights.name
-    if found.style != OURS:
-        source += f" ({'; '.join([found.style, *found.notes])})"
-    elif origin := found.metadata.get("origin"):
-        source += f" ({origin})"
+    origin = found.metadata.get("origin") if found.style == OURS else found.style
+    if said := [*filter(None, [origin]), *found.notes]:
+        source += f" ({'; '.join(said)})"
     return found.network, found.parameters, source, found.class_names, found.preprocessing
 
 

@@ -51,6 +51,7 @@ def manifest(
             "default_schedule": [kernel.name for kernel in compiled.kernels if not kernel.record],
             "nothing_to_tune": [kernel.name for kernel in compiled.kernels if kernel.choices == 1],
             "records_ignored": compiled.ignored,
+            "generic": compiled.program.generic(),
         },
         "versions": {
             "tvm_shufflenet": __version__,

@@ -10,12 +10,14 @@ from ..architectures import DEFAULT_MODEL, model_names
 from ..bridge.shipped import shipped
 from ..errors import UserError
 from ..files import write_json
+from ..targets import DEFAULT_TARGET
 from .common import add_reading_options, add_records_options, reading, records_folder, tuned_kernels
 
 if TYPE_CHECKING:
     from ..building.build_library import Built
 
 RANDOM = "random"  # in place of the name of a checkpoint
+NAMED = 6  # layers of a line of the report
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -26,7 +28,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"networks to build ({DEFAULT_MODEL}); "
                         "`python -m tvm_shufflenet.models` lists them")  # fmt: skip
-    parser.add_argument("--target", default="arm", help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
+    parser.add_argument("--target", default=DEFAULT_TARGET, help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
                         "target as JSON (arm)")  # fmt: skip
     parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
     parser.add_argument("--classes", type=int, help="outputs of the classifier (1000, or those of the weights)")
@@ -91,6 +93,20 @@ def trained(args: argparse.Namespace, model: str) -> Path | None:
     return shipped(model) if args.classes is None and args.seed is None else None
 
 
+def generic_kernels(layers: list[str]) -> list[str]:
+    """What is said of a manifest's "generic", "layer (kernel)" each: the layers by name, of copies the number."""
+    named = [layer for layer in layers if not layer.endswith(" (copy)")]
+    copies = len(layers) - len(named)
+    lines = []
+    if named:
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        runs = "layers run in generic kernels" if len(named) > 1 else "layer runs in a generic kernel"
+        lines.append(f"{len(named)} {runs}: {', '.join(named[:NAMED])}{more}")
+    if copies:
+        lines.append(f"{copies} {'copies of tensors' if copies > 1 else 'copy of a tensor'}")
+    return lines
+
+
 def report(built: Built) -> str:
     """What the user is told about a library: where it is, how large, and what it was made of."""
     about, kernels = built.manifest, built.manifest["kernels"]
@@ -107,6 +123,7 @@ def report(built: Built) -> str:
             name + " (nothing to tune)" * (name in kernels["nothing_to_tune"]) for name in kernels["default_schedule"]
         )
     lines += [f"  {count} tuning records ignored: {why}" for why, count in kernels["records_ignored"].items()]
+    lines += [f"  {line}" for line in generic_kernels(kernels["generic"])]
     if about["note"]:
         lines.append(f"  {about['note']}")
     return "\n".join(lines)

@@ -40,12 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     from rich.console import Console
 
     from ..exchange import load_network, save_network
+    from ..pipeline import check_compiles
 
     how, prepared = reading(args), given_preprocessing(args)
     found = load_network(args.input, args.model, reading=how)
     if prepared:
         found.preprocessing = {**(found.preprocessing or {}), **prepared}
-    check_compiles(found.network)
+    check_compiles(found.network, found.parameters)
     save_network(args.output, found)
     Console(highlight=False, markup=False, soft_wrap=True).print(report(args.input, args.output, found))
     if args.json:
@@ -55,13 +56,6 @@ def main(argv: list[str] | None = None) -> None:
             "preprocessing": found.preprocessing,
             "mapping": [{"layer": ours, "tensors": theirs} for ours, theirs in found.mapping],
         })  # fmt: skip
-
-
-def check_compiles(net: Network) -> None:
-    """`UserError` for a network that `build` would refuse: each layer is checked as one of a described network."""
-    from ..architectures.described import describe, from_description
-
-    from_description(describe(net), source=net.name)
 
 
 def report(source: Path, target: Path, found: Imported) -> str:

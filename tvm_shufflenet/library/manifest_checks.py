@@ -67,6 +67,10 @@ _names = _list(_text, most=KERNELS)
 _port = _fields(name=_text, shape=lambda value: _shape(value) and value[0] == 1, dtype=lambda value: value == "float32",
                 layout=_text)  # fmt: skip
 _ports = _list(_port, 1, 1 << 10)
+_KERNELS = _fields(
+    total=_count, tuned=_count, tuned_by=_object(_count), default_schedule=_names, nothing_to_tune=_names,
+    records_ignored=_object(lambda value: _integer(value, 0, 1 << 40)),
+)  # fmt: skip
 _ALWAYS = {
     "inputs": _ports,
     "outputs": _ports,
@@ -82,10 +86,7 @@ _DESCRIBED = {
     "class_names": lambda value: value is None or _names(value),
     "weights": _fields(source=_text, sha256=lambda value: _text(value) and bool(re.fullmatch("[0-9a-f]{64}", value))),
     "multiply_adds": lambda value: _integer(value, 0, 1 << 60),
-    "kernels": _fields(
-        total=_count, tuned=_count, tuned_by=_object(_count), default_schedule=_names, nothing_to_tune=_names,
-        records_ignored=_object(lambda value: _integer(value, 0, 1 << 40)),
-    ),
+    "kernels": lambda value: _KERNELS(value) and _names(value.get("generic", [])),
     "versions": _object(_text), "probabilities": lambda value: isinstance(value, bool),
 }  # fmt: skip
 _OPTIONAL = {

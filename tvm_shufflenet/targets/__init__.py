@@ -88,6 +88,8 @@ ARMV7 = {
 TARGETS = {name: _aarch64(name) for name in AARCH64}
 TARGETS["armv7"] = TargetSpec("armv7", ARMV7, "arm", 4, 16, "any 32-bit Arm with NEON, hard float")
 
+DEFAULT_TARGET = "arm"  # of every command that makes code
+
 
 def target_names() -> list[str]:
     """Every name that `resolve` knows."""
