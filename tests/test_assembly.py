@@ -9,7 +9,7 @@ import pytest
 import tvm
 from tvm import tirx
 
-from schedules import Plane, Pointwise
+from schedules import RELU, Plane, Pointwise
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
 from tvm_shufflenet.lowering.to_object import compile_module
@@ -17,14 +17,14 @@ from tvm_shufflenet.targets import resolve
 
 # Of ShuffleNet 1x, stages 2 and 3: into the bottleneck, shuffled, and out of it, with the residual.
 LAYERS = {
-    "g3-80-20": Pointwise(3, 80, 20, Plane.dense(28, 28), 4, relu=True, shuffle=True),
-    "g3-20-80": Pointwise(3, 20, 80, Plane.dense(28, 28), 4, relu=True, residual=True),
-    "g3-160-40": Pointwise(3, 160, 40, Plane.dense(14, 14), 4, relu=True, shuffle=True),
-    "g3-40-160": Pointwise(3, 40, 160, Plane.dense(14, 14), 4, relu=True, residual=True),
-    "g8-48-12": Pointwise(8, 48, 12, Plane.dense(28, 28), 4, relu=True, shuffle=True),
-    "g8-12-48": Pointwise(8, 12, 48, Plane.dense(28, 28), 4, relu=True, residual=True),
-    "g8-96-24": Pointwise(8, 96, 24, Plane.dense(14, 14), 4, relu=True, shuffle=True),
-    "g8-24-96": Pointwise(8, 24, 96, Plane.dense(14, 14), 4, relu=True, residual=True),
+    "g3-80-20": Pointwise(3, 80, 20, Plane.dense(28, 28), 4, activation=RELU, shuffle=True),
+    "g3-20-80": Pointwise(3, 20, 80, Plane.dense(28, 28), 4, activation=RELU, residual=True),
+    "g3-160-40": Pointwise(3, 160, 40, Plane.dense(14, 14), 4, activation=RELU, shuffle=True),
+    "g3-40-160": Pointwise(3, 40, 160, Plane.dense(14, 14), 4, activation=RELU, residual=True),
+    "g8-48-12": Pointwise(8, 48, 12, Plane.dense(28, 28), 4, activation=RELU, shuffle=True),
+    "g8-12-48": Pointwise(8, 12, 48, Plane.dense(28, 28), 4, activation=RELU, residual=True),
+    "g8-96-24": Pointwise(8, 96, 24, Plane.dense(14, 14), 4, activation=RELU, shuffle=True),
+    "g8-24-96": Pointwise(8, 24, 96, Plane.dense(14, 14), 4, activation=RELU, residual=True),
 }
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import functools
+import mmap
 
 import numpy as np
 import pytest
 import tvm
+from tvm import tirx
 
 from schedules import (
+    IDENTITY,
+    INPUT,
     LRN,
+    OUTPUT,
+    RELU,
+    RESIDUAL,
+    SCRATCH,
+    WEIGHT,
+    Activation,
     AdaptiveAvgPool,
     Conv2d,
     Dense,
@@ -23,8 +34,10 @@ from schedules import (
     ValidAvgPool,
     WindowPool,
     Winograd,
+    round_up,
 )  # fmt: skip
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
+from tvm_shufflenet.lowering.plan_memory import ALIGN
 from tvm_shufflenet.lowering.program import ScheduledKernel
 from tvm_shufflenet.lowering.to_object import compile_module
 from tvm_shufflenet.targets import resolve
@@ -39,34 +52,92 @@ MACHINES = [
     Machine(4, 16),
     Machine(16, 32),
 ]
+PLANES = (INPUT, RESIDUAL, OUTPUT)
+PROT_NONE = 0
 rng = np.random.default_rng(0)
 
 
-def run(workload, machine, data, *parameters, residual=None, out_floats, knobs=None):
-    """Calls the kernel through a public wrapper, with every buffer full of NaN beforehand."""
-    from tvm import tirx
+def run(workload, machine, data, *parameters, residual=None, knobs=None):
+    """`out` of the kernel, as flat as it lies in memory.
 
-    knobs = knobs or workload.knobs(machine)
-    kernel = ScheduledKernel("kernel", workload, knobs)
-    function = scheduled_kernel(kernel)
-    arrays = [data, *workload.pack(knobs, *parameters)]
-    if residual is not None:
-        arrays.append(residual)
-    guard = 64  # kernels may read a few floats around what they are given
-    padded = [np.pad(a.ravel().astype("float32"), guard, constant_values=np.nan) for a in arrays]
-    padded.append(np.full(out_floats + 2 * guard, np.nan, "float32"))
-    if workload.scratch:
-        padded.append(np.full(workload.scratch + 2 * guard, np.nan, "float32"))
-    buffers = [tirx.decl_buffer((a.size,), "float32", f"a{i}") for i, a in enumerate(padded)]
+    Every buffer lies between inaccessible pages, once right behind one and once right before one: as close as its
+    alignment and its declared reach allow.  All that is no data is NaN the first time and huge the second time, padding
+    of planes and `out` beforehand included; both times the result is the same.  Only `out` and scratch are written.
+    """
+    knobs = workload.knobs(machine) if knobs is None else knobs
+    inputs = {INPUT: data, RESIDUAL: residual}
+    weights = iter(workload.pack(knobs, *parameters))
+    operands = workload.operands()
+    values = [next(weights) if o.role == WEIGHT else inputs.get(o.role) for o in operands]
+    for operand, value in zip(operands, values):
+        if operand.role in inputs:
+            assert value.nbytes == operand.bytes, operand.name
+    sizes = [o.bytes if value is None else value.nbytes for o, value in zip(operands, values)]
+    main = compiled(workload, knobs, [room_bytes(o, size) for o, size in zip(operands, sizes)])
+    (first, second) = (
+        called(main, zip(operands, values, sizes), machine, fill, at_end)
+        for fill, at_end in ((np.float32(np.nan), False), (np.float32(3e37), True))
+    )
+    plane = getattr(workload, "after", None) or getattr(workload, "plane", None)
+    if plane is None:
+        known = np.isfinite(first)
+        assert np.array_equal(first[known], second[known])
+    else:
+        channels = first.size // plane.size
+        assert np.array_equal(from_plane(first, channels, plane), from_plane(second, channels, plane))
+    return first
+
+
+def compiled(workload, knobs, rooms):
+    """`main`, which calls the kernel with pointers into arrays of so many bytes, behind as many elements as are given."""
+    function = scheduled_kernel(ScheduledKernel("kernel", workload, knobs))
+    types = [operand.dtype for operand in workload.operands()]
+    buffers = [tirx.decl_buffer((size // 4,), dtype, f"a{i}") for i, (size, dtype) in enumerate(zip(rooms, types))]
+    starts = [tirx.Var(f"start{i}", "int64") for i in range(len(rooms))]
     variable = tvm.ir.GlobalVar("kernel")
-    call = variable(*(tirx.address_of(tirx.BufferLoad(b, [guard])) for b in buffers))
-    main = tirx.PrimFunc(buffers, tirx.Evaluate(call))
+    call = variable(*(tirx.address_of(tirx.BufferLoad(b, [start])) for b, start in zip(buffers, starts)))
+    main = tirx.PrimFunc([*buffers, *starts], tirx.Evaluate(call))
     main = main.with_attrs({"global_symbol": "main", "s_tir": True})
-    module = compile_module(tvm.IRModule({tvm.ir.GlobalVar("main"): main, variable: function}), resolve("native").tvm)
-    tensors = [tvm.runtime.tensor(a) for a in padded]
-    module["main"](*tensors)
-    index = len(arrays)
-    return tensors[index].numpy()[guard : guard + out_floats]
+    module = tvm.IRModule({tvm.ir.GlobalVar("main"): main, variable: function})
+    return compile_module(module, resolve("native").tvm)["main"]
+
+
+def room_bytes(operand, size: int) -> int:
+    """Whole pages that hold the buffer with its reach, wherever it is aligned."""
+    return round_up(operand.before + size + operand.behind + 2 * ALIGN, mmap.PAGESIZE)
+
+
+def called(main, operands, machine, fill, at_end):
+    """Calls it once, and looks at everything around and in the buffers."""
+    rooms, arrays, before = [], [], []
+    for operand, value, size in operands:
+        align = 4 if operand.external else 4 * machine.lanes if operand.role in PLANES else ALIGN
+        room = fenced(room_bytes(operand, size)).view(operand.dtype)
+        room[:] = fill if operand.dtype == "float32" else 1 << 30
+        start = (room.nbytes - size - operand.behind) // align * align if at_end else round_up(operand.before, align)
+        array = room[start // 4 : (start + size) // 4]
+        if value is not None:
+            flat = np.ravel(value)
+            array[:] = np.where(np.isnan(flat), fill, flat) if operand.dtype == "float32" else flat
+        rooms.append(room)
+        arrays.append((operand, array, start // 4))
+        before.append(room.view("uint32").copy())
+    main(*map(tvm.runtime.from_dlpack, rooms), *(start for *_, start in arrays))
+    for room, old, (operand, array, start) in zip(rooms, before, arrays):
+        if operand.role in (OUTPUT, SCRATCH):
+            old[start : start + array.size] = array.view("uint32")
+        assert np.array_equal(room.view("uint32"), old), f"wrote outside of its outputs, at {operand.name}"
+    return next(array.copy() for operand, array, _ in arrays if operand.role == OUTPUT)
+
+
+def fenced(size: int) -> np.ndarray:
+    """So many bytes, which are whole pages, with an inaccessible one on either side."""
+    page = mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, size + 2 * page), "uint8")
+    libc = ctypes.CDLL(None, use_errno=True)
+    for address in (memory.ctypes.data, memory.ctypes.data + memory.size - page):
+        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(page), PROT_NONE) == 0
+    return memory[page:-page]
 
 
 def random(*shape):
@@ -103,10 +174,12 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     plane = Plane.padded(height, width, machine.lanes)
     x, other = random(groups * inputs, height, width), random(groups * outputs, height, width)
     weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
-    workload = Pointwise(groups, inputs, outputs, plane, machine.lanes, bool(relu), bool(residual), bool(shuffle))
+    workload = Pointwise(
+        groups, inputs, outputs, plane, machine.lanes, RELU if relu else IDENTITY, bool(residual), bool(shuffle)
+    )
     found = run(
         workload, machine, into_plane(x, plane), weight, bias,
-        residual=into_plane(other, plane) if residual else None, out_floats=groups * outputs * plane.size,
+        residual=into_plane(other, plane) if residual else None,
     )  # fmt: skip
     expected = conv_reference(x, weight, bias, groups, 1, 0)
     if shuffle:  # channel a * n + b moves to b * g + a
@@ -121,8 +194,8 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
 def test_pointwise_shuffled_by_other_groups(machine, groups, outputs, shuffle_groups):
     plane, channels = Plane.padded(7, 7, machine.lanes), groups * outputs
     x, weight, bias = random(groups * 5, 7, 7), random(channels, 5, 1, 1), random(channels)
-    workload = Reshuffled(groups, 5, outputs, plane, machine.lanes, True, shuffle_groups=shuffle_groups)
-    found = run(workload, machine, into_plane(x, plane), weight, bias, out_floats=channels * plane.size)
+    workload = Reshuffled(groups, 5, outputs, plane, machine.lanes, RELU, shuffle_groups=shuffle_groups)
+    found = run(workload, machine, into_plane(x, plane), weight, bias)
     expected = np.maximum(conv_reference(x, weight, bias, groups, 1, 0), 0)
     expected = expected.reshape(shuffle_groups, -1, 7, 7).swapaxes(0, 1).reshape(expected.shape)
     assert relative_error(from_plane(found, channels, plane), expected) < 1e-5
@@ -140,7 +213,7 @@ def test_pointwise_with_any_tile(size, rows, unroll, block, panel, strip, prefet
     workload = Pointwise(2, 6, 13, plane, 4)
     knobs = {"rows": rows, "vectors": 1 if strip > 1 else 3, "unroll": unroll, "block": block, "panel": panel}
     knobs |= {"weight_vectors": int(rows in (5, 8)), "strip": strip, "rest_tiles": 2, "prefetch": prefetch}
-    found = run(workload, MACHINES[0], x, weight, bias, out_floats=26 * plane.size, knobs=knobs)
+    found = run(workload, MACHINES[0], x, weight, bias, knobs=knobs)
     assert relative_error(from_plane(found, 26, plane), conv_reference(x, weight, bias, 2, 1, 0)) < 1e-5
 
 
@@ -170,7 +243,7 @@ def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad
     else:
         workload = ValidAvgPool(*shape) if kind == "valid" else WindowPool(*shape, kind=kind)
     parameters = (weight, bias) if kind == "conv" else ()
-    found = run(workload, machine, into_plane(x, before), *parameters, out_floats=5 * after.size)
+    found = run(workload, machine, into_plane(x, before), *parameters)
     if kind == "conv":
         expected = conv_reference(x, weight, bias, 5, stride, pad)
     else:
@@ -188,7 +261,7 @@ def test_depthwise_with_any_tile(rows, vectors, channels, prefetch, stride):
     x, weight, bias = random(5, 26, 27), random(5, 1, 3, 3), random(5)
     knobs = {"rows": rows, "vectors": vectors, "channels": channels, "prefetch": prefetch}
     workload = Depthwise(5, before, after, 3, stride, 1, machine.lanes)
-    found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=5 * after.size, knobs=knobs)
+    found = run(workload, machine, into_plane(x, before), weight, bias, knobs=knobs)
     assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
 
 
@@ -213,8 +286,8 @@ def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride,
         random(groups * outputs, inputs, kernel, kernel),
         random(groups * outputs),
     )
-    workload = Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes, relu=True)
-    found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
+    workload = Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes, activation=RELU)
+    found = run(workload, machine, x, weight, bias)
     expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad), 0)
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
 
@@ -236,8 +309,8 @@ def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
     after = Winograd.plane(height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1, kernel, machine.lanes)
     x, bias = random(groups * inputs, height, width), random(groups * outputs)
     weight = random(groups * outputs, inputs, kernel, kernel) / np.float32(inputs**0.5 * kernel)
-    workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, relu=True)
-    found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=groups * outputs * after.size)
+    workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, activation=RELU)
+    found = run(workload, machine, into_plane(x, before), weight, bias)
     expected = np.maximum(conv_reference(x, weight, bias, groups, 1, pad), 0)
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 5e-6
 
@@ -246,16 +319,15 @@ def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
 @pytest.mark.parametrize("inputs,outputs", [(960, 1000), (7, 10), (33, 1), (64, 128)])
 def test_dense_writes_its_outputs_and_no_more(machine, inputs, outputs):
     x, weight, bias = random(inputs), random(outputs, inputs), random(outputs)
-    found = run(Dense(inputs, outputs, machine.lanes), machine, x, weight, bias, out_floats=outputs + 3)
-    assert relative_error(found[:outputs], weight @ x + bias) < 1e-5
-    assert np.isnan(found[outputs:]).all()
+    found = run(Dense(inputs, outputs, machine.lanes), machine, x, weight, bias)
+    assert relative_error(found, weight @ x + bias) < 1e-5
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize("height,width", [(7, 7), (4, 5), (3, 70), (1, 1)])
 def test_global_avg_pool(machine, height, width):
     plane, x = Plane.padded(height, width, machine.lanes), random(12, height, width)
-    found = run(GlobalAvgPool(12, plane, machine.lanes), machine, into_plane(x, plane), out_floats=12)
+    found = run(GlobalAvgPool(12, plane, machine.lanes), machine, into_plane(x, plane))
     assert relative_error(found, x.mean((1, 2))) < 1e-5
 
 
@@ -265,7 +337,7 @@ def test_adaptive_avg_pool(height, width):
 
     machine = MACHINES[0]
     before, after, x = Plane.padded(height, width, machine.lanes), Plane.dense(6, 6), random(5, height, width)
-    found = run(AdaptiveAvgPool(5, before, after), machine, into_plane(x, before), out_floats=5 * 36)
+    found = run(AdaptiveAvgPool(5, before, after), machine, into_plane(x, before))
     expected = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(x), 6).numpy()
     assert relative_error(found.reshape(5, 6, 6), expected) < 1e-5
 
@@ -276,15 +348,15 @@ def test_lrn(machine):
 
     plane, x = Plane.padded(6, 9, machine.lanes), 5 * random(9, 6, 9)
     workload = LRN(9, plane.size // machine.lanes, machine.lanes, 5, 5e-4, 2.0)
-    found = run(workload, machine, into_plane(x, plane), out_floats=9 * plane.size)
+    found = run(workload, machine, into_plane(x, plane))
     expected = torch.nn.functional.local_response_norm(torch.from_numpy(x[None]), 5, 5e-4, 0.75, 2.0)[0].numpy()
     assert relative_error(from_plane(found, 9, plane), expected) < 1e-5
 
 
 LARGE = {
-    "pointwise": lambda lanes: Pointwise(8, 48, 12, Plane.padded(90, 160, lanes), lanes, True, shuffle=True),
-    "residual": lambda lanes: Pointwise(3, 20, 80, Plane.padded(90, 161, lanes), lanes, True, residual=True),
-    "few inputs": lambda lanes: Pointwise(1, 8, 16, Plane.padded(360, 641, lanes), lanes, True),
+    "pointwise": lambda lanes: Pointwise(8, 48, 12, Plane.padded(90, 160, lanes), lanes, RELU, shuffle=True),
+    "residual": lambda lanes: Pointwise(3, 20, 80, Plane.padded(90, 161, lanes), lanes, RELU, residual=True),
+    "few inputs": lambda lanes: Pointwise(1, 8, 16, Plane.padded(360, 641, lanes), lanes, RELU),
     "depthwise": lambda lanes: Depthwise(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 1, 1), 3, 1, 1, lanes),
     "strided": lambda lanes: Depthwise(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 2, 1), 3, 2, 1, lanes),
     "pool": lambda lanes: WindowPool(40, *window_planes(Machine(lanes, 32), 180, 323, 3, 2, 1), 3, 2, 1, lanes),
@@ -302,7 +374,7 @@ def test_what_caches_do_not_keep_is_prefetched(machine, layer):
     assert LARGE[layer](4).knobs(MACHINES[0])["prefetch"] == 0  # never tried on a board
     data, *parameters, out = arrays(workload)
     residual = random(out.size) if getattr(workload, "residual", False) else None
-    same = functools.partial(run, workload, machine, data, *parameters, residual=residual, out_floats=out.size)
+    same = functools.partial(run, workload, machine, data, *parameters, residual=residual)
     assert np.array_equal(same(), same(knobs={**defaults, "prefetch": 0}), equal_nan=True)
 
 
@@ -333,5 +405,64 @@ def test_small_planes_are_not_prefetched():
 
 def test_workloads_are_values():
     """Equal layers are one kernel: a workload is hashable and equal by its fields."""
-    a = Pointwise(3, 20, 80, Plane.dense(28, 28), 16, relu=True)
-    assert len({a, dataclasses.replace(a), dataclasses.replace(a, relu=False)}) == 2
+    a = Pointwise(3, 20, 80, Plane.dense(28, 28), 16, activation=RELU)
+    assert len({a, dataclasses.replace(a), dataclasses.replace(a, activation=IDENTITY)}) == 2
+
+
+def reference_activation(activation, x):
+    a, b = activation.a, activation.b
+    return {
+        "clip": lambda: np.clip(x, a, b),
+        "leaky_relu": lambda: np.where(x >= 0, x, a * x),
+        "sigmoid": lambda: 1 / (1 + np.exp(-x.astype("float64"))),
+    }[activation.kind]()
+
+
+EPILOGUES = ["pointwise", "residual", "depthwise", "conv2d", "winograd", "dense", "max", "avg", "valid"]
+
+
+@pytest.mark.parametrize("machine", [MACHINES[0], Machine(16, 32)], ids=str)
+@pytest.mark.parametrize(
+    "activation",
+    [Activation("clip", -0.5, 0.75), Activation("leaky_relu", 0.125), Activation("sigmoid")],
+    ids=lambda activation: activation.kind,
+)
+@pytest.mark.parametrize("layer", EPILOGUES)
+def test_epilogues(machine, activation, layer):
+    """Activations other than ReLU, in every kernel that has one."""
+    import torch.nn.functional as F
+    from torch import from_numpy
+
+    lanes, height, width = machine.lanes, 9, 11
+    plane = Plane.padded(height, width, lanes)
+    x, other, bias = random(6, height, width), random(6, height, width), random(6)
+    dense = {"pointwise": 1, "residual": 1, "depthwise": 6, "conv2d": 2, "winograd": 2}
+    before, after, residual, parameters = plane, plane, None, ()
+    if layer in dense:
+        kernel = 1 if layer in ("pointwise", "residual") else 3
+        weight = random(6, 6 // dense[layer], kernel, kernel)
+        expected, parameters = conv_reference(x, weight, bias, dense[layer], 1, kernel // 2), (weight, bias)
+    if layer in ("pointwise", "residual"):
+        workload = Pointwise(1, 6, 6, plane, lanes, activation, layer == "residual")
+        residual = into_plane(other, plane) if layer == "residual" else None
+        expected = expected + other if layer == "residual" else expected
+    elif layer == "depthwise":
+        workload = Depthwise(6, plane, plane, 3, 1, 1, lanes, activation)
+    elif layer == "conv2d":
+        before, after = Plane.dense(height, width), Plane.padded_rows(height, width, lanes)
+        workload = Conv2d(2, 3, 3, before, after, 3, 1, 1, lanes, activation)
+    elif layer == "winograd":
+        after = Winograd.plane(height, width, 3, lanes)
+        workload = Winograd(2, 3, 3, plane, after, 3, 1, lanes, activation)
+    elif layer == "dense":
+        weight, vector, bias = random(10, 33), random(33), random(10)
+        found = run(Dense(33, 10, lanes, activation), machine, vector, weight, bias)
+        assert relative_error(found, reference_activation(activation, weight @ vector + bias)) < 1e-5
+        return
+    else:
+        shape = (6, plane, plane, 3, 1, 1, lanes, activation)
+        workload = ValidAvgPool(*shape) if layer == "valid" else WindowPool(*shape, kind=layer)
+        pool = F.max_pool2d if layer == "max" else functools.partial(F.avg_pool2d, count_include_pad=layer == "avg")
+        expected = pool(from_numpy(x[None]), 3, 1, 1)[0].numpy()
+    found = run(workload, machine, into_plane(x, before), *parameters, residual=residual)
+    assert relative_error(from_plane(found, 6, after), reference_activation(activation, expected)) < 1e-5
