@@ -28,6 +28,8 @@ from tvm_shufflenet.targets import resolve
 NEON, AVX512 = Machine(4, 32), Machine(16, 32)
 # Among them those where g does not divide n: n = 20 for 3 groups in stage 2 at 1x.
 SHUFFLED = [f"shufflenet-v1-{scale}x-g{g}" for scale in ("0.25", "0.5", "1", "1.5", "2") for g in (1, 2, 3, 4, 8)]
+NAMES = [n for n in model_names() if "noshuffle" not in n]
+QUICK = {"shufflenet-v1-1x-g3", "shufflenet-v1-0.25x-g8", "alexnet", "mobilenet-v1-0.25"}  # the others are slow
 PASSES = (simplify, fold_affine, lambda graph: fuse_epilogues(graph, is_pointwise))
 
 
@@ -146,7 +148,7 @@ def is_copy(call) -> bool:
     return type(call.workload).__name__ == "Copy"
 
 
-@pytest.mark.parametrize("name", SHUFFLED)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SHUFFLED])
 def test_the_shuffle_leaves_no_operator(name):
     """No copy and no generic kernel: a kernel for each layer, and as many calls as without shuffles."""
     net = network(name)
@@ -265,10 +267,6 @@ def lifetimes(program):
 
 def scratch_of(call) -> int:
     return sum(o.bytes for o in call.workload.operands() if o.role == SCRATCH)
-
-
-NAMES = [n for n in model_names() if "noshuffle" not in n]
-QUICK = {"shufflenet-v1-1x-g3", "shufflenet-v1-0.25x-g8", "alexnet", "mobilenet-v1-0.25"}
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])

@@ -89,7 +89,7 @@ def run(workload, machine, data, *parameters, residual=None, knobs=None):
 
 
 def compiled(workload, knobs, rooms):
-    """`main`, which calls the kernel with pointers into arrays of so many bytes, behind as many elements as are given."""
+    """`main`, which calls the kernel with pointers into arrays of so many bytes, as far in as it is told."""
     function = scheduled_kernel(ScheduledKernel("kernel", workload, knobs))
     types = [operand.dtype for operand in workload.operands()]
     buffers = [tirx.decl_buffer((size // 4,), dtype, f"a{i}") for i, (size, dtype) in enumerate(zip(rooms, types))]
