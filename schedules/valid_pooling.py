@@ -1,6 +1,6 @@
 """Average pooling that divides by the number of pixels of the window that lie inside, instead of by all.
 
-    out[c, y, x] = act(sum over ky, kx of in[c, y*s + ky - p, x*s + kx - p]) / inside(y, x)
+    out[c, y, x] = act(sum over ky, kx of in[c, y*s + ky - p, x*s + kx - p] / inside(y, x))
 
 Caffe's way, and ONNX's where nothing else is said: at the border of the plane another result.
 
