@@ -1,6 +1,6 @@
 """Average pooling that divides by the number of pixels of the window that lie inside, instead of by all.
 
-    out[c, y, x] = act(sum over ky, kx of in[c, y*s + ky - p, x*s + kx - p]) / inside(y, x)
+    out[c, y, x] = act(sum over ky, kx of in[c, y*s + ky - p, x*s + kx - p] / inside(y, x))
 
 Caffe's way, and ONNX's where nothing else is said: at the border of the plane another result.
 
@@ -9,11 +9,13 @@ Strategy: `window_pooling`'s, whose sum is divided where it is stored.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
+from .activation import IDENTITY
 from .window_pooling import WindowPool
 
 
@@ -35,11 +37,13 @@ class ValidAvgPool(WindowPool):
             block, store = stmt.block, stmt.block.body
             _, y, v, i = (axis.var for axis in block.iter_vars)
             count = inside(y, self.before.height) * inside(self.column(v) + i, self.before.width)
-            store = tirx.BufferStore(store.buffer, store.value / T.Cast("float32", count), store.indices)
+            mean = self.activation.apply(store.value / T.Cast("float32", count))
+            store = tirx.BufferStore(store.buffer, mean, store.indices)
             block = s_tir.SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, store)
             return s_tir.SBlockRealize(stmt.iter_values, stmt.predicate, block)
 
-        function = super().definition()
+        sums = dataclasses.replace(self, activation=IDENTITY)  # it comes behind the division
+        function = super(ValidAvgPool, sums).definition()
         root = function.body.block
         *stages, out = root.body.seq
         body = tirx.SeqStmt([*stages, divided(out)])

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from schedules import Conv2d, Plane, Pointwise, tuning_space
+from schedules import RELU, Conv2d, Plane, Pointwise, tuning_space
 from tvm_shufflenet.cli import tune
 from tvm_shufflenet.lowering.to_object import compile_module
 from tvm_shufflenet.records.store import Records, knob_key
@@ -27,7 +27,7 @@ MODEL = "shufflenet-v1-0.25x-g3"
 def test_a_candidate_knows_as_in_the_network_that_its_buffers_are_separate(make):
     """Else LLVM keeps loads behind stores, and other knobs would be best."""
     target = resolve("cortex-a72")
-    workload = Pointwise(2, 12, 24, Plane.dense(4, 8), target.lanes, relu=True)
+    workload = Pointwise(2, 12, 24, Plane.dense(4, 8), target.lanes, activation=RELU)
     module = getattr(candidates, make)(workload, workload.knobs(target.machine), [768, 576, 48, 1536])
     source = compile_module(module[0] if isinstance(module, tuple) else module, target.tvm).inspect_source()
     pointers = re.search(r"^define .*@kernel\((.*)\)", source, re.M)[1].split("%")[:-1]
@@ -38,7 +38,7 @@ def test_a_candidate_knows_as_in_the_network_that_its_buffers_are_separate(make)
 def a72(tmp_path):
     """A place that prices candidates for Cortex-A72, records for it, and a task."""
     target = resolve("cortex-a72")
-    workload = Pointwise(2, 12, 24, Plane.dense(4, 8), target.lanes, relu=True)
+    workload = Pointwise(2, 12, 24, Plane.dense(4, 8), target.lanes, activation=RELU)
     task = Task(workload, [(48, 12, 1, 1), (48,)], tuning_space(workload, target.machine)[:6])
     with Estimated(target) as place:
         yield place, Records.read(tmp_path, target), task
@@ -50,7 +50,7 @@ def test_a_kernel_that_calls_memset_is_priced(a72):
     """AlexNet's stem, whose scratch is filled with zeros: a candidate brings what it calls."""
     place, records, _ = a72
     before, after = Plane(224, 224, 224, 224 * 224), Plane(55, 55, 56, 3088)
-    workload = Conv2d(1, 3, 96, before, after, kernel=11, stride=4, pad=2, lanes=place.target.lanes, relu=True)
+    workload = Conv2d(1, 3, 96, before, after, kernel=11, stride=4, pad=2, lanes=place.target.lanes, activation=RELU)
     task = Task(workload, [(96, 3, 11, 11), (96,)], tuning_space(workload, place.target.machine)[:1], ["net"], 1)
     (found,) = place.run(task, task.space, 1)
     assert found.value > workload.multiply_adds / core("cortex-a72").lanes
