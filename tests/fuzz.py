@@ -1,10 +1,10 @@
 """Random networks through the whole compiler, each against its PyTorch twin.
 
-    python -m tests.fuzz --n 1000 --seed 0 --target native
+    python -m tests.fuzz --n 1000 --seed 0
 
-A share of them goes through an ONNX file first.  On this machine TVM's own loader runs the object code that a library
-is linked from; every tenth network is built and loaded as a library.  Ends with 0 only where nothing was wrong, crashed
-or was refused, and, for many networks, no possible pair of neighbouring operators is missing.
+A share of them goes through an ONNX file first.  TVM's own loader runs the object code that a library is linked from;
+every tenth network is built as a library, loaded, and run between fences (`fences.py`).  Ends with 0 only where nothing
+was wrong, crashed or was refused, and, for many networks, no possible pair of neighbouring operators is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tvm_shufflenet.bridge import random_parameters, torch_module
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
 
-from . import graphs
+from . import fences, graphs
 
 TOLERANCE = 1e-5  # of the largest number of an output
 SMALLEST = 1e-3  # what counts as the largest number of an output that is all but zero
@@ -121,11 +121,13 @@ def build(network: Network, parameters: dict, target: str, folder: Path) -> Path
 
 
 def run_library(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Builds a library for this machine and runs it as a user does."""
+    """Builds a library for this machine, runs it as a user does, and checks that it keeps to its arrays."""
     from tvm_shufflenet.library.loading import load
 
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
-        found = load(build(network, parameters, "native", Path(folder)))(data)
+        path = build(network, parameters, "native", Path(folder))
+        found = load(path)(data)
+        fences.check(path)
     return found if isinstance(found, tuple) else (found,)
 
 
@@ -138,6 +140,11 @@ def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
         return found.network, found.parameters
 
 
+def _as_read(array: np.ndarray) -> np.ndarray:
+    """The reader of ONNX gives an output of the shape (1, N, 1, 1) as the vector (1, N): classes end networks so."""
+    return array.reshape(array.shape[:2]) if array.shape[2:] == (1, 1) else array
+
+
 def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Failure | None:
     """Runs the network; what went wrong, if anything did.  The twin is always that of the network itself."""
     parameters, data = random_parameters(network, seed), picture(network, seed)
@@ -145,6 +152,9 @@ def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Fai
     try:
         given = through_onnx(network, parameters) if onnx else (network, parameters)
         found = run(*given, data)
+        if onnx:
+            wanted = tuple(_as_read(array) for array in wanted)
+            found = tuple(_as_read(array) for array in found)
     except UserError as error:
         return Failure(seed, "refused", str(error), network)
     except Exception as error:  # whatever it is, it is a crash of the compiler, and the other networks count too

@@ -7,6 +7,7 @@ import pytest
 
 from tvm_shufflenet.architectures import NetworkBuilder
 from tvm_shufflenet.exchange import Imported, load_network, save_network
+from tvm_shufflenet.exchange.onnx_writer import onnx_model
 
 from .evaluation import evaluate
 
@@ -54,6 +55,9 @@ OPERATORS = {
     "depth_to_space": lambda n: n.depth_to_space("y", 0, 2, "CRD"),
     "resize": lambda n: n.resize("y", 0, (14, 10)),
     "resize_bilinear": lambda n: n.resize("y", 0, (14, 10), "bilinear", "half_pixel"),
+    "resize_rounded": lambda n: n.resize("y", 0, (3, 6), "nearest", "align_corners", "ceil"),
+    "adaptive_avg_pool": lambda n: n.adaptive_avg_pool("y", 0, (1, 5)),
+    "adaptive_avg_pool_unequal": lambda n: n.adaptive_avg_pool("y", 0, (3, 8)),
     "flatten": lambda n: n.flatten("y", 0),
     "reshape": lambda n: n.reshape("y", 0, (1, 2, 14, 5)),
     "dense": lambda n: n.dense("y", n.flatten("f", 0), 3),
@@ -83,3 +87,28 @@ def test_operators(tmp_path, kind, layout):
     for a, b, c in zip(expected, again, reference):
         assert np.abs(a - b.reshape(a.shape)).max() < 1e-5 * np.abs(a).max()
         assert np.abs(a - c.reshape(a.shape)).max() < 1e-5 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_an_output_that_is_the_input(tmp_path, layout):
+    builder = NetworkBuilder((7, 5), 4, layout)
+    net = builder.network("net", {}, outputs=[builder.relu("y", 0), 0])
+    save_network(tmp_path / "net.onnx", Imported(net, {}, ""))
+    onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"))
+    data = np.random.default_rng(1).standard_normal((1, 4, 7, 5) if layout == "NCHW" else (1, 7, 5, 4)).astype("f4")
+    found = load_network(tmp_path / "net.onnx")
+    for a, b in zip(evaluate(net, {}, data), evaluate(found.network, found.parameters, data), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_adaptive_pooling_and_resizing_for_any_number_of_pictures(tmp_path):
+    """The reference runs the file with three pictures at once."""
+    builder = NetworkBuilder((10, 9), 3)
+    pooled = builder.adaptive_avg_pool("pooled", 0, (3, 4))
+    net = builder.network("net", {}, outputs=[builder.resize("resized", pooled, (4, 5)), pooled])
+    (tmp_path / "net.onnx").write_bytes(onnx_model(net, {}, "N"))
+    data = np.random.default_rng(1).standard_normal((3, 3, 10, 9)).astype("f4")
+    found = ReferenceEvaluator(onnx.load(tmp_path / "net.onnx")).run(None, {"input": data})
+    for number in range(3):
+        for a, b in zip(evaluate(net, {}, data[number : number + 1]), found, strict=True):
+            assert np.abs(a - b[number : number + 1]).max() < 1e-5 * np.abs(a).max()

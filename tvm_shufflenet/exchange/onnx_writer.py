@@ -49,6 +49,9 @@ def onnx_model(
         nodes.append(helper.make_node("Transpose", ["input"], ["planes"], name="planes", perm=[0, 3, 1, 2]))
         names = ["planes"]
     results = {index: "output" if net.outputs == (last_layer,) else net.layers[index].name for index in net.outputs}
+    if 0 in results:  # an output of ONNX has a name of its own
+        results[0] = f"{net.layers[0].name}.copy"
+        nodes.append(helper.make_node("Identity", names, [results[0]], name=results[0]))
     for index, layer in enumerate(net.layers[1:], 1):
         inputs = [names[source] for source in layer.inputs]
         for parameter in layer.parameters(net.layers[layer.inputs[0]].shape):
@@ -56,7 +59,11 @@ def onnx_model(
             inputs.append(parameter)
         if layer.op in ("add", "multiply"):
             inputs = _of_equal_rank(net, layer, inputs, nodes, helper, constants)
+        if layer.op == "adaptive_avg_pool" and not _equal_bins(layer, net.layers[layer.inputs[0]].shape):
+            inputs = [_bins(layer, net.layers[layer.inputs[0]].shape, inputs[0], nodes, helper, constants)]
         operators = _operators(layer, constants, batch == 1, net.layers[layer.inputs[0]].shape)
+        if any(f"{layer.name}.sizes" in further and batch != 1 for _, further, _ in operators):
+            _open_sizes(layer, inputs[0], nodes, helper, constants)
         if not operators and index in results:
             operators = [("Identity", [], {})]
         for number, (kind, further, attributes) in enumerate(operators, 1):
@@ -94,6 +101,38 @@ def _of_equal_rank(net: Network, layer: Layer, inputs: list[str], nodes: list, h
     return found
 
 
+def _open_sizes(layer: Layer, x: str, nodes: list, helper, constants: dict) -> None:
+    """The sizes of a resized tensor whose batch is that of its input."""
+    batch, planes, result = (f"{layer.name}.{key}" for key in ("batch", "planes", "sizes"))
+    constants[planes] = np.array(layer.shape[1:], np.int64)
+    nodes.append(helper.make_node("Shape", [x], [batch], name=batch, start=0, end=1))
+    nodes.append(helper.make_node("Concat", [batch, planes], [result], name=result, axis=0))
+
+
+def _equal_bins(layer: Layer, source: tuple[int, ...]) -> bool:
+    return all(extent % bins == 0 for extent, bins in zip(source[2:], layer.shape[2:]))
+
+
+def _bins(layer: Layer, source: tuple[int, ...], x: str, nodes: list, helper, constants: dict) -> str:
+    """The means of bins that overlap or differ in size, as channels: bin after bin, each with all channels."""
+
+    def edges(extent: int, bins: int) -> list[tuple[int, int]]:
+        return [(i * extent // bins, -(-(i + 1) * extent // bins)) for i in range(bins)]
+
+    constants["last axes"] = np.array([2, 3], np.int64)
+    means, rows, columns = [], edges(source[2], layer.shape[2]), edges(source[3], layer.shape[3])
+    for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
+        name = f"{layer.name}.bin{number}"
+        corners = [f"{name}.start", f"{name}.stop"]
+        constants |= {corner: np.array(at, np.int64) for corner, at in zip(corners, zip(row, column))}
+        nodes.append(helper.make_node("Slice", [x, *corners, "last axes"], [name], name=name))
+        nodes.append(helper.make_node("GlobalAveragePool", [name], [f"{name}.mean"], name=f"{name}.mean"))
+        means.append(f"{name}.mean")
+    result = f"{layer.name}.means"
+    nodes.append(helper.make_node("Concat", means, [result], name=result, axis=1))
+    return result
+
+
 def _operators(
     layer: Layer, constants: dict, single: bool, source: tuple[int, ...]
 ) -> list[tuple[str, list[str], dict]]:
@@ -115,6 +154,16 @@ def _operators(
         if layer.op == "max_pool":
             return [("MaxPool", [], {**window, **_dilations(a)})]
         return [("AveragePool", [], {**window, "count_include_pad": int(layer.op == "avg_pool")})]
+    if layer.op == "adaptive_avg_pool":
+        _, channels, height, width = layer.shape
+        if _equal_bins(layer, source):
+            bin_ = (source[2] // height, source[3] // width)
+            return [("AveragePool", [], {"kernel_shape": bin_, "strides": bin_})]
+        return [
+            ("Reshape", [constant("bins", [batch, height * width, channels])], {}),
+            ("Transpose", [], {"perm": [0, 2, 1]}),
+            ("Reshape", [constant("planes", [batch, channels, height, width])], {}),
+        ]
     if layer.op == "shuffle":
         _, channels, height, width = layer.shape
         groups = a["groups"]
@@ -149,13 +198,17 @@ def _operators(
         return [("Pad", [around, constant("value", a["value"], np.float32)], {"mode": a["mode"]})]
     if layer.op == "resize":
         mode = {"nearest": "nearest", "bilinear": "linear"}[a["mode"]]
-        scales = constant("scales", [1, 1, *a["scales"]], np.float32)
-        sized = [int(n * np.float32(s)) for n, s in zip(source[2:], a["scales"])] == list(a["size"])
-        further = ["", scales] if sized else ["", "", constant("sizes", [1, *layer.shape[1:]])]
-        if not sized and (not single or a["scales"] != tuple(o / n for o, n in zip(a["size"], source[2:]))):
-            raise UserError(
-                f"{name}: ONNX cannot resize to {a['size']} with the scales {a['scales']} and an open batch"
-            )
+        # Engines multiply in single or in double precision: both have to come to the size.
+        sized = all(
+            [int(n * kind(np.float32(s))) for n, s in zip(source[2:], a["scales"])] == list(a["size"])
+            for kind in (np.float32, float)
+        )
+        if sized:
+            further = ["", constant("scales", [1, 1, *a["scales"]], np.float32)]
+        elif a["scales"] == tuple(o / n for o, n in zip(a["size"], source[2:])):
+            further = ["", "", constant("sizes", [1, *layer.shape[1:]]) if single else f"{name}.sizes"]
+        else:
+            raise UserError(f"{name}: ONNX cannot resize to {a['size']} with the scales {a['scales']}")
         attributes = {"coordinate_transformation_mode": a["coordinates"], "mode": mode}
         return [("Resize", further, attributes | ({"nearest_mode": a["rounding"]} if mode == "nearest" else {}))]
     if layer.op == "reshape":
