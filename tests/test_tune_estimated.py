@@ -28,7 +28,9 @@ def test_a_candidate_knows_as_in_the_network_that_its_buffers_are_separate(make)
     """Else LLVM keeps loads behind stores, and other knobs would be best."""
     target = resolve("cortex-a72")
     workload = Pointwise(2, 12, 24, Plane.dense(4, 8), target.lanes, activation=RELU)
-    module = getattr(candidates, make)(workload, workload.knobs(target.machine), [768, 576, 48, 1536])
+    module = getattr(candidates, make)(
+        workload, workload.knobs(target.machine), candidates.arguments_of(workload, [576, 48])
+    )
     source = compile_module(module[0] if isinstance(module, tuple) else module, target.tvm).inspect_source()
     pointers = re.search(r"^define .*@kernel\((.*)\)", source, re.M)[1].split("%")[:-1]
     assert len(pointers) == 4 and all("noalias" in pointer for pointer in pointers)
