@@ -96,7 +96,7 @@ def test_refusals(build, labelled_pictures, checkpoint, tmp_path):
     assert "has 3 classes" in refused(build(MODEL, classes=5, size=SIZE).path, *data)
     bare = tmp_path / "bare.safetensors"
     save_checkpoint(bare, load_checkpoint(checkpoint)[0])
-    assert "does not fit shufflenet-v1-0.5x-g3: tensor stage2.0.conv1.weight" in refused(bare, *data, "--model", "shufflenet-v1-0.5x-g3")
+    assert f"does not fit {TRAINED}: tensor stage2.0.conv1.weight" in refused(bare, *data, "--model", TRAINED)
     assert "expected one, or two" in refused(bare, bare, bare, *data)
     assert "--limit 0: expected 1 or more" in refused(bare, *data, "--limit", 0)
     assert "only libraries run on a board" in refused(checkpoint, *data, "--rpc", "localhost:1")

@@ -28,8 +28,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"networks to build ({DEFAULT_MODEL}); "
                         "`python -m tvm_shufflenet.models` lists them")  # fmt: skip
-    parser.add_argument("--target", default=DEFAULT_TARGET, help="a name from `python -m tvm_shufflenet.targets`, or a TVM "
-                        "target as JSON (arm)")  # fmt: skip
+    parser.add_argument("--target", default=DEFAULT_TARGET, help="a name from `python -m "
+                        f"tvm_shufflenet.targets`, or a TVM target as JSON ({DEFAULT_TARGET})")  # fmt: skip
     parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
     parser.add_argument("--classes", type=int, help="outputs of the classifier (1000, or those of the weights)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth, ours or in "

@@ -10,7 +10,6 @@ from ..files import write_json
 from .common import add_preprocessing_options, add_reading_options, given_preprocessing, reading
 
 if TYPE_CHECKING:
-    from ..architectures import Network
     from ..exchange import Imported
 
 
