@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tvm_shufflenet import pipeline
 from tvm_shufflenet.architectures import model_names, network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint, torch_module
 from tvm_shufflenet.cli import build, convert, profile
@@ -17,6 +19,7 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Imported, Reading, load_network, save_network
 from tvm_shufflenet.exchange.canonical import shuffled
 from tvm_shufflenet.library.loading import load
+from tvm_shufflenet.lowering.verify import InvalidProgram
 
 from . import foreign
 from .conftest import picture, relative_error, twin_logits
@@ -289,6 +292,22 @@ def test_convert_command(tmp_path, capsys):
     again = load_network(out)
     assert again.network.size == (64, 64) and again.style == "ours"
     agrees(again, module)
+
+
+def test_convert_refuses_what_build_cannot_compile(tmp_path, monkeypatch):
+    """Both ask the compiler, whose verifier has the last word; nothing is written."""
+    path = tmp_path / "found.pth"
+    saved(foreign.randomised(foreign.Megvii()), path)
+
+    def faulty(program, plan):
+        raise InvalidProgram("layer conv1: its kernel reads what nothing wrote")
+
+    monkeypatch.setattr(pipeline, "verify_plan", faulty)
+    for command in (lambda: convert.main([str(path), str(tmp_path / "out.onnx"), "--size", "64"]),
+                    lambda: build.main(["--weights", str(path), "--size", "64", "-o", str(tmp_path)])):  # fmt: skip
+        with pytest.raises(UserError, match="found cannot be compiled, which is a fault of this compiler: layer conv1"):
+            command()
+    assert os.listdir(tmp_path) == ["found.pth"]
 
 
 def test_shuffled_is_the_papers_shuffle():

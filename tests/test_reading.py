@@ -13,13 +13,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from tvm_shufflenet.bridge.checkpoints import read_checkpoint, save_checkpoint
-from tvm_shufflenet.cli import convert
+from tvm_shufflenet.cli import build, convert
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Reading, load_network
+from tvm_shufflenet.library.loading import load
 
 from . import foreign
 from .conftest import ROOT, picture, relative_error, twin_logits
-from .test_import import agrees, saved
+from .test_import import agrees, logits, saved
 
 CASES = ROOT / "tests" / "cases"
 SHAPE = {"channels": (24, 48, 96, 192), "groups": 3, "repeats": (4, 8, 4)}
@@ -165,6 +166,40 @@ def test_sorted_numbers_are_not_taken_as_the_order(tmp_path):
     torch.save({name: tensors[int(name[4:])] for name in names}, tmp_path / "net.pth")
     with pytest.raises(UserError, match="are sorted by name, expected the order of execution"):
         load_network(tmp_path / "net.pth", reading=Reading(stem=2))
+
+
+def padded_as_tensorflow(module: nn.Module) -> nn.Module:
+    """The module with SAME padding: windows of 3x3 with stride 2 are padded on the right and below alone."""
+
+    def pad(conv, inputs):
+        total = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in
+                 zip(inputs[0].shape[2:], conv.stride, conv.kernel_size)]  # fmt: skip
+        (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in total)
+        return F.pad(inputs[0], (left, right, top, bottom))
+
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.padding = (0, 0)
+            part.register_forward_pre_hook(pad)
+    return module
+
+
+@pytest.mark.parametrize("size", ["33x50", pytest.param("64", marks=pytest.mark.slow)])
+def test_same_padding(tmp_path, size):
+    """It differs from the symmetric one where a window of stride 2 meets an even extent; the library computes it too."""
+    module = foreign.randomised(foreign.MobileNet())
+    saved(module, tmp_path / "tf.pth")
+    convert.main([str(tmp_path / "tf.pth"), str(tmp_path / "same.safetensors"), "--padding", "same", "--size", size])
+    build.main(["--weights", str(tmp_path / "same.safetensors"), "--target", "native", "-o", str(tmp_path)])
+    (path,) = tmp_path.glob("*.so")
+    height, _, width = size.partition("x")
+    data = picture((int(height), int(width or height)), 3)
+    symmetric, same = logits(module, data), logits(padded_as_tensorflow(module), data)
+    assert relative_error(load(path)(data), same) < 1e-5
+    assert relative_error(symmetric, same) > 1e-2
+    found = load_network(tmp_path / "tf.pth", reading=Reading(data.shape[2:], padding="same"))
+    assert relative_error(twin_logits(found.network, found.parameters, data), same) < 1e-5
+    assert "SAME padding as TensorFlow's, as --padding says" in found.notes
 
 
 @pytest.mark.parametrize("options,message", [
