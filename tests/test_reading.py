@@ -186,7 +186,7 @@ def padded_as_tensorflow(module: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("size", ["33x50", pytest.param("64", marks=pytest.mark.slow)])
 def test_same_padding(tmp_path, size):
-    """It differs from the symmetric one where a window of stride 2 meets an even extent; the library computes it too."""
+    """It differs from the symmetric one where a window of stride 2 meets an even extent; so does the library."""
     module = foreign.randomised(foreign.MobileNet())
     saved(module, tmp_path / "tf.pth")
     convert.main([str(tmp_path / "tf.pth"), str(tmp_path / "same.safetensors"), "--padding", "same", "--size", size])
