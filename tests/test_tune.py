@@ -553,7 +553,7 @@ def test_records_command(tuned_folder, tmp_path, capsys):
     (["--emulated"], "name a folder of their own with --records"),
     (["--json", "/no/such/folder/f.json"], "there is no such folder"),
     (["no-such-net"], "no-such-net"),
-    (["--rpc", "127.0.0.1:9", "--timeout", "2"], "nothing listens at 127.0.0.1:9"),
+    (["--rpc", "127.0.0.1:9", "--timeout", "30"], "nothing listens at 127.0.0.1:9"),
 ])  # fmt: skip
 def test_bad_options_of_tune(arguments, says):
     with pytest.raises(UserError, match=re.escape(says)):

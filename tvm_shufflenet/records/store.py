@@ -135,13 +135,14 @@ class Records:
         """The fastest of the most trusted kind, with knobs that are `legal`; None if there is none."""
         allowed = set(map(knob_key, legal))
         for kind in KINDS:
-            named = (r for r in self.all if r.kind == kind and self._names(r, workload) and r.knob_key in allowed)
-            settled = settle(named)
-            while record := fastest(settled.values()):
+            named = [r for r in self.all if r.kind == kind and self._names(r, workload) and r.knob_key in allowed]
+            versions = dict.fromkeys(record.version for record in named)
+            left = [r for v in versions for r in settle(r for r in named if r.version == v).values()]
+            while record := fastest(left):
                 if self.fits(record, workload):  # which takes a schedule: asked only of what would be chosen
                     return record
                 self.stale.append(record)
-                del settled[record.knob_key]
+                left.remove(record)
         return None
 
     def ignored(self, workloads: Iterable[Workload]) -> dict[str, int]:
