@@ -19,7 +19,9 @@ def wrong(manifest: dict) -> str | None:
     It is in the words of the newest format.  One that describes the network does so completely; one of a bare
     library has what it takes to run it.
     """
-    required = [*_ALWAYS, *(_DESCRIBED if manifest.keys() & _DESCRIBED.keys() else ())]
+    # A manifest of format 1 is given `probabilities`, so that key alone describes no network.
+    described = manifest.keys() & (_DESCRIBED.keys() - {"probabilities"})
+    required = [*_ALWAYS, *(_DESCRIBED if described else ())]
     for key in required:
         if key not in manifest:
             return key
