@@ -237,6 +237,18 @@ def test_what_cannot_be_a_view_is_copied_once():
     assert sorted(plane for view in written for plane in view.planes) == list(range(8))
 
 
+@pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
+def test_scales_of_channels_may_come_from_any_convolution(machine):
+    """A convolution that leaves one pixel may leave it in planes of whole vectors."""
+
+    def make(net):
+        scale = net.conv("scale", net.adaptive_avg_pool("pool", 0, 3), 4, kernel=3, groups=2)
+        return net.multiply("multiply", 0, net.sigmoid("sigmoid", scale)), net.add("add", scale, 0)
+
+    program = program_of(build(make), machine)
+    verify_plan(program, plan_memory(program))
+
+
 def test_shuffles_are_copied_in_few_calls():
     root, target = Root("a", Plane.dense(4, 4), 960), Root("b", Plane.dense(4, 4), 960)
     order = tuple(int(c) for c in np.arange(960).reshape(3, -1).T.ravel())

@@ -102,6 +102,8 @@ def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list
 
     if is_pointwise(node):
         return [whole(planes[0])] * len(planes)
+    if _per_channel(node):
+        return [planes[0], Plane.dense(1, 1)]
     if node.op == "dense" or _on_one_pixel(node):
         return [Plane.dense(1, 1)] * len(planes)
     if node.op in ("global_pool", "lrn") and planes[0].height * planes[0].width > 1:
@@ -251,8 +253,13 @@ def _activation(node: Node, site: Site) -> Choice:
 
 def _binary(node: Node, site: Site) -> Choice:
     plane, (first, second) = site.target or site.planes[0], site.planes
-    per_channel = node.inputs[0].shape != node.inputs[1].shape
-    return Choice(Binary(node.op, node.channels, first, second, plane, per_channel, node.activation), plane)
+    workload = Binary(node.op, node.channels, first, second, plane, _per_channel(node), node.activation)
+    return Choice(workload, plane)
+
+
+def _per_channel(node: Node) -> bool:
+    """Whether the second input has a number for each channel of the first."""
+    return node.op in ("add", "multiply") and node.inputs[0].shape != node.inputs[1].shape
 
 
 # Windows
@@ -270,19 +277,19 @@ def _window_pool(node: Node, site: Site) -> Choice | None:
             return None
     plane = site.after(node)
     fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
-    if node.attrs["kind"] == "valid_avg" and any(node.attrs["pad"]) or _is_cut(node):
-        return Choice(ValidAvgPool(*fields), plane) if node.attrs["kind"] == "valid_avg" else None
+    if node.attrs["kind"] == "valid_avg" and _counts_fewer(node):
+        return Choice(ValidAvgPool(*fields), plane)
     return Choice(WindowPool(*fields, "max" if node.attrs["kind"] == "max" else "avg"), plane)
 
 
-def _is_cut(node: Node) -> bool:
-    """Whether the last windows of an average end behind the plane."""
+def _counts_fewer(node: Node) -> bool:
+    """Whether some window reaches over an edge of the plane, and so holds fewer pixels than taps."""
     a = node.attrs
     ends = [
         (n - 1) * step + kernel - pad
         for n, step, kernel, pad in zip(node.shape[1:], a["stride"], a["kernel"], a["pad"])
     ]
-    return a["kind"] == "valid_avg" and any(end > n for end, n in zip(ends, node.inputs[0].shape[1:]))
+    return any(a["pad"]) or any(end > n for end, n in zip(ends, node.inputs[0].shape[1:]))
 
 
 def _any_pool(node: Node, site: Site) -> Choice:
