@@ -237,6 +237,16 @@ def test_what_cannot_be_a_view_is_copied_once():
     assert sorted(plane for view in written for plane in view.planes) == list(range(8))
 
 
+def test_either_input_may_be_replaced():
+    """The picture's place is the caller's; that of the other factor is free."""
+    net = build(lambda net: net.max_pool("pool", net.multiply("multiply", 0, net.sigmoid("sigmoid", 0)), 2, 2))
+    program = program_of(net)
+    plan = plan_memory(program)
+    verify_plan(program, plan)
+    sigmoid, multiply = (call.output for call in program.calls[:2])
+    assert plan.start(sigmoid) == plan.start(multiply)
+
+
 @pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
 def test_scales_of_channels_may_come_from_any_convolution(machine):
     """A convolution that leaves one pixel may leave it in planes of whole vectors."""

@@ -59,9 +59,9 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
             start = plan.scratch[index]
             _demand(start % ALIGN == 0 and start + size <= plan.bytes, call, "has its scratch outside of the workspace")
             written.append((start, start + size))
-        replaced = _replaceable(call, last_use, index)
+        replaced = _replaced(call, plan, last_use, index)
         for root, first, last in alive:
-            if root is replaced or root.external or last_use.get(root, -1) < index:
+            if root in replaced or root.external or last_use.get(root, -1) < index:
                 continue
             span = plan.offsets[root] + first, plan.offsets[root] + last
             clear = all(span[1] <= a or b <= span[0] for a, b in written)
@@ -95,14 +95,18 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
     _demand(operand.bytes == view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
 
 
-def _replaceable(call: Call, last_use: dict[Root, int], index: int) -> Root | None:
-    """The root whose place the output may have: it is not read any more behind this call."""
+def _replaced(call: Call, plan: MemoryPlan, last_use: dict[Root, int], index: int) -> set[Root]:
+    """The inputs in whose very place the output lies, as its kernel allows: nothing reads them behind this call."""
+    found = set()
     for operand, view in operands_of(call):
-        if operand.role in (INPUT, RESIDUAL) and call.workload.may_replace(operand.name):
-            root = view.root.home
-            if last_use.get(root) == index and sum(v.root.home is root for v in call.inputs) == 1:
-                return root
-    return None
+        if view is None or operand.role == OUTPUT or not call.workload.may_replace(operand.name):
+            continue
+        root = view.root.home
+        dies = last_use.get(root) == index and sum(other.root.home is root for other in call.inputs) == 1
+        outside = root.external or call.output.root.home.external
+        if dies and not outside and plan.start(view) == plan.start(call.output):
+            found.add(root)
+    return found
 
 
 def _planes(view: View) -> set[tuple[Root, int]]:
