@@ -42,6 +42,12 @@ MACHINES = [
     Machine(4, 16),
     Machine(16, 32),
 ]
+# The quick tests take one machine of each vector width.
+EACH_MACHINE = pytest.mark.parametrize(
+    "machine",
+    [m if i in (0, 3, 5) else pytest.param(m, marks=pytest.mark.slow) for i, m in enumerate(MACHINES)],
+    ids=str,
+)
 rng = np.random.default_rng(0)
 
 
@@ -143,7 +149,7 @@ def conv_reference(x, weight, bias, groups, stride, pad):
     return y[0].numpy()
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize(
     "groups,inputs,outputs,height,width", [(3, 20, 80, 7, 7), (1, 5, 17, 6, 9), (8, 6, 12, 14, 14)]
 )
@@ -167,7 +173,7 @@ def test_pointwise(machine, groups, inputs, outputs, height, width, shuffle, res
     assert relative_error(from_plane(found, groups * outputs, plane), expected) < 1e-5
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize("groups,outputs,shuffle_groups", [(3, 20, 20), (8, 12, 12), (1, 60, 3), (1, 24, 8), (4, 6, 2)])
 def test_pointwise_shuffled_by_other_groups(machine, groups, outputs, shuffle_groups):
     plane, channels = Plane.padded(7, 7, machine.lanes), groups * outputs
@@ -207,7 +213,7 @@ def window_planes(machine, height, width, kernel, stride, pad):
     return Plane.padded(height, width, machine.lanes), Plane.padded(rows, columns, machine.lanes)
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize("height,width,kernel,stride,pad", WINDOWS)
 @pytest.mark.parametrize("kind", ["conv", "max", "avg", "valid"])
 def test_depthwise_and_pooling(machine, kind, height, width, kernel, stride, pad):
@@ -244,7 +250,7 @@ def test_depthwise_with_any_tile(rows, vectors, channels, prefetch, stride):
     assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize(
     "groups,inputs,outputs,height,width,kernel,stride,pad",
     [
@@ -271,7 +277,7 @@ def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride,
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize(
     "groups,inputs,outputs,height,width,kernel,pad",
     [
@@ -294,7 +300,7 @@ def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
     assert relative_error(from_plane(found, groups * outputs, after), expected) < 5e-6
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize("inputs,outputs", [(960, 1000), (7, 10), (33, 1), (64, 128)])
 def test_dense_writes_its_outputs_and_no_more(machine, inputs, outputs):
     x, weight, bias = random(inputs), random(outputs, inputs), random(outputs)
@@ -303,7 +309,7 @@ def test_dense_writes_its_outputs_and_no_more(machine, inputs, outputs):
     assert np.isnan(found[outputs:]).all()
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 @pytest.mark.parametrize("height,width", [(7, 7), (4, 5), (3, 70), (1, 1)])
 def test_global_avg_pool(machine, height, width):
     plane, x = Plane.padded(height, width, machine.lanes), random(12, height, width)
@@ -322,7 +328,7 @@ def test_adaptive_avg_pool(height, width):
     assert relative_error(found.reshape(5, 6, 6), expected) < 1e-5
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@EACH_MACHINE
 def test_lrn(machine):
     import torch
 
@@ -390,7 +396,7 @@ def test_workloads_are_values():
 
 
 ACTIVATIONS = [
-    (Activation("clip", 0.0, 0.5), lambda y: np.clip(y, 0, 0.5)),
+    (Activation("clip", 0.0, 2.0), lambda y: np.clip(y, 0, 2)),
     (Activation("leaky_relu", 0.1), lambda y: np.where(y < 0, 0.1 * y, y)),
     (Activation("sigmoid"), lambda y: 1 / (1 + np.exp(-y.astype("float64")))),
     (Activation("hard_swish"), lambda y: y * np.clip(y / 6 + 0.5, 0, 1)),
@@ -420,6 +426,7 @@ def test_every_kernel_with_weights_takes_any_activation(machine, activation, ref
     )  # fmt: skip
     assert relative_error(from_plane(found, 6, rows), reference(conv_reference(x, weight, bias, 1, 2, 1))) < 1e-5
     tiles = Winograd.plane(7, 9, 3, machine.lanes)
+    weight = weight / np.float32(6**0.5 * 3)  # results of a normal order, to which rounding is relative
     found = run(
         Winograd(1, 6, 6, before, tiles, 3, 1, machine.lanes, activation), machine, into_plane(x, before), weight, bias,
         out_floats=6 * tiles.size,
