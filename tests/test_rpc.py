@@ -326,8 +326,11 @@ def assert_alive(session):
 def test_server(server):
     with connect(server, "plain") as session:
         assert_alive(session)
+    handles = len(os.listdir("/dev/fd"))
     with connect(server, "plain", session_timeout=60) as session:  # the first has set it free
         assert_alive(session)
+    del session
+    assert len(os.listdir("/dev/fd")) == handles
 
 
 def test_a_board_that_freezes_in_a_call(server, tmp_path):

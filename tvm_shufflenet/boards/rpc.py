@@ -26,6 +26,7 @@ import os
 import queue
 import re
 import socket
+import stat
 import struct
 import threading
 import time
@@ -266,15 +267,26 @@ def _senseless(address: str) -> UserError:
 
 def _limit(port: int, seconds: float) -> socket.socket:
     """Gives the connection to that port, which TVM has opened, a time-out for each answer; another handle of it."""
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
     for number in map(int, os.listdir("/dev/fd")):
         with contextlib.suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
             sock = socket.socket(fileno=os.dup(number))
-            if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getpeername()[1] == port:
-                limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+            if _leads_to(sock, port):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
                 return sock
+            sock.close()
     raise UserError(f"the connection to port {port} was lost as soon as it was made")
+
+
+def _leads_to(sock: socket.socket, port: int) -> bool:
+    """Whether it is connected to that port of some host."""
+    try:
+        return sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getpeername()[1] == port
+    except OSError:  # it listens, or is connected no more
+        return False
 
 
 def _within(seconds: float, call):
