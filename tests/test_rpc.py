@@ -77,11 +77,10 @@ def fake_tracker(*answers, delay=0.0):
     """Answers the magic number as a tracker, then each request with the next of these bytes; closes at the end."""
 
     def serve(connection):
-        magic = connection.recv(4)
-        connection.sendall(magic)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), connection.makefile("rb") as requests:
+            connection.sendall(requests.read(4))
             for answer in answers:
-                connection.recv(1 << 16)
+                requests.read(*struct.unpack("<i", requests.read(4)))
                 for start in range(0, len(answer), 1 if delay else len(answer)):
                     connection.sendall(answer[start : start + (1 if delay else len(answer))])
                     time.sleep(delay)

@@ -91,7 +91,7 @@ def connect(
     """
     host, port = _parse(address)
     with _open(address, host, port, timeout) as sock:
-        host = sock.getpeername()[0]  # the one of its addresses that answered, for TVM to use too
+        host = _peer(sock, address)
         if _is_tracker(sock, address, timeout):
             host, port, match = _request(sock, address, key, timeout)
             where = f"the board {host}:{port} (key {key!r} of the tracker at {address})"
@@ -162,6 +162,14 @@ def _open(address: str, host: str, port: int, timeout: float) -> socket.socket:
             "there, or correct the address"
         ) from None
     except OSError as error:
+        raise UserError(f"cannot reach {address}: {error.strerror or error}") from None
+
+
+def _peer(sock: socket.socket, address: str) -> str:
+    """The one of the host's addresses that answered, for TVM to use too."""
+    try:
+        return sock.getpeername()[0]
+    except OSError as error:  # it has reset the connection already
         raise UserError(f"cannot reach {address}: {error.strerror or error}") from None
 
 
