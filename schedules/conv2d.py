@@ -174,8 +174,9 @@ class Conv2d(Workload):
             prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)
 
-    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""
+        weight, bias = arrays
         grouped = weight.reshape(self.groups, self.outputs, self.inputs, self.kernel, self.kernel)
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 

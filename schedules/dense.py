@@ -100,8 +100,9 @@ class Dense(Workload):
         sch.decompose_reduction(acc, k)
         sch.transform_layout(acc, "weight", lambda v, i, k: (v // vectors, k, v % vectors, i))
 
-    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (outputs, inputs); `bias`: (outputs,)."""
+        weight, bias = arrays
         tile = knobs["vectors"] * self.lanes
         padded = np.zeros(round_up(self.outputs, self.lanes), np.float32)
         padded[: self.outputs] = bias

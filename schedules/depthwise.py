@@ -80,10 +80,11 @@ class Depthwise(Window):
         load_as_vectors(sch, acc, "weight", channel)
         sch.decompose_reduction(acc, kx)
 
-    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (channels, 1, kernel, kernel); `bias`: (channels,).
 
         A channel's weights, column by column, and its bias lie side by side.
         """
+        weight, bias = arrays
         filters = weight.reshape(self.channels, self.kernel, self.kernel).swapaxes(1, 2)
         return [np.column_stack([filters.reshape(self.channels, -1), bias]).astype(np.float32)]

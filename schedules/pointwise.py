@@ -270,8 +270,9 @@ class Pointwise(Workload):
         unroll_and_vectorize(sch, acc_tile, acc_i, acc_o)
         sch.decompose_reduction(acc, k)
 
-    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, 1, 1); `bias`: (groups * outputs,)."""
+        weight, bias = arrays
         grouped = weight.reshape(self.groups, self.outputs, self.inputs)
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 

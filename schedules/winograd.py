@@ -285,8 +285,9 @@ class Winograd(Workload):
             load_as_vectors(sch, acc, "weight", k)
         sch.decompose_reduction(acc, k)
 
-    def pack(self, knobs: Knobs, weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""
+        weight, bias = arrays
         matrix = weight_matrix(self.kernel)
         evaluated = np.einsum("pi,okij,qj->pqok", matrix, weight, matrix, optimize=True)
         grouped = evaluated.reshape(POINTS, self.groups, self.outputs, self.inputs).swapaxes(0, 1)

@@ -39,14 +39,21 @@ class Operand:
 class Workload:
     """Base of the frozen dataclasses that say what a kernel computes; `common` has the contract."""
 
-    name: str
-    multiply_adds = 0
     # Names of parameters whose buffers may be the caller's: no schedule makes vectors of their loads or stores.
     external: tuple[str, ...] = ()
     # Whether it is right, but made for no particular machine: a build names the layers that have such a kernel.
     generic = False
     # Names of parameters that are room to work in.
     scratch: tuple[str, ...] = ("scratch",)
+
+    @property
+    def name(self) -> str:
+        """Of the computation."""
+        raise NotImplementedError
+
+    @property
+    def multiply_adds(self) -> int:
+        return 0
 
     def definition(self) -> tirx.PrimFunc:
         raise NotImplementedError

@@ -15,7 +15,7 @@ from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
 from tvm_shufflenet.graph.fold import fold_affine
 from tvm_shufflenet.graph.fuse import fuse_epilogues
-from tvm_shufflenet.graph.read_relax import read_relax
+from tvm_shufflenet.graph.read_relax import UnsupportedGraph, read_relax
 from tvm_shufflenet.graph.simplify import simplify
 from tvm_shufflenet.lowering.moves import copies
 from tvm_shufflenet.lowering.plan_memory import plan_memory
@@ -65,6 +65,17 @@ def steps(graph) -> list[str]:
 
 def names(program) -> list[str]:
     return [call.workload.name for call in program.calls]
+
+
+def test_tensors_of_other_ranks_are_refused():
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 4, 6), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            result = builder.emit_output(builder.emit(relax.op.nn.relu(x)))
+        builder.emit_func_output(result)
+    with pytest.raises(UnsupportedGraph, match="N x C x H x W"):
+        read_relax(builder.get())
 
 
 def test_batch_norms_and_biases_fold_in_double_precision():

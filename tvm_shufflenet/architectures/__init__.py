@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from collections.abc import Callable
 
 from ..errors import UserError
 from . import checks
@@ -21,8 +22,8 @@ DEFAULT_MODEL = "shufflenet-v1-1x-g3"
 
 
 @functools.cache
-def _constructors() -> dict:
-    table = {}
+def _constructors() -> dict[str, Callable[..., Network]]:
+    table: dict[str, Callable[..., Network]] = {}
     for scale in SCALES:
         for groups in GROUPS:
             for shuffle in (True, False):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-_NEAREST = {
+_NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "floor": np.floor,
     "ceil": np.ceil,
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
@@ -20,7 +20,7 @@ def resize_tables(
     mode: str,
     coordinates: str,
     rounding: str = "floor",
-    scales: Sequence[float] = None,
+    scales: Sequence[float] | None = None,
 ) -> list:
     """Tables for `schedules.Resize`, those of the rows in front of those of the columns; sizes are (height, width).
 

@@ -89,8 +89,12 @@ def _activated(node: Node, activation: Activation) -> Node:
 
 
 def _shape(var: relax.Var) -> tuple[int, int, int]:
-    _, *extents = (int(n) for n in var.ty.shape)
-    return (*extents, 1, 1)[:3] if len(extents) == 1 else tuple(extents)
+    match [int(n) for n in var.ty.shape]:
+        case [_, channels]:
+            return channels, 1, 1
+        case [_, channels, height, width]:
+            return channels, height, width
+    raise UnsupportedGraph(f"{var.name}: a layer gives N x C or N x C x H x W, not {var.ty}")
 
 
 def _attributes(function) -> tuple[str, dict]:
@@ -110,12 +114,14 @@ def _plain(value):
 
 
 def _pair(attrs, key) -> tuple[int, int]:
-    return tuple(int(n) for n in attrs[key])
+    vertical, horizontal = (int(n) for n in attrs[key])
+    return vertical, horizontal
 
 
 def _pads(attrs) -> tuple[int, int, int, int]:
-    pads = tuple(int(n) for n in attrs["padding"])
-    return pads * 2 if len(pads) == 2 else pads
+    pads = [int(n) for n in attrs["padding"]]
+    top, left, bottom, right = pads * 2 if len(pads) == 2 else pads
+    return top, left, bottom, right
 
 
 def _conv(site, attrs, x, weight):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from schedules import Plane
+
 from ..graph import Node
 from .channels import ChannelLists, Channels, own
 from .program import Root
@@ -41,6 +43,12 @@ class Room:
     channels: Channels
     root: Root | None = None
     missing: list[int] = field(default_factory=list)
+
+    def settled(self, plane: Plane) -> Root:
+        """Its root, made in that plane if no step has written there yet."""
+        if self.root is None:
+            self.root = Root(self.name, plane, len(self.channels))
+        return self.root
 
 
 def find_homes(lists: ChannelLists, outputs: list[Root]) -> tuple[dict[Node, Home], dict[Channels, Room]]:

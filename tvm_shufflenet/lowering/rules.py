@@ -154,7 +154,7 @@ def _window(node: Node) -> tuple[int, int, int] | None:
     """Kernel, stride and padding of a square window, padded alike above and left, each window touching pixels."""
     a = node.attrs
     kernel, stride, pad = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2])
-    if None in (kernel, stride, pad) or a["dilation"] != (1, 1) or pad >= kernel:
+    if kernel is None or stride is None or pad is None or a["dilation"] != (1, 1) or pad >= kernel:
         return None
     return kernel, stride, pad
 

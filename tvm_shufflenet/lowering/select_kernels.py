@@ -74,9 +74,7 @@ class _Selector:
         output = next(operand for operand in choice.workload.operands() if operand.role == OUTPUT)
         stored = tuple(choice.workload.order(step.channels))
         if home:
-            if home.room.root is None:
-                home.room.root = Root(home.room.name, choice.plane, len(home.room.channels))
-            view = View(home.room.root, home.planes)
+            view = View(home.room.settled(choice.plane), home.planes)
             as_wanted = stored == (home.order or tuple(range(step.channels)))
             if view.root.plane == choice.plane and as_wanted and self._fits(output, view):
                 self.calls.append(Call(choice.workload, step.name, views, view, list(choice.parameters)))
@@ -90,9 +88,7 @@ class _Selector:
         """The step's result is `view`; it is also put where the step has its home."""
         self.views[step] = view
         if home := self.homes.get(step):
-            if home.room.root is None:
-                home.room.root = Root(home.room.name, view.root.plane, len(home.room.channels))
-            self.views[step] = View(home.room.root, home.planes)
+            self.views[step] = View(home.room.settled(view.root.plane), home.planes)
             self.calls += copies(step.name, view, self.views[step])
 
     def _fits(self, operand: Operand, view: View) -> bool:
@@ -117,6 +113,7 @@ class _Selector:
 
     def _furnish(self, room: Room, step: Node) -> View:
         """The room's root, with what no step has stored there."""
+        assert room.root is not None  # the steps that write there come before those that read it
         if room.missing:
             by_root: dict[Root, list[int]] = {}
             for plane in room.missing:

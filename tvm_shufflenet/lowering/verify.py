@@ -82,7 +82,8 @@ def operands_of(call: Call) -> list[tuple[Operand, View | None]]:
 def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
     if operand.role in (WEIGHT, SCRATCH):
         return
-    _demand(view is not None, call, f"has no {operand.name}")
+    if view is None:
+        raise _fault(call, f"has no {operand.name}")
     kind = f"{operand.name} {view}"
     _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
     _demand(operand.bytes <= view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
@@ -128,7 +129,8 @@ def _runs(view: View) -> list[tuple[Root, int, int]]:
 
 
 def _spans(view: View) -> list[tuple[int, int]]:
-    size, spans = 4 * view.root.plane.size, []
+    size = 4 * view.root.plane.size
+    spans: list[tuple[int, int]] = []
     for plane in sorted(set(view.planes)):
         if spans and spans[-1][1] == plane * size:
             spans[-1] = (spans[-1][0], (plane + 1) * size)
@@ -139,4 +141,8 @@ def _spans(view: View) -> list[tuple[int, int]]:
 
 def _demand(holds: bool, call: Call, what: str) -> None:
     if not holds:
-        raise InvalidProgram(f"layer {call.layer}: its kernel {call.workload.name} {what}")
+        raise _fault(call, what)
+
+
+def _fault(call: Call, what: str) -> InvalidProgram:
+    return InvalidProgram(f"layer {call.layer}: its kernel {call.workload.name} {what}")
