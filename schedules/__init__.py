@@ -17,6 +17,7 @@ from .pooling import AdaptiveAvgPool, GlobalAvgPool
 from .reshuffled import Reshuffled
 from .resize import Resize
 from .softmax import Softmax
+from .strewn import Strewn
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
@@ -26,6 +27,6 @@ __all__ = [
     "IDENTITY", "INPUT", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation", "AdaptiveAvgPool",
     "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool",
     "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale",
-    "Softmax", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up", "scheduled",
-    "tuning_space",
+    "Softmax", "Strewn", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up",
+    "scheduled", "tuning_space",
 ]  # fmt: skip

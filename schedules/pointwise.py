@@ -20,6 +20,7 @@ weights: a vector of pixels for them would cost as much as a whole one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,52 +101,13 @@ class Pointwise(Workload):
         return self.groups * self.inputs * self.outputs * self.plane.height * self.plane.width
 
     def definition(self) -> tirx.PrimFunc:
-        G, K, N, L, P = self.groups, self.inputs, self.outputs, self.lanes, self.plane.size
-        V, R = self._pixels
-        residual, shuffle = self.residual, self.shuffle
-        finish = quick_relu(self.activation)
-
-        def channel(a, o):
-            return o * G + a if shuffle else a * N + o
-
-        def start(bias, other, a, o, pixel):
-            return bias[a, o] + other[channel(a, o), pixel] if residual else bias[a, o]
-
-        @T.macro
-        def vectors(data, weight, bias, other, out):
-            acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
-            for a, o, v, i, k in T.grid(G, N, V, L, K):
-                with T.sblock("acc"):
-                    va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
-                    with T.init():
-                        acc[va, vo, vv, vi] = start(bias, other, va, vo, vv * L + vi)
-                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * data[va, vk, vv * L + vi]
-            for a, o, v, i in T.grid(G, N, V, L):
-                with T.sblock("out"):
-                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                    out[channel(va, vo), vv * L + vi] = finish(acc[va, vo, vv, vi])
-
-        @T.macro
-        def rest(data, weight, bias, other, out):
-            acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
-            for a, i, o, k in T.grid(G, R, N, K):
-                with T.sblock("acc_rest"):
-                    va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
-                    with T.init():
-                        acc_rest[va, vi, vo] = bias[va, vo]
-                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + weight[va, vo, vk] * data[va, vk, V * L + vi]
-            for a, i, o in T.grid(G, R, N):
-                with T.sblock("out_rest"):
-                    va, vi, vo = T.axis.remap("SSS", [a, i, o])
-                    c = T.meta_var(channel(va, vo))
-                    value = T.meta_var(acc_rest[va, vi, vo])
-                    out[c, V * L + vi] = finish(value + other[c, V * L + vi] if residual else value)
-
-        @T.macro
-        def compute(data, weight, bias, other, out):
-            vectors(data, weight, bias, other, out)
-            if R > 0:
-                rest(data, weight, bias, other, out)
+        G, K, N, P = self.groups, self.inputs, self.outputs, self.plane.size
+        residual = self.residual
+        compute = self.computation(
+            load=lambda table, data, a, k, pixel: data[a, k, pixel],
+            add=(lambda table, other, a, o, pixel: other[self._place(a, o), pixel]) if residual else None,
+            place=lambda table, a, o: self._place(a, o),
+        )
 
         if residual:
 
@@ -157,7 +119,7 @@ class Pointwise(Workload):
                 other: T.Buffer((G * N, P), "float32"),
                 out: T.Buffer((G * N, P), "float32"),
             ):
-                compute(data, weight, bias, other, out)
+                compute(data, data, weight, bias, None, other, out)
 
         else:
 
@@ -168,9 +130,68 @@ class Pointwise(Workload):
                 bias: T.Buffer((G, N), "float32"),
                 out: T.Buffer((G * N, P), "float32"),
             ):
-                compute(data, weight, bias, None, out)
+                compute(data, data, weight, bias, None, None, out)
 
         return pointwise
+
+    def _place(self, a, o):
+        """The plane of output channel o of group a."""
+        return o * self.groups + a if self.shuffle else a * self.outputs + o
+
+    def computation(self, load: Callable, add: Callable | None, place: Callable) -> Callable:
+        """A macro `compute(near, data, weight, bias, table, other, out)`; the last pixels are of `data`.
+
+        `load(table, data, a, k, pixel)` is an input, `add(table, other, a, o, pixel)` what is added to an output, and
+        `place(table, a, o)` the plane of one.
+        """
+        G, K, N, L = self.groups, self.inputs, self.outputs, self.lanes
+        V, R = self._pixels
+        finish = quick_relu(self.activation)
+
+        def start(bias, table, other, a, o, pixel):
+            return bias[a, o] + add(table, other, a, o, pixel) if add else bias[a, o]
+
+        def end(value, table, other, a, o, pixel):
+            return finish(value + add(table, other, a, o, pixel) if add else value)
+
+        @T.macro
+        def vectors(near, weight, bias, table, other, out):
+            acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
+            for a, o, v, i, k in T.grid(G, N, V, L, K):
+                with T.sblock("acc"):
+                    va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
+                    with T.init():
+                        acc[va, vo, vv, vi] = start(bias, table, other, va, vo, vv * L + vi)
+                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * near[va, vk, vv * L + vi]
+            for a, o, v, i in T.grid(G, N, V, L):
+                with T.sblock("out"):
+                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
+                    out[place(table, va, vo), vv * L + vi] = finish(acc[va, vo, vv, vi])
+
+        @T.macro
+        def rest(data, weight, bias, table, other, out):
+            acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
+            for a, i, o, k in T.grid(G, R, N, K):
+                with T.sblock("acc_rest"):
+                    va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
+                    with T.init():
+                        acc_rest[va, vi, vo] = bias[va, vo]
+                    there = T.meta_var(load(table, data, va, vk, V * L + vi))
+                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + weight[va, vo, vk] * there
+            for a, i, o in T.grid(G, R, N):
+                with T.sblock("out_rest"):
+                    va, vi, vo = T.axis.remap("SSS", [a, i, o])
+                    value = T.meta_var(acc_rest[va, vi, vo])
+                    c = T.meta_var(place(table, va, vo))
+                    out[c, V * L + vi] = end(value, table, other, va, vo, V * L + vi)
+
+        @T.macro
+        def compute(near, data, weight, bias, table, other, out):
+            vectors(near, weight, bias, table, other, out)
+            if R > 0:
+                rest(data, weight, bias, table, other, out)
+
+        return compute
 
     def knobs(self, machine: Machine) -> Knobs:
         """`rows` x `vectors` accumulators; the loop over k takes `unroll` of its steps at a time.
@@ -241,7 +262,7 @@ class Pointwise(Workload):
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", step)
         if knobs["panel"] or knobs["prefetch"]:
-            load = sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
+            load = self.staged(sch, acc)
             sch.compute_at(load, strip if knobs["panel"] else step, preserve_unit_loops=True)
             _, *tile = sch.split(sch.get_loops(load)[-1], [None, vectors, self.lanes])
             unroll_and_vectorize(sch, *tile)
@@ -254,6 +275,10 @@ class Pointwise(Workload):
         cut_tails(sch, strip, v_tile, o_tile, o_block)
         if self._pixels[1]:
             self._schedule_rest(sch, rows, knobs["rest_tiles"])
+
+    def staged(self, sch: s_tir.Schedule, acc: s_tir.schedule.SBlockRV) -> s_tir.schedule.SBlockRV:
+        """A block that copies the inputs of `acc`."""
+        return sch.cache_read(acc, "data", "global", consumer_blocks=[acc])
 
     def _schedule_rest(self, sch: s_tir.Schedule, rows: int, tiles: int) -> None:
         """The pixels behind the last vector, a few at most: output channels as lanes, `tiles` row tiles at once."""

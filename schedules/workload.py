@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,8 @@ class Operand:
 
     `bytes` from the pointer on are read or written; up to `before` bytes in front of them and `behind` bytes after
     them may be read, with no effect on the result.  `external`: the buffer may be the caller's, which is dense and
-    aligned as its elements are, and around which nothing may be touched.
+    aligned as its elements are, and around which nothing may be touched.  `whole`: it is all planes of a root, of which
+    a table among the weights names those that are meant.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Operand:
     before: int = 0
     behind: int = 0
     external: bool = False
+    whole: bool = False
 
 
 class Workload:
@@ -43,6 +46,8 @@ class Workload:
     external: tuple[str, ...] = ()
     # Whether it is right, but made for no particular machine: a build names the layers that have such a kernel.
     generic = False
+    # Names of parameters that are all planes of a root.
+    whole: tuple[str, ...] = ()
     # Names of parameters that are room to work in.
     scratch: tuple[str, ...] = ("scratch",)
 
@@ -70,6 +75,14 @@ class Workload:
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """Weights in the order of the parameters; by default as they are."""
         return list(arrays)
+
+    def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
+        """Arrays of these shapes for `pack`, to try the kernel with: standard normal."""
+        return [rng.standard_normal(shape, "float32") for shape in shapes]
+
+    def written(self, *arrays: np.ndarray) -> slice | np.ndarray:
+        """The planes of the output that are written, given the arrays for `pack`: all."""
+        return slice(None)
 
     def reach(self, name: str) -> tuple[int, int]:
         """Elements in front of and behind the buffer of that name which the kernel may read."""
@@ -115,7 +128,9 @@ def _operands(workload: Workload) -> tuple[Operand, ...]:
         size = math.prod(map(int, buffer.shape)) * width
         before, behind = (width * count for count in workload.reach(name))
         role = SCRATCH if name in workload.scratch else _ROLES.get(name, WEIGHT)
-        found.append(Operand(name, role, dtype, size, before, behind, name in workload.external))
+        found.append(
+            Operand(name, role, dtype, size, before, behind, name in workload.external, name in workload.whole)
+        )
     return tuple(found)
 
 

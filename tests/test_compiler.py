@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from tvm import relax, tirx
 
-from schedules import RELU, Copy, Machine, Plane, Pointwise
+from schedules import RELU, Copy, Machine, Plane, Pointwise, Strewn
 from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
+from tvm_shufflenet.graph import Node
 from tvm_shufflenet.graph.fold import fold_affine
 from tvm_shufflenet.graph.fuse import fuse_epilogues
 from tvm_shufflenet.graph.read_relax import UnsupportedGraph, read_relax
@@ -248,6 +249,47 @@ def test_what_cannot_be_a_view_is_copied_once():
     assert sorted(plane for view in written for plane in view.planes) == list(range(8))
 
 
+def stage(net, units=4, channels=12, even=True, residual=False):
+    """Of ShuffleNet v2: each unit leaves half of the channels as they are, and their places are shuffled."""
+    x, half = net.conv("first", net.conv("stem", 0, 8, kernel=3, pad=1), channels), channels // 2
+    for unit in range(units):
+        ends = ((0, channels, 2), (1, channels, 2)) if even else ((0, half), (half, channels))
+        kept, y = (net.slice(f"{unit}.{i}", x, *end) for i, end in enumerate(ends))
+        z = net.conv_bn(f"{unit}", "1", y, half, relu=True)
+        z = net.conv_bn(f"{unit}", "3", net.conv_bn(f"{unit}", "2", z, half, kernel=3, pad=1, groups=half), half)
+        z = net.relu(f"{unit}.relu", net.add(f"{unit}.add", y, z) if residual else z)
+        x = net.concat(f"{unit}.concat", kept, z)
+        x = x if even else net.shuffle(f"{unit}.shuffle", x, 2)
+    y = net.conv_bn("dw", "", x, channels, kernel=3, stride=1, pad=1, groups=channels)
+    x = net.add("last", net.conv("conv5", x, 20), net.conv("other", y, 20))
+    return net.dense("classifier", net.global_avg_pool("mean", x), 3)
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+@pytest.mark.parametrize("even", [True, False], ids=["even and odd", "shuffled halves"])
+def test_a_stage_of_split_concat_and_shuffle_moves_nothing(even, residual):
+    """One buffer serves the stage, with a plane for each channel."""
+    program = program_of(build(lambda net: stage(net, even=even, residual=residual), size=(16, 16)))
+    verify_plan(program, plan_memory(program))
+    assert "copy" not in names(program)
+    written = [call.output for call in program.calls if call.layer == "first" or call.layer.endswith(".conv3")]
+    (root,) = {view.root for view in written}
+    assert len(written) == 5 and root.planes == 12
+
+
+def test_a_plane_that_holds_another_channel_by_now_is_not_read():
+    program = program_of(build(lambda net: stage(net), size=(16, 16)))
+    first = next(i for i, call in enumerate(program.calls) if call.layer == "2.conv1")
+    later = next(i for i, call in enumerate(program.calls) if call.layer == "2.conv3")
+    reader = dataclasses.replace(
+        program.calls[first], output=View(Root("again", program.calls[first].output.root.plane, 6), tuple(range(6)))
+    )
+    verify(program)
+    program.calls.insert(later + 1, reader)
+    with pytest.raises(InvalidProgram, match="does not hold"):
+        verify(program)
+
+
 def test_either_input_may_be_replaced():
     """The picture's place is the caller's; that of the other factor is free."""
     net = build(lambda net: net.max_pool("pool", net.multiply("multiply", 0, net.sigmoid("sigmoid", 0)), 2, 2))
@@ -273,9 +315,11 @@ def test_scales_of_channels_may_come_from_any_convolution(machine):
 def test_shuffles_are_copied_in_few_calls():
     root, target = Root("a", Plane.dense(4, 4), 960), Root("b", Plane.dense(4, 4), 960)
     order = tuple(int(c) for c in np.arange(960).reshape(3, -1).T.ravel())
-    calls = copies("x", View(root, order), View(target, tuple(range(960))))
+    channels = tuple((Node("conv", "x", [], (960, 4, 4)), i) for i in range(960))
+    calls = copies("x", channels, View(root, order), View(target, tuple(range(960))))
     assert len(calls) == 1 and calls[0].workload.extents == (320, 3, 16)
-    backwards = copies("x", View(root, tuple(range(959, -1, -1))), View(target, tuple(range(960))))
+    assert calls[0].reads == [calls[0].writes] and set(calls[0].writes) == set(channels)
+    backwards = copies("x", channels, View(root, tuple(range(959, -1, -1))), View(target, tuple(range(960))))
     assert sorted(plane for call in backwards for plane in call.inputs[0].planes) == list(range(960))
 
 
@@ -297,8 +341,10 @@ def _unwritten(program, plan):
     del program.calls[3]
 
 
-def _twice(program, plan):
-    program.calls.insert(1, program.calls[0])
+def _others(program, plan):
+    """The planes hold other channels than the next kernel needs."""
+    call = program.calls[0]
+    program.calls[0] = dataclasses.replace(call, writes=call.writes[::-1])
 
 
 def _external(program, plan):
@@ -311,7 +357,14 @@ def _short(program, plan):
     program.outputs.append(Root("more", Plane.dense(1, 1), 5, "output 1"))
 
 
-@pytest.mark.parametrize("change", [_shifted, _unwritten, _twice, _external, _short])
+def _table(program, plan):
+    """The kernel would write somewhere else than the program says."""
+    program.calls[:] = program_of(build(stage, size=(16, 16))).calls
+    call = next(call for call in program.calls if isinstance(call.workload, Strewn))
+    call.parameters[3] = call.parameters[3][::-1]
+
+
+@pytest.mark.parametrize("change", [_shifted, _unwritten, _others, _external, _short, _table])
 def test_broken_programs_are_refused(change):
     program, _ = broken(change)
     with pytest.raises(InvalidProgram):

@@ -23,6 +23,7 @@ from schedules import (
     Plane,
     Pointwise,
     Reshuffled,
+    Strewn,
     ValidAvgPool,
     WindowPool,
     Winograd,
@@ -33,6 +34,7 @@ from tvm_shufflenet.lowering.to_object import compile_module
 from tvm_shufflenet.targets import resolve
 
 from .conftest import relative_error
+from .kernel_runs import run_kernel
 
 MACHINES = [
     Machine(4, 32, by_element=True),
@@ -435,3 +437,31 @@ def test_every_kernel_with_weights_takes_any_activation(machine, activation, ref
     x, weight = random(20), random(6, 20)
     found = run(Dense(20, 6, machine.lanes, activation), machine, x, weight, bias, out_floats=6)
     assert relative_error(found, reference(weight @ x + bias)) < 1e-5
+
+
+@EACH_MACHINE
+@pytest.mark.parametrize("groups, residual", [(1, False), (1, True), (2, False)])
+@pytest.mark.parametrize("staged", [False, True], ids=["direct", "staged"])
+def test_pointwise_of_planes_anywhere(machine, groups, residual, staged):
+    """49 pixels leave a rest; the planes of no channel are never read, and none of them is written."""
+    plane, inputs, outputs = Plane.padded(7, 7, machine.lanes), 6, 5
+    sources, targets = 3 * groups * inputs, 2 * groups * outputs
+    rng = np.random.default_rng(0)
+    of = rng.permutation(sources)[: groups * inputs]
+    to, also = (rng.permutation(targets)[: groups * outputs] for _ in range(2))
+    x, other = random(groups * inputs, 7, 7), random(groups * outputs, 7, 7)
+    weight, bias = random(groups * outputs, inputs, 1, 1), random(groups * outputs)
+    data, added = np.full((sources, plane.size), np.nan, "float32"), np.full((targets, plane.size), np.nan, "float32")
+    data[of], added[also] = into_plane(x, plane), into_plane(other, plane)
+    workload = Strewn(
+        groups, inputs, outputs, plane, machine.lanes, RELU, residual, sources=sources, targets=targets,
+        others=targets if residual else 0,
+    )  # fmt: skip
+    knobs = workload.knobs(machine) | ({"prefetch": 64, "panel": int(machine.by_element)} if staged else {})
+    tables = [of, to, also] if residual else [of, to]
+    found = run_kernel(
+        workload, machine, data, weight, bias, *tables, residual=added if residual else None, knobs=knobs
+    ).reshape(targets, plane.size)
+    expected = np.maximum(conv_reference(x, weight, bias, groups, 1, 0) + (other if residual else 0), 0)
+    assert relative_error(from_plane(found[to].ravel(), groups * outputs, plane), expected) < 1e-5
+    assert np.isnan(np.delete(found, to, axis=0)).all()

@@ -240,7 +240,7 @@ def test_every_candidate_is_a_sound_schedule(machine, name, count):
     rng = np.random.default_rng(0)
     channels, pixels = before
     shape = (channels, pixels.height, pixels.width) if pixels else (channels,)
-    parameters = trials.random_arrays(shapes)
+    parameters = workload.examples(shapes, rng)
     x = rng.standard_normal(shape, "float32")
     outputs, out_pixels = after
     residual = getattr(workload, "residual", False)

@@ -7,8 +7,7 @@ is said yet of where any of them lies.
 from __future__ import annotations
 
 from ..graph import Graph, Node
-
-Channels = tuple[tuple[Node, int], ...]
+from .program import Channels
 
 
 class ChannelLists:

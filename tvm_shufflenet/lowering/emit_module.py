@@ -14,7 +14,7 @@ import tvm
 from tvm import tirx
 from tvm.ir import PointerType, PrimType
 
-from schedules import WEIGHT, round_up, scheduled
+from schedules import WEIGHT, Operand, round_up, scheduled
 
 from ..architectures.network import Shapes
 from .plan_memory import ALIGN, MemoryPlan
@@ -58,9 +58,9 @@ def emit_module(
     def at(offset: int):
         return tirx.address_of(tirx.BufferLoad(workspace, [offset // FLOAT]))
 
-    def pointer(view: View):
+    def pointer(operand: Operand, view: View):
         if (buffer := outside.get(view.root)) is None:
-            return at(plan.start(view))
+            return at(plan.start_of(operand, view))
         return tirx.handle_add_byte_offset(buffer.data, view.start) if view.start else buffer.data
 
     packed, cursor = [], 0
@@ -77,7 +77,7 @@ def emit_module(
                 packed.append(np.pad(flat, (0, round_up(flat.size, ALIGN) - flat.size)))
                 cursor += packed[-1].size
             else:
-                arguments.append(at(plan.scratch[index]) if view is None else pointer(view))
+                arguments.append(at(plan.scratch[index]) if view is None else pointer(operand, view))
         body += [*tick, tirx.Evaluate(variables[kernel.name](*arguments))]
     body += tick
 

@@ -12,62 +12,60 @@ from dataclasses import dataclass, field
 from schedules import Plane
 
 from ..graph import Node
-from .channels import ChannelLists, Channels, own
-from .program import Root
-from .rules import takes_order
+from .channels import ChannelLists, own
+from .program import Channels, Root
+from .rules import stores_anywhere
 
 
 @dataclass(eq=False)
 class Home:
-    """Planes of a root that the channels of a step go to: channel i to plane `planes[i]`.
-
-    The root's plane is None until the first step that writes there has settled it.
-    """
+    """Planes of a root that the channels of a step go to: channel i to plane `planes[i]`."""
 
     room: Room
     planes: tuple[int, ...]
 
-    @property
-    def order(self) -> tuple[int, ...] | None:
-        """The planes from the first one on; None if the channels lie in their own order."""
-        first = min(self.planes)
-        order = tuple(plane - first for plane in self.planes)
-        return None if order == tuple(range(len(order))) else order
-
 
 @dataclass(eq=False)
 class Room:
-    """A root to be: its `root` is made once its plane is known; `missing` are channels that no step stores there."""
+    """A root to be: its `root` is made once its plane is known; `missing` are planes that no step stores there.
+
+    `channels` are those that lie there; of a pool, whose planes hold one channel after the other, nothing is said.
+    """
 
     name: str
-    channels: Channels
+    planes: int
+    channels: Channels = ()
     root: Root | None = None
     missing: list[int] = field(default_factory=list)
+
+    @staticmethod
+    def of(name: str, channels: Channels, root: Root | None = None) -> Room:
+        return Room(name, len(channels), channels, root)
 
     def settled(self, plane: Plane) -> Root:
         """Its root, made in that plane if no step has written there yet."""
         if self.root is None:
-            self.root = Root(self.name, plane, len(self.channels))
+            self.root = Root(self.name, plane, self.planes)
         return self.root
 
 
-def find_homes(lists: ChannelLists, outputs: list[Root]) -> tuple[dict[Node, Home], dict[Channels, Room]]:
-    """A home for each step that is to write where a list of channels needs it, and the room of each such list.
-
-    `outputs` are the caller's buffers, which only steps that nothing else reads may write in place.
-    """
-    homes: dict[Node, Home] = {}
-    rooms: dict[Channels, Room] = {}
+def settle_outputs(
+    lists: ChannelLists, outputs: list[Root], homes: dict[Node, Home], rooms: dict[Channels, Room]
+) -> None:
+    """Gives steps that nothing else reads a home in the caller's buffers `outputs`."""
     readers = lists.readers()
     for root, channels in zip(outputs, lists.outputs):
         steps = {step for step, _ in channels}
         if all(readers[step] == 1 and step.op not in ("input", "reshape") for step in steps) and channels not in rooms:
-            _settle(Room(root.name, channels, root), homes, rooms)
+            _settle(Room.of(root.name, channels, root), homes, rooms)
+
+
+def settle_lists(lists: ChannelLists, homes: dict[Node, Home], rooms: dict[Channels, Room]) -> None:
+    """Gives steps without a home one where a list of channels needs it, longer lists first, and each list its room."""
     requests = [channels for channels in lists.requests() if channels != own(channels[0][0])]
     for channels in sorted(requests, key=len, reverse=True):
         if channels not in rooms:
-            _settle(Room(f"c{len(rooms)}", channels), homes, rooms)
-    return homes, rooms
+            _settle(Room.of(f"c{len(rooms)}", channels), homes, rooms)
 
 
 def _settle(room: Room, homes: dict[Node, Home], rooms: dict[Channels, Room]) -> None:
@@ -80,10 +78,9 @@ def _settle(room: Room, homes: dict[Node, Home], rooms: dict[Channels, Room]) ->
     found = {}
     for step, planes in places.items():
         where = tuple(planes.get(channel, -1) for channel in range(step.channels))
-        first = min(where)
-        order = tuple(plane - first for plane in where)
-        whole = step not in doubled and first >= 0 and sorted(order) == list(range(step.channels))
-        if whole and step not in homes and step.op not in ("input", "reshape") and takes_order(step, order):
+        run = where == tuple(range(where[0], where[0] + step.channels))
+        whole = step not in doubled and min(where) >= 0 and (run or stores_anywhere(step))
+        if whole and step not in homes and step.op not in ("input", "reshape"):
             found[step] = Home(room, where)
     if not found:
         return

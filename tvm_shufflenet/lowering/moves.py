@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from schedules import Copy
 
-from .program import Call, View
+from .program import Call, Channels, View
 
 
-def copies(layer: str, source: View, target: View) -> list[Call]:
-    """Calls that put each channel of `source` where that channel of `target` is; both have the same pixels."""
+def copies(layer: str, channels: Channels, source: View, target: View) -> list[Call]:
+    """Calls that put these channels, which `source` is, where `target` says; both have the same pixels."""
+    at = dict(zip(target.planes, channels, strict=True))
     height, width = source.root.plane.height, source.root.plane.width
     before, after, calls = source.root.plane, target.root.plane, []
     for outer, inner, places in _pieces(source.planes, target.planes):
@@ -28,7 +29,10 @@ def copies(layer: str, source: View, target: View) -> list[Call]:
             (step(read, inner) * channel, step(read, 1) * channel if inner > 1 else 0, row, pixel),
             (step(written, inner) * after.size, step(written, 1) * after.size if inner > 1 else 0, after.pitch, 1),
         )
-        calls.append(Call(workload, layer, [View(source.root, read)], View(target.root, written)))
+        moved = tuple(at[plane] for plane in written)
+        calls.append(
+            Call(workload, layer, [View(source.root, read)], View(target.root, written), reads=[moved], writes=moved)
+        )
     return calls
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedules import INPUT, RESIDUAL, SCRATCH, round_up
+from schedules import INPUT, RESIDUAL, SCRATCH, Operand, round_up
 
 from .program import Call, Program, Root, View
 
@@ -39,6 +39,10 @@ class MemoryPlan:
     def start(self, view: View) -> int:
         """Where a view begins."""
         return self.offsets[view.root.home] + view.start
+
+    def start_of(self, operand: Operand, view: View) -> int:
+        """Where that operand of a kernel begins, which is given the view."""
+        return self.offsets[view.root.home] + view.root.start if operand.whole else self.start(view)
 
     def describe(self, program: Program) -> str:
         lines = [f"workspace: {self.bytes} bytes; alive at once at most: {self.live} bytes"]

@@ -8,6 +8,10 @@ import numpy as np
 
 from schedules import Knobs, Plane, Workload
 
+from ..graph import Node
+
+Channel = tuple[Node, int]  # of a step
+Channels = tuple[Channel, ...]
 FLOAT = 4  # bytes of an element: activations are fp32
 
 
@@ -17,7 +21,8 @@ class Root:
 
     `external` names the caller's buffer that it is, "input" or "output 0"; everything else lies in the workspace.
     `interleaved`: the channels of a pixel lie side by side, as in pictures N x H x W x C; only copies read that.
-    With `memory` the same numbers are read as other planes: this root begins `offset` bytes behind the start of that.
+    With `memory` the same numbers are read as other planes: this root begins `offset` bytes behind the start of that,
+    where the channels that it `holds` must lie.
     """
 
     name: str
@@ -27,6 +32,7 @@ class Root:
     interleaved: bool = False
     memory: Root | None = None
     offset: int = 0
+    holds: tuple[Channel, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -68,6 +74,11 @@ class View:
         return self.planes == tuple(range(self.planes[0], self.planes[0] + len(self.planes)))
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is all planes of the root, in their order."""
+        return self.planes == tuple(range(self.root.planes))
+
+    @property
     def bytes(self) -> int:
         """From the first element of the first plane to the last one of the last plane."""
         planes = max(self.planes) - self.first + 1
@@ -88,22 +99,32 @@ class View:
 
 @dataclass(eq=False)
 class Call:
-    """One call of a kernel: `inputs` are its data and, for some, the tensor that is added or the second factor."""
+    """One call of a kernel: `inputs` are its data and, for some, the tensor that is added or the second factor.
+
+    `reads` are the channels that the planes of each input must hold, `writes` those that the output's hold then.
+    """
 
     workload: Workload
     layer: str
     inputs: list[View]
     output: View
     parameters: list[np.ndarray] = field(default_factory=list)
+    reads: list[Channels] = field(default_factory=list)
+    writes: Channels = ()
 
 
 @dataclass(eq=False)
 class Program:
-    """`input` and `outputs` are the caller's buffers, everything between lies in the workspace."""
+    """`input` and `outputs` are the caller's buffers, everything between lies in the workspace.
+
+    The planes of the input are the channels `reads`; those of each output must be `writes` in the end.
+    """
 
     input: Root
     outputs: list[Root]
     calls: list[Call]
+    reads: Channels
+    writes: list[Channels]
 
     def workloads(self) -> list[Workload]:
         """The different kernels, in order of their first call."""

@@ -6,6 +6,7 @@ Rules see planes, not memory: whether a kernel may touch the caller's buffers is
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from schedules import (
     Resize,
     Scale,
     Softmax,
+    Strewn,
     Unary,
     ValidAvgPool,
     WindowPool,
@@ -48,18 +50,38 @@ LRN_WINDOW = 15
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where channels lie: channel i at plane `planes[i]` of a root of `among` planes."""
+
+    planes: tuple[int, ...]
+    among: int
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The planes from the first one on."""
+        first = min(self.planes)
+        return tuple(plane - first for plane in self.planes)
+
+    @property
+    def is_run(self) -> bool:
+        return self.order == tuple(range(len(self.planes)))
+
+
+@dataclass(frozen=True)
 class Site:
     """What a rule needs to know of a node's surroundings.
 
-    `planes` are those of its inputs.  `target` is the plane that its output is to lie in, if that is settled; `dense`
-    asks for planes without padding.  `order` says at which plane each output channel is wanted; None is as they come.
+    `planes` are those of its inputs, and `sources` say where these lie.  `target` is the plane that its output is to
+    lie in, if that is settled; `dense` asks for planes without padding.  `home` says where each output channel is
+    wanted; None is as they come.
     """
 
     machine: Machine
     planes: Sequence[Plane]
+    sources: Sequence[Places]
     target: Plane | None = None
     dense: bool = False
-    order: tuple[int, ...] | None = None
+    home: Places | None = None
 
     @property
     def lanes(self) -> int:
@@ -112,15 +134,30 @@ def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list
 
 
 def is_pointwise(node: Node) -> bool:
-    """Whether the pointwise kernel computes a node; it alone adds a residual or puts channels in another order."""
+    """Whether the pointwise kernels compute a node; they alone add a residual, or read and store planes anywhere."""
     return _is_1x1(node) and node.shape[1] * node.shape[2] > 1
 
 
-def takes_order(node: Node, order: tuple[int, ...]) -> bool:
-    """Whether a kernel can store output channel i at plane order[i]."""
-    if order == tuple(range(len(order))):
-        return True
-    return is_pointwise(node) and not node.residual and _shuffle_groups(order) > 0
+stores_anywhere = reads_anywhere = is_pointwise
+
+
+def order_free(node: Node) -> bool:
+    """Whether its first input's channels may come in any order, if its weights do."""
+    return node.op == "dense" or (node.op == "conv" and node.attrs["groups"] == 1)
+
+
+def channelwise(node: Node) -> bool:
+    """Whether each output channel is computed from that channel alone of one input: its outputs follow their order."""
+    if node.op == "conv":
+        return node.attrs["groups"] == node.channels == node.inputs[0].channels > 1 and not node.residual
+    return node.op in ("affine", "activation", "pool", "global_pool", "adaptive_avg_pool", "resize")
+
+
+def reordered(node: Node, order: Sequence[int]) -> Node:
+    """The same for a first input whose channel i is channel order[i] of the node's."""
+    axis, names = (1, ("weight",)) if order_free(node) else (0, ("weight", "bias", "scale", "shift"))
+    weights = {k: np.take(v, order, axis) if k in names else v for k, v in node.weights.items()}
+    return dataclasses.replace(node, weights=weights)
 
 
 def _is_1x1(node: Node) -> bool:
@@ -170,12 +207,16 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
         groups=groups, inputs=node.inputs[0].channels // groups, outputs=node.channels // groups, plane=plane,
         lanes=site.lanes, activation=node.activation, residual=node.residual,
     )  # fmt: skip
-    shuffle = _shuffle_groups(site.order) if site.order else 0
-    if shuffle in (0, groups):
-        workload = Pointwise(**fields, shuffle=bool(shuffle))
-    else:
-        workload = Reshuffled(**fields, shuffle_groups=shuffle)
-    return Choice(workload, plane, _weights(node))
+    home = site.home or Places(tuple(range(node.channels)), node.channels)
+    shuffle = 0 if home.is_run else _shuffle_groups(home.order)
+    if all(source.is_run for source in site.sources) and (home.is_run or (shuffle and not node.residual)):
+        if shuffle in (0, groups):
+            return Choice(Pointwise(**fields, shuffle=bool(shuffle)), plane, _weights(node))
+        return Choice(Reshuffled(**fields, shuffle_groups=shuffle), plane, _weights(node))
+    source, *others = site.sources
+    workload = Strewn(**fields, sources=source.among, targets=home.among, others=others[0].among if others else 0)
+    tables = (np.array(places.planes, "int32") for places in (source, home, *others))
+    return Choice(workload, plane, (*_weights(node), *tables))
 
 
 def _conv_of_one_pixel(node: Node, site: Site) -> Choice | None:

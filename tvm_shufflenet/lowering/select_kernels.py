@@ -7,14 +7,30 @@ call of its own: a copy is never hidden in anything else, and the program says w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from schedules import INPUT, OUTPUT, RESIDUAL, Machine, Operand, Plane
 
 from ..graph import Graph, Node
-from .channels import ChannelLists, Channels
-from .homes import Home, Room, find_homes
+from .channels import ChannelLists, own
+from .homes import Home, Room, settle_lists, settle_outputs
 from .moves import copies
-from .program import FLOAT, Call, Program, Root, View
-from .rules import Choice, Site, choose, free_plane, wanted_planes
+from .pools import find_pools
+from .program import FLOAT, Call, Channels, Program, Root, View
+from .rules import (
+    Choice,
+    Places,
+    Site,
+    channelwise,
+    choose,
+    free_plane,
+    order_free,
+    reads_anywhere,
+    reordered,
+    wanted_planes,
+)  # fmt: skip
 
 
 def select_kernels(graph: Graph, machine: Machine, layout: str = "NCHW") -> Program:
@@ -32,9 +48,13 @@ class _Selector:
             Root(f"output{i}", Plane.dense(*node.shape[1:]), node.channels, f"output {i}")
             for i, node in enumerate(graph.outputs)
         ]
-        self.homes, self.rooms = find_homes(self.lists, self.results)
+        self.homes: dict[Node, Home] = {}
+        self.rooms: dict[Channels, Room] = {}
+        settle_outputs(self.lists, self.results, self.homes, self.rooms)
+        self.homes |= find_pools(self.lists, self.homes)
+        settle_lists(self.lists, self.homes, self.rooms)
         self.views: dict[Node, View] = {graph.input: View(self.source, tuple(range(channels)))}
-        self.copied: dict[tuple[Root, tuple[int, ...], Plane], View] = {}
+        self.copied: dict[tuple[Channels, Plane], View] = {}
         # Who is read as a vector of all its pixels had better have no padding.
         self.dense = {step for reshape in self.lists.steps if reshape.op == "reshape"
                       for step, _ in self.lists.inputs(reshape)[0]}  # fmt: skip
@@ -44,70 +64,79 @@ class _Selector:
             self._step(step)
         for root, channels in zip(self.results, self.lists.outputs):
             self._output(root, channels)
-        return Program(self.source, self.results, self.calls)
+        return Program(self.source, self.results, self.calls, own(self.lists.steps[0]), self.lists.outputs)
 
     def _step(self, step: Node) -> None:
-        views = [self._fetch(channels, step) for channels in self.lists.inputs(step)]
+        reads = self.lists.inputs(step)
+        views = [self._fetch(channels, step, index) for index, channels in enumerate(reads)]
         if step.op == "reshape":
-            self._finish(step, self._reshaped(step, views[0]))
+            self._finish(step, self._reshaped(step, reads[0], views[0]))
             return
         wanted = wanted_planes(step, [view.root.plane for view in views], self.machine)
-        views = [self._in_plane(view, plane, step) for view, plane in zip(views, wanted)]
-        home = self.homes.get(step)
-        choice = self._choose(step, views, home)
-        operands = {operand.role: operand for operand in choice.workload.operands()}
-        if unfit := [i for i, view in enumerate(views) if not self._fits(operands[(INPUT, RESIDUAL)[i]], view)]:
+        views = [self._in_plane(*each, step) for each in zip(reads, views, wanted)]
+        job, home = _Job.of(step, reads, views), self.homes.get(step)
+        operands = {operand.role: operand for operand in self._choose(job, home).workload.operands()}
+        if unfit := [i for i, view in enumerate(job.views) if not self._fits(operands[(INPUT, RESIDUAL)[i]], view)]:
             for i in unfit:  # two inputs stay in the same planes
                 plane = free_plane(*_extents(views[i]), self.machine.lanes)
-                views[i] = self._moved(views[i], views[i].root.plane if len(views) > 1 else plane, step)
-            choice = self._choose(step, views, home)
-        self._call(step, choice, views, home)
+                views[i] = self._moved(reads[i], views[i], views[i].root.plane if len(views) > 1 else plane, step)
+            job = _Job.of(step, reads, views)
+        self._call(job, home)
 
-    def _choose(self, step: Node, views: list[View], home: Home | None) -> Choice:
+    def _choose(self, job: _Job, home: Home | None) -> Choice:
+        sources = [Places(view.planes, view.root.planes) for view in job.views]
+        planes = [view.root.plane for view in job.views]
         target = home.room.root.plane if home and home.room.root else None
-        order = home.order if home else None
-        planes = [view.root.plane for view in views]
-        return choose(step, Site(self.machine, planes, target, step in self.dense, order))
+        wanted = Places(job.stored(home.planes), home.room.planes) if home else None
+        return choose(job.node, Site(self.machine, planes, sources, target, job.step in self.dense, wanted))
 
-    def _call(self, step: Node, choice: Choice, views: list[View], home: Home | None) -> None:
+    def _call(self, job: _Job, home: Home | None) -> None:
         """Calls the kernel with its output at home, or, where that is not possible, in a root of its own."""
-        output = next(operand for operand in choice.workload.operands() if operand.role == OUTPUT)
-        stored = tuple(choice.workload.order(step.channels))
+        step = job.step
         if home:
-            view = View(home.room.settled(choice.plane), home.planes)
-            as_wanted = stored == (home.order or tuple(range(step.channels)))
-            if view.root.plane == choice.plane and as_wanted and self._fits(output, view):
-                self.calls.append(Call(choice.workload, step.name, views, view, list(choice.parameters)))
-                self.views[step] = view
+            choice = self._choose(job, home)
+            view = View(home.room.settled(choice.plane), job.stored(home.planes))
+            if self._takes(choice, view):
+                self.calls.append(job.call(choice, view))
+                self.views[step] = View(view.root, home.planes)
                 return
-        view = View(Root(f"t{len(self.calls)}", choice.plane, step.channels), stored)
-        self.calls.append(Call(choice.workload, step.name, views, view, list(choice.parameters)))
-        self._finish(step, view)
+        choice = self._choose(job, None)
+        view = View(Root(f"t{len(self.calls)}", choice.plane, step.channels), tuple(range(step.channels)))
+        self.calls.append(job.call(choice, view))
+        self._finish(step, View(view.root, tuple(job.order.index(channel) for channel in range(step.channels))))
+
+    def _takes(self, choice: Choice, view: View) -> bool:
+        """Whether the kernel can write there."""
+        output = next(operand for operand in choice.workload.operands() if operand.role == OUTPUT)
+        first, order = view.first, choice.workload.order(len(view.planes))
+        as_stored = output.whole or view.planes == tuple(first + place for place in order)
+        return view.root.plane == choice.plane and as_stored and self._fits(output, view)
 
     def _finish(self, step: Node, view: View) -> None:
         """The step's result is `view`; it is also put where the step has its home."""
         self.views[step] = view
         if home := self.homes.get(step):
             self.views[step] = View(home.room.settled(view.root.plane), home.planes)
-            self.calls += copies(step.name, view, self.views[step])
+            self.calls += copies(step.name, own(step), view, self.views[step])
 
     def _fits(self, operand: Operand, view: View) -> bool:
         """Whether a kernel may be given this view: vectors are loaded only where they are aligned, never outside."""
-        aligned = view.start % (FLOAT * self.machine.lanes) == 0
-        return operand.external or (aligned and not view.root.home.external)
+        start = view.root.start if operand.whole else view.start
+        return operand.external or (start % (FLOAT * self.machine.lanes) == 0 and not view.root.home.external)
 
     # Where channels are
 
-    def _fetch(self, channels: Channels, step: Node) -> View:
-        """The channels as a run of planes of one root."""
+    def _fetch(self, channels: Channels, step: Node, index: int) -> View:
+        """The channels, which are that input of the step, where they lie, or as a run of planes of one root."""
         if room := self.rooms.get(channels):
             return self._furnish(room, step)
         view = self._together(channels)
-        if view and view.is_run and not (view.root.interleaved and len(view.planes) < view.root.planes):
-            return view
+        if view and not (view.root.interleaved and len(view.planes) < view.root.planes):
+            if view.is_run or (len(set(view.planes)) == len(channels) and _reads(step, index, view)):
+                return view
         plane = free_plane(*_extents(self.views[channels[0][0]]), self.machine.lanes)
         name = f"c{len(self.rooms)}"
-        room = Room(name, channels, Root(name, plane, len(channels)), list(range(len(channels))))
+        room = Room(name, len(channels), channels, Root(name, plane, len(channels)), list(range(len(channels))))
         self.rooms[channels] = room
         return self._furnish(room, step)
 
@@ -120,7 +149,8 @@ class _Selector:
                 by_root.setdefault(self._place(room.channels[plane])[0], []).append(plane)
             for root, planes in by_root.items():
                 source = View(root, tuple(self._place(room.channels[plane])[1] for plane in planes))
-                self.calls += copies(step.name, source, View(room.root, tuple(planes)))
+                moved = tuple(room.channels[plane] for plane in planes)
+                self.calls += copies(step.name, moved, source, View(room.root, tuple(planes)))
             room.missing = []
         return View(room.root, tuple(range(len(room.channels))))
 
@@ -134,34 +164,82 @@ class _Selector:
         roots, planes = zip(*map(self._place, channels))
         return View(roots[0], planes) if len(set(roots)) == 1 else None
 
-    def _in_plane(self, view: View, plane: Plane, step: Node) -> View:
-        return view if view.root.plane == plane and not view.root.interleaved else self._moved(view, plane, step)
+    def _in_plane(self, channels: Channels, view: View, plane: Plane, step: Node) -> View:
+        fits = view.root.plane == plane and not view.root.interleaved
+        return view if fits else self._moved(channels, view, plane, step)
 
-    def _moved(self, view: View, plane: Plane, step: Node) -> View:
-        """A copy of the view in the workspace, in that plane; once for all who want it."""
-        key = view.root, view.planes, plane
+    def _moved(self, channels: Channels, view: View, plane: Plane, step: Node) -> View:
+        """A copy of these channels, which are the view, in the workspace, in that plane; once for all who want it."""
+        key = channels, plane
         if key not in self.copied:
             target = View(Root(f"m{len(self.copied)}", plane, len(view.planes)), tuple(range(len(view.planes))))
-            self.calls += copies(step.name, view, target)
+            self.calls += copies(step.name, channels, view, target)
             self.copied[key] = target
         return self.copied[key]
 
-    def _reshaped(self, step: Node, view: View) -> View:
+    def _reshaped(self, step: Node, channels: Channels, view: View) -> View:
         """The same numbers as other planes: of planes without padding in the workspace that is the same memory."""
         dense, plane = Plane.dense(*_extents(view)), Plane.dense(*step.shape[1:])
         if view.root.plane != dense or view.root.home.external:
-            view = self._moved(view, dense, step)
+            view = self._moved(channels, view, dense, step)
         offset = FLOAT * view.first * dense.size
-        root = Root(f"r{len(self.calls)}.{step.name}", plane, step.channels, memory=view.root, offset=offset)
+        name = f"r{len(self.calls)}.{step.name}"
+        root = Root(name, plane, step.channels, memory=view.root, offset=offset, holds=channels)
         return View(root, tuple(range(step.channels)))
 
     def _output(self, root: Root, channels: Channels) -> None:
         """Puts what no step has written into the caller's buffer."""
         room = self.rooms.get(channels)
         if room is None or room.root is not root:
-            room = Room(root.name, channels, root, list(range(len(channels))))
+            room = Room(root.name, len(channels), channels, root, list(range(len(channels))))
         self._furnish(room, Node("output", root.name, [], (root.planes, 1, 1)))
 
 
 def _extents(view: View) -> tuple[int, int]:
     return view.root.plane.height, view.root.plane.width
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A step and what it reads: channels `reads` in `views`.
+
+    `node` is the step for its first input as it lies: its output channel i is channel order[i] of the step.
+    """
+
+    step: Node
+    node: Node
+    reads: list[Channels]
+    views: list[View]
+    order: tuple[int, ...]
+
+    @staticmethod
+    def of(step: Node, reads: list[Channels], views: list[View]) -> _Job:
+        """Where the first input's channels are side by side in another order, the weights are put into that order."""
+        view, as_they_come = views[0], tuple(range(step.channels))
+        if not view.is_run and _is_set(view) and (order_free(step) or channelwise(step)):
+            order = tuple(int(channel) for channel in np.argsort(view.planes))
+            first = View(view.root, tuple(view.planes[channel] for channel in order))
+            channels = tuple(reads[0][channel] for channel in order)
+            stored = order if channelwise(step) else as_they_come
+            return _Job(step, reordered(step, order), [channels, *reads[1:]], [first, *views[1:]], stored)
+        return _Job(step, step, reads, list(views), as_they_come)
+
+    def stored(self, planes: tuple[int, ...]) -> tuple[int, ...]:
+        """The planes of the step's channels, for those of the node."""
+        return tuple(planes[channel] for channel in self.order)
+
+    def call(self, choice: Choice, output: View) -> Call:
+        """Of the kernel, with the node's output channels in the planes of `output`."""
+        writes = tuple((self.step, channel) for channel in self.order)
+        return Call(choice.workload, self.step.name, self.views, output, list(choice.parameters), self.reads, writes)
+
+
+def _is_set(view: View) -> bool:
+    """Whether the planes follow each other in some order."""
+    return sorted(view.planes) == list(range(view.first, view.first + len(view.planes)))
+
+
+def _reads(step: Node, index: int, view: View) -> bool:
+    """Whether a kernel for the step reads an input whose channels lie like that."""
+    by_order = index == 0 and _is_set(view) and (order_free(step) or channelwise(step))
+    return reads_anywhere(step) or by_order

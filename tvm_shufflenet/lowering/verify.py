@@ -1,7 +1,8 @@
 """Proves of every program, in every build, what its kernels rely on; a program that breaks a rule is never emitted.
 
 - A kernel is given as many inputs as it takes, as runs of planes that are as large as it says.
-- Every plane is written before it is read, and no plane is written twice.
+- Every plane that a kernel reads holds the channel which it is meant to be, then: planes may hold one channel after
+  the other.
 - The caller's buffers are given only to kernels that touch nothing around them.
 - In the plan, everything that a kernel may read lies in the workspace, and what it writes lies on nothing that
   is alive, but for an input in whose place its output may be.
@@ -14,7 +15,7 @@ from __future__ import annotations
 from schedules import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
 
 from .plan_memory import ALIGN, MemoryPlan
-from .program import Call, Program, Root, View
+from .program import FLOAT, Call, Channel, Channels, Program, Root, View
 
 
 class InvalidProgram(AssertionError):
@@ -23,19 +24,39 @@ class InvalidProgram(AssertionError):
 
 def verify(program: Program) -> None:
     """What can be told before memory is planned; raises `InvalidProgram`."""
-    written = {(program.input, plane) for plane in range(program.input.planes)}
+    held: dict[tuple[Root, int], Channel] = {(program.input, channel[1]): channel for channel in program.reads}
     for call in program.calls:
         for operand, view in operands_of(call):
             _check_operand(call, operand, view)
-        for view in call.inputs:
-            _demand(_planes(view) <= written, call, f"reads {view} before all of it is written")
-        fresh = _planes(call.output)
-        _demand(not fresh & written, call, f"writes {call.output}, which is written already")
-        written |= fresh
-    for root in program.outputs:
-        for plane in range(root.planes):
-            if (root, plane) not in written:
-                raise InvalidProgram(f"plane {plane} of {root.name} is never written")
+        for view, channels in zip(call.inputs, call.reads, strict=True):
+            _demand(_holds(held, view, channels), call, f"reads {view}, which does not hold what it needs")
+        for operand, view in operands_of(call):
+            _demand(_apart(call, operand, view), call, f"writes {call.output} while it reads that")
+        _demand(call.output.root.memory is None, call, f"writes {call.output}, which is a view of other memory")
+        held.update(zip([(call.output.root, plane) for plane in call.output.planes], call.writes, strict=True))
+    if len(program.outputs) != len(program.writes):
+        raise InvalidProgram(f"{len(program.outputs)} buffers for {len(program.writes)} outputs")
+    for root, channels in zip(program.outputs, program.writes):
+        if not _holds(held, View(root, tuple(range(root.planes))), channels):
+            raise InvalidProgram(f"{root.name} does not hold its channels in the end")
+
+
+def _apart(call: Call, operand: Operand, view: View | None) -> bool:
+    """Whether an input has no plane of the output, or is one in whose very place the output may be."""
+    if view is None or operand.role == OUTPUT or view.root is not call.output.root:
+        return True
+    replaces = call.workload.may_replace(operand.name) and view.planes == call.output.planes
+    return replaces or not set(view.planes) & set(call.output.planes)
+
+
+def _holds(held: dict[tuple[Root, int], Channel], view: View, channels: Channels) -> bool:
+    """Whether its planes hold these channels; those of a view of other memory, if that holds what it did before."""
+    root = view.root
+    if root.memory is None:
+        return [held.get((root, plane)) for plane in view.planes] == list(channels)
+    first = root.offset // (FLOAT * root.memory.plane.size)
+    memory = View(root.memory, tuple(range(first, first + len(root.holds))))
+    return [index for _, index in channels] == list(view.planes) and _holds(held, memory, root.holds)
 
 
 def verify_plan(program: Program, plan: MemoryPlan) -> None:
@@ -48,7 +69,7 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
     for index, call in enumerate(program.calls):
         for operand, view in operands_of(call):
             if view is not None and not view.root.home.external:
-                start = plan.start(view)
+                start = plan.start_of(operand, view)
                 inside = start >= operand.before and start + operand.bytes + operand.behind <= plan.bytes
                 _demand(inside, call, f"touches memory outside of the workspace around {view}")
         written = [
@@ -61,7 +82,8 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
             written.append((start, start + size))
         replaced = _replaced(call, plan, last_use, index)
         for root, first, last in alive:
-            if root in replaced or root.external or last_use.get(root, -1) < index:
+            # Which planes of the same root may be written again, `verify` has proved.
+            if root in replaced or root is call.output.root or root.external or last_use.get(root, -1) < index:
                 continue
             span = plan.offsets[root] + first, plan.offsets[root] + last
             clear = all(span[1] <= a or b <= span[0] for a, b in written)
@@ -86,6 +108,9 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
         raise _fault(call, f"has no {operand.name}")
     kind = f"{operand.name} {view}"
     _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
+    if operand.whole:
+        _check_table(call, operand, view, kind)
+        return
     _demand(operand.bytes <= view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
     if isinstance(call.workload, Copy):
         return
@@ -94,6 +119,14 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
     order = call.workload.order(len(view.planes)) if operand.role == OUTPUT else range(len(view.planes))
     _demand(view.planes == tuple(first + place for place in order), call, f"needs its channels in order, unlike {kind}")
     _demand(operand.bytes == view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
+
+
+def _check_table(call: Call, operand: Operand, view: View, kind: str) -> None:
+    """Of a kernel that is given a whole root, and the planes in a table."""
+    _demand(operand.bytes == view.root.bytes, call, f"takes {operand.bytes} bytes, the root of {kind} is another")
+    _demand(len(set(view.planes)) == len(view.planes), call, f"has the same plane twice in {kind}")
+    tables = dict(zip((INPUT, OUTPUT, RESIDUAL), call.parameters[2:]))
+    _demand(tuple(tables[operand.role]) == view.planes, call, f"has a table of other planes than {kind}")
 
 
 def _replaced(call: Call, plan: MemoryPlan, last_use: dict[Root, int], index: int) -> set[Root]:
@@ -105,21 +138,8 @@ def _replaced(call: Call, plan: MemoryPlan, last_use: dict[Root, int], index: in
         root = view.root.home
         dies = last_use.get(root) == index and sum(other.root.home is root for other in call.inputs) == 1
         outside = root.external or call.output.root.home.external
-        if dies and not outside and plan.start(view) == plan.start(call.output):
-            found.add(root)
-    return found
-
-
-def _planes(view: View) -> set[tuple[Root, int]]:
-    """Planes as they were written: of a root that is another's memory, those which hold the same bytes."""
-    root = view.root
-    if root.memory is None:
-        return {(root, plane) for plane in view.planes}
-    step = root.memory.plane.size * 4
-    found: set[tuple[Root, int]] = set()
-    for first, last in _spans(view):
-        memory = tuple(range((root.offset + first) // step, -(-(root.offset + last) // step)))
-        found |= _planes(View(root.memory, memory))
+        if dies and not outside and view.planes == call.output.planes:
+            found |= {root} if plan.start(view) == plan.start(call.output) else set()
     return found
 
 

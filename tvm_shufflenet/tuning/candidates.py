@@ -105,4 +105,5 @@ def _linker() -> list[str]:
 
 
 def pack(workload: Workload, knobs: Knobs, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    return [np.ravel(array) for array in workload.pack(knobs, *arrays)]
+    """The arrays that the kernel reads, flat; the bits of integers as floats."""
+    return [np.ascontiguousarray(array).ravel().view(np.float32) for array in workload.pack(knobs, *arrays)]

@@ -16,7 +16,7 @@ from ..boards.rpc import count_boards
 from ..errors import UserError
 from ..targets import TargetSpec
 from . import trials
-from .tasks import Task, random_arrays
+from .tasks import Task, example_arrays
 from .trials import Link
 from .workers import Crashed, TimedOut, Worker
 
@@ -115,7 +115,7 @@ def _run(link: Link, target: TargetSpec, library: Path) -> str:
             f"{error}.  If its server ended, the processor may lack features of {target.name}: "
             f"{' '.join(target.tvm.get('mattr', [])) or target.tvm['mcpu']}"
         ) from None
-    weight, bias = random_arrays(task.shapes)
+    weight, bias = example_arrays(task)
     data = bench.data.reshape(2, 12, -1)
     expected = np.einsum("gok,gkp->gop", weight.reshape(2, 8, 12), data) + bias.reshape(2, 8, 1)
     difference = float(np.abs(found.ravel() - np.maximum(expected, 0).ravel()).max() / np.abs(expected).max())

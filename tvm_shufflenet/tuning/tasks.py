@@ -122,7 +122,6 @@ def tasks_of(networks: list[Network], target: TargetSpec, op: str = "all") -> li
     return sorted(chosen, key=lambda task: (-task.calls * task.multiply_adds, task.key))
 
 
-def random_arrays(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """Weights and bias of a kernel to try it with: float32, standard normal."""
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape, "float32") for shape in shapes]
+def example_arrays(task: Task) -> list[np.ndarray]:
+    """What `pack` takes, to try the kernel with."""
+    return task.workload.examples(task.shapes, np.random.default_rng(0))

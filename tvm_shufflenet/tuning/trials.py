@@ -19,7 +19,7 @@ from ..measure.place import Function, Place
 from ..measure.rounds import calibrate, interleave, one_core
 from ..targets import TargetSpec
 from . import candidates
-from .tasks import Task, random_arrays
+from .tasks import Task, example_arrays
 
 TOLERANCE = 1e-4  # relative to the largest output: sums in another order differ by 1e-6 or so
 TURN_SECONDS = 0.004
@@ -167,7 +167,7 @@ class Bench:
 
     def __init__(self, place: Place, task: Task, default: Path):
         self.place, self.task = place, task
-        self.parameters = random_arrays(task.shapes)
+        self.parameters = example_arrays(task)
         self._mask = _mask(task)
         self.default = self.load(default, task.default)
 
@@ -203,7 +203,10 @@ class Bench:
     def output(self, function: Function | None = None) -> np.ndarray:
         """The pixels that a call of a candidate, or of the default, writes."""
         flat = (function or self.default).run(self._index)[self._taken[self._index].inside]
-        return flat if self._mask is None else flat.reshape(-1, self._mask.size)[:, self._mask]
+        if self._mask is None:
+            return flat
+        planes = flat.reshape(-1, self._mask.size)[self.task.workload.written(*self.parameters)]
+        return planes[:, self._mask]
 
 
 def _mask(task: Task) -> np.ndarray | None:
