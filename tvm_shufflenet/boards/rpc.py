@@ -90,7 +90,8 @@ def connect(
     """
     host, port = _parse(address)
     with _open(address, host, port, timeout) as sock:
-        host = sock.getpeername()[0]  # the one of its addresses that answered, for TVM to use too
+        with contextlib.suppress(OSError):  # reset already: the next step says so
+            host = sock.getpeername()[0]  # the one of its addresses that answered, for TVM to use too
         if _is_tracker(sock, address, timeout):
             host, port, match = _request(sock, address, key, timeout)
             where = f"the board {host}:{port} (key {key!r} of the tracker at {address})"
