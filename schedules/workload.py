@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import tvm
@@ -39,17 +40,18 @@ class Operand:
     whole: bool = False
 
 
+@dataclass(frozen=True)
 class Workload:
     """Base of the frozen dataclasses that say what a kernel computes; `common` has the contract."""
 
     # Names of parameters whose buffers may be the caller's: no schedule makes vectors of their loads or stores.
-    external: tuple[str, ...] = ()
+    external: ClassVar[tuple[str, ...]] = ()
     # Whether it is right, but made for no particular machine: a build names the layers that have such a kernel.
     generic = False
     # Names of parameters that are all planes of a root.
     whole: tuple[str, ...] = ()
     # Names of parameters that are room to work in.
-    scratch: tuple[str, ...] = ("scratch",)
+    scratch: ClassVar[tuple[str, ...]] = ("scratch",)
 
     @property
     def name(self) -> str:

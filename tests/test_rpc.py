@@ -19,6 +19,7 @@ import time
 import pytest
 import tvm
 
+from tvm_shufflenet.boards import rpc
 from tvm_shufflenet.boards.processor import Processor, describe_processor, recognise
 from tvm_shufflenet.boards.rpc import connect, upload
 from tvm_shufflenet.errors import UserError
@@ -214,6 +215,19 @@ def slow_magic(connection):
 @pytest.mark.parametrize("answer", [closes_at_once, resets, pours, slow_magic], ids=lambda answer: answer.__name__)
 def test_hosts_that_misbehave(answer):
     with listener(answer) as address:
+        line = error(address, "key", timeout=1)
+    assert address in line
+
+
+def test_a_reset_before_anything_is_said(monkeypatch):
+    def late(*arguments):
+        sock = opened(*arguments)
+        time.sleep(0.2)  # the reset is here
+        return sock
+
+    opened = rpc._open
+    monkeypatch.setattr(rpc, "_open", late)
+    with listener(resets) as address:
         line = error(address, "key", timeout=1)
     assert address in line
 

@@ -40,7 +40,7 @@ from .lowering.rules import is_pointwise
 from .lowering.select_kernels import select_kernels
 from .lowering.to_object import compile_module
 from .lowering.verify import InvalidProgram, verify, verify_plan
-from .records.store import Records
+from .records.store import Chooser
 from .targets import DEFAULT_TARGET, TargetSpec, resolve
 
 
@@ -68,7 +68,7 @@ def compile_network(
     target: TargetSpec,
     debug_dump: Path | None = None,
     ticking: bool = False,
-    records: Records | None = None,
+    records: Chooser | None = None,
 ) -> Compiled:
     """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
 

@@ -42,7 +42,7 @@ class Interruptible:
     interpreter drops (in a callback or a destructor) is raised again.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.status: int | None = None
         self._process, self._at = os.getpid(), -SECONDS
         self._before: dict = {}

@@ -106,9 +106,9 @@ def recognise(arch: str, machine: str, modalias: str, cpuinfo: str) -> Processor
     foreign = (told & {"arm", "x86"}) - {ours}
     missing = ours == "arm" and cpuinfo and described != "arm"
     if foreign or missing or QEMU.search(cpuinfo):
-        details = names if described == ours else []
+        cores = names if described == ours else []
         host = names if described in foreign else sorted(foreign)
-        details = ", ".join(details + [f"host: {name}" for name in host])
+        details = ", ".join(cores + [f"host: {name}" for name in host])
         return Processor(f"emulated {arch}" + (f" ({details})" if details else ""), False, True)
     details = " + ".join(names)
     if known and described == ours:

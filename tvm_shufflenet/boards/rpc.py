@@ -31,7 +31,7 @@ import struct
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm import rpc
 from tvm.rpc import base
@@ -111,7 +111,9 @@ def count_boards(address: str, key: str | None = None, timeout: float = 10.0) ->
     """How many boards are registered with `key` at the tracker there; 1 if it is an RPC server."""
     host, port = _parse(address)
     with _open(address, host, port, timeout) as sock:
-        return _boards(sock, address, key, timeout).count(key) if _is_tracker(sock, address, timeout) else 1
+        if not _is_tracker(sock, address, timeout):
+            return 1
+        return sum(board == key for board in _boards(sock, address, key, timeout))
 
 
 def upload(session: Session, path: str | Path) -> tvm.runtime.Module:
@@ -175,6 +177,7 @@ def _peer(sock: socket.socket, address: str) -> str:
 
 def _is_tracker(sock: socket.socket, address: str, timeout: float) -> bool:
     magic = struct.pack("<i", base.RPC_TRACKER_MAGIC)
+    answer: bytes | None
     try:
         sock.sendall(magic)
         answer = sock.recv(64)
@@ -302,7 +305,7 @@ def _within(seconds: float, call):
 
     If an abandoned call succeeds later, its result is dropped, which closes a session.
     """
-    results = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
 
     def work():
         try:

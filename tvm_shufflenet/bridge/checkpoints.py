@@ -229,7 +229,9 @@ def _check_archive(path: Path, data: bytes) -> None:
 
 def _unwrapped(path: Path, content: object) -> tuple[Mapping, dict[str, str], list[str]]:
     """The state dict within what training scripts put around it, the metadata, and which of several was taken."""
-    metadata, notes, taken = {}, [], []
+    metadata: Mapping = {}
+    notes: list[str] = []
+    taken: list[str] = []
     while isinstance(content, Mapping) and len(taken) < _DEPTH:
         if not metadata and isinstance(content.get("metadata"), Mapping):
             metadata = content["metadata"]

@@ -181,7 +181,7 @@ def _as_tir(builder, layer, compute, *arguments):
     return builder.emit_te(compute, *arguments, name_hint=name, primfunc_attrs=attributes, primfunc_name_hint=name)
 
 
-_EMIT = {
+_EMIT: dict[str, Callable] = {
     "conv": _conv,
     "batch_norm": _batch_norm,
     "relu": lambda builder, layer, x: builder.emit(nn.relu(x), layer.name),
@@ -269,7 +269,7 @@ def _pad(builder, layer, x):
     return op.strided_slice(padded, [1, 2, 3], starts, stops)
 
 
-_COMPOSE = {
+_COMPOSE: dict[str, Callable] = {
     "biased_conv": _biased_conv,
     "slice": _slice,
     "gather": _gather,

@@ -74,7 +74,7 @@ def _conv(layer: Layer, channels: int) -> nn.Conv2d:
         conv = PaddedConv(*args, sides=_sides(a["pad"]), **options)
     # By the inputs of one group: fan_out counts the channels of all groups and starves depthwise filters.
     nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
-    if a["bias"]:
+    if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
 
@@ -267,27 +267,34 @@ class Twin(nn.Module):
 
     def _place(self, path: list[str], module: nn.Module) -> None:
         # Not by `add_module`, which refuses names such as "network" and "forward": a file may hold any.
-        modules = self._modules
+        parent: nn.Module = self
         for part in path[:-1]:
-            modules = modules.setdefault(part, nn.Module())._modules
-        if path[-1] in modules:  # of layers a.b and a
-            module._modules.update(modules[path[-1]]._modules)
-        modules[path[-1]] = module
+            parent._modules.setdefault(part, nn.Module())
+            parent = _child(parent, part)
+        if path[-1] in parent._modules:  # of layers a.b and a
+            module._modules.update(_child(parent, path[-1])._modules)
+        parent._modules[path[-1]] = module
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         if self.network.layers[0].attrs["layout"] == "NHWC":
             x = x.permute(0, 3, 1, 2)
-        values = [x] + [None] * len(self._steps)
+        values = {0: x}
         for index, (path, inputs, dead) in enumerate(self._steps, 1):
             # Looked up in each call, so that a submodule which the user has replaced is the one that runs.
-            module = self
+            module: nn.Module = self
             for part in path:
-                module = module._modules[part]
+                module = _child(module, part)
             values[index] = module(*(values[source] for source in inputs))
             for source in dead:
-                values[source] = None
+                del values[source]
         outputs = tuple(values[index] for index in self.network.outputs)
         return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _child(module: nn.Module, name: str) -> nn.Module:
+    child = module._modules[name]
+    assert child is not None  # only what `register_module` is given may be None
+    return child
 
 
 def twin(model: str | Network, classes: int = 1000, size: tuple[int, int] = (224, 224)) -> Twin:

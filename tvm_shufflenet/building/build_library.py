@@ -75,9 +75,10 @@ def build_library(options: BuildOptions) -> Built:
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
         compiled.code.write_to_file(str(object_file), "o")
+        inputs, outputs = ports(net)
         description = link(
-            object_file, compiled.weights, manifest(compiled, parameters, source, names, prepared), **ports(net),
-            workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
+            object_file, compiled.weights, manifest(compiled, parameters, source, names, prepared), inputs=inputs,
+            outputs=outputs, workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
         )  # fmt: skip
     write_json(path.with_suffix(".json"), description)
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())

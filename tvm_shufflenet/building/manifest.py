@@ -66,5 +66,5 @@ def _digest(parameters: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, array in parameters.items():
         digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array, dtype="<f4"))
+        digest.update(np.ascontiguousarray(array, dtype="<f4").data)
     return digest.hexdigest()

@@ -99,24 +99,24 @@ def records_folder(args: argparse.Namespace) -> Path | None:
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """What a foreign checkpoint may leave open; see `reading`."""
-    parser = parser.add_argument_group("what the tensors of a foreign checkpoint do not tell")
-    parser.add_argument("--style", metavar="NAME", help="all of it: as in the code of own (the paper's), megvii, "
+    group = parser.add_argument_group("what the tensors of a foreign checkpoint do not tell")
+    group.add_argument("--style", metavar="NAME", help="all of it: as in the code of own (the paper's), megvii, "
                         "pytorchcv, jaxony...")  # fmt: skip
-    parser.add_argument("--shuffle", choices=("gn", "ng", "gn-all", "ng-all", "none"), help="into which shape channels "
+    group.add_argument("--shuffle", choices=("gn", "ng", "gn-all", "ng-all", "none"), help="into which shape channels "
                         "are brought before they are transposed, (g, n) as in the paper or (n, g); -all: also in units "
                         "whose "
                         "first convolution has no groups")  # fmt: skip
-    parser.add_argument("--stem", type=int, choices=(4, 2, 1), help="by how much the stem makes pictures smaller; 4 is "
+    group.add_argument("--stem", type=int, choices=(4, 2, 1), help="by how much the stem makes pictures smaller; 4 is "
                         "stride 2 and max pooling, 2 stride 2, 1 neither")  # fmt: skip
-    parser.add_argument("--strides", metavar="N[,N...]", help="of the first unit of each stage, 1 or 2; one number for "
+    group.add_argument("--strides", metavar="N[,N...]", help="of the first unit of each stage, 1 or 2; one number for "
                         "all")  # fmt: skip
-    parser.add_argument("--pool", metavar="N[,N...]", help="window of the average pooling beside that unit, 3, 2, or 1 "
+    group.add_argument("--pool", metavar="N[,N...]", help="window of the average pooling beside that unit, 3, 2, or 1 "
                         "for none; one number for all")  # fmt: skip
-    parser.add_argument("--concat", choices=("pooled-first", "pooled-last"), help="order of the pooled input and the "
+    group.add_argument("--concat", choices=("pooled-first", "pooled-last"), help="order of the pooled input and the "
                         "branch")  # fmt: skip
-    parser.add_argument("--activation", metavar="NAME", help="relu, relu6, leaky or leaky:SLOPE")
-    parser.add_argument("--padding", choices=("symmetric", "same"), help="same: as TensorFlow pads")
-    parser.add_argument("--eps", type=float, help="epsilon of the batch norms (1e-5)")
+    group.add_argument("--activation", metavar="NAME", help="relu, relu6, leaky or leaky:SLOPE")
+    group.add_argument("--padding", choices=("symmetric", "same"), help="same: as TensorFlow pads")
+    group.add_argument("--eps", type=float, help="epsilon of the batch norms (1e-5)")
 
 
 def reading(args: argparse.Namespace) -> Reading:
@@ -137,12 +137,12 @@ def reading(args: argparse.Namespace) -> Reading:
 
 def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
     """How pictures are prepared for the weights; see `given_preprocessing`."""
-    parser = parser.add_argument_group("how pictures are prepared for these weights (as PyTorch's of ImageNet)")
-    parser.add_argument("--mean", metavar="A,B,C", help="of each channel, subtracted from pixels * scale")
-    parser.add_argument("--std", metavar="A,B,C", help="of each channel, by which that is divided")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), help="order in which the network takes colours")
-    parser.add_argument("--scale", type=float, help="of pixels from 0 to 255 (0.00392157, that is 1/255)")
-    parser.add_argument("--resize", type=float, metavar="RATIO", help="shorter side of the picture by that of the crop "
+    group = parser.add_argument_group("how pictures are prepared for these weights (as PyTorch's of ImageNet)")
+    group.add_argument("--mean", metavar="A,B,C", help="of each channel, subtracted from pixels * scale")
+    group.add_argument("--std", metavar="A,B,C", help="of each channel, by which that is divided")
+    group.add_argument("--channels", choices=("rgb", "bgr"), help="order in which the network takes colours")
+    group.add_argument("--scale", type=float, help="of pixels from 0 to 255 (0.00392157, that is 1/255)")
+    group.add_argument("--resize", type=float, metavar="RATIO", help="shorter side of the picture by that of the crop "
                         "out of its middle (1.142857, that is 256/224)")  # fmt: skip
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..measure.comparison import Comparison
+    from ..measure.profiling import Profile
 
 PROGRAM = "python -m tvm_shufflenet.compare"
 MODEL = "model, not a measurement"
@@ -177,7 +178,7 @@ def footer(result: Comparison, command: str) -> list[str]:
 
     processor, entries = result.processor, result.entries
     lines = []
-    if result.rounds:
+    if result.peak is not None:
         core = "" if result.core is None else f" (core {result.core})"
         lines.append(f"{result.place}: {processor.name}; threads 1{core}, batch 1, fp32")
         done = f"{result.rounds} interleaved rounds"
@@ -226,7 +227,7 @@ def versions() -> dict[str, str]:
     return {"tvm_shufflenet": __version__, **{name: importlib.metadata.version(name) for name in packages}}
 
 
-def conditions(result: Comparison) -> dict:
+def conditions(result: Comparison | Profile) -> dict:
     """Where and how something was timed beside the peak, for the JSON of the commands that do so."""
     from ..measure.peak import multiply_adds
 

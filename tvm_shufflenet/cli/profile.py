@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..architectures import DEFAULT_MODEL
@@ -75,7 +76,7 @@ def table(result: Profile, calls: bool = False) -> Table:
     from rich import box
     from rich.table import Table
 
-    columns = [
+    columns: list[tuple[str, str, Callable]] = [
         ("calls", "calls", str),
         ("ms", "ms", "{:.4f}".format),
         ("% of\nsum", "share_of_sum", lambda value: f"{100 * value:.1f}"),

@@ -113,7 +113,7 @@ def inference(library: Path, elf: Elf, sizes: tuple[int, int, int], core: Core, 
 
     def run(iterations: int) -> list[Block]:
         start = elf.exported["tsn_run"].address
-        argv = [runner(), library.resolve(), iterations, start, *sizes]
+        argv = [str(each) for each in (runner(), library.resolve(), iterations, start, *sizes)]
         blocks = count(argv, caches=core.caches if caches else (), environment={})
         return [block for block in blocks if block.module]
 

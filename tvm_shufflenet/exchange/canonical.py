@@ -95,7 +95,8 @@ def _shuffle_behind(layers: list[Layer], index: int, outputs: tuple[int, ...]) -
 
 def _channelwise(layers: list[Layer], index: int, outputs: tuple[int, ...]) -> list[int]:
     """The layers between a pointwise convolution and the shuffle `index`, if all work channel by channel; else none."""
-    chain, readers = [], _readers(layers, outputs)
+    chain: list[int] = []
+    readers = _readers(layers, outputs)
     while True:
         (index,) = layers[index].inputs
         layer = layers[index]
@@ -151,7 +152,8 @@ def _as_paper(layers: list[Layer], index: int, parameters: dict, outputs: tuple[
 
 def _until_convolution(layers: list[Layer], index: int, outputs: tuple[int, ...]) -> tuple[list[Layer], Layer | None]:
     """The layers that work channel by channel behind `index`, and the convolution that reads them; None if another."""
-    chain, readers = [], _readers(layers, outputs)
+    chain: list[Layer] = []
+    readers = _readers(layers, outputs)
     while True:
         layer = layers[readers[index][0]] if len(readers[index]) == 1 and readers[index][0] > 0 else None
         if layer is None or layer.op not in ("conv", "batch_norm", "relu"):
@@ -168,7 +170,8 @@ def _reorder(layer: Layer, order: np.ndarray, parameters: dict) -> None:
 
 
 def _without_shuffles_of_one_group(net: Network) -> Network:
-    layers, place = [], []
+    layers: list[Layer] = []
+    place: list[int] = []
     for layer in net.layers:
         inputs = tuple(place[source] for source in layer.inputs)
         if layer.op == "shuffle" and layer.attrs["groups"] == 1:

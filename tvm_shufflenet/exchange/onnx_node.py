@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from .onnx_files import array
-from .onnx_values import Refused
+from .onnx_values import Refused, Value
 from .onnx_writer import require_onnx
 
 if TYPE_CHECKING:
     from onnx import NodeProto
+
+# What a kind of nodes becomes: function(reader, node, *inputs); how many inputs it has at least and at most.
+Operator = tuple[Callable[..., Value | list[Value]], int, int]
 
 
 class Node:
@@ -34,6 +38,12 @@ class Node:
 
     def integer(self, name: str, default: int) -> int:
         return self._get(name, "integer", self._types.INT).i if name in self else default
+
+    @overload
+    def integers(self, name: str) -> list[int] | None: ...
+
+    @overload
+    def integers(self, name: str, default: list[int]) -> list[int]: ...
 
     def integers(self, name: str, default: list[int] | None = None) -> list[int] | None:
         return list(self._get(name, "list of integers", self._types.INTS).ints) if name in self else default

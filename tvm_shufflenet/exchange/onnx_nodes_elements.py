@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..architectures import BATCH_NORM_EPS
-from .onnx_node import Node
+from .onnx_node import Node, Operator
 from .onnx_values import Given, Refused, Value, places, text
 
 if TYPE_CHECKING:
@@ -64,28 +64,32 @@ def _leaky(reader: Reader, x: Given, slope: float) -> Value:
 
 def clip(reader: Reader, node: Node, x: Given, low: Given | None = None, high: Given | None = None) -> Value:
     """Bounds are attributes before opset 11; a missing one is open."""
-    bounds = [node.number("min", -math.inf), node.number("max", math.inf)]
-    for place, given in enumerate((low, high)):
-        if given is not None:
-            given = reader.constant(given, "a bound")
-            if given.size != 1 or given.dtype.kind not in "fiu" or np.isnan(given).any():
-                raise Refused("a bound is no single number")
-            bounds[place] = float(given.ravel()[0])
-    low, high = bounds
-    if math.isnan(low) or math.isnan(high) or low >= LIMIT or high <= -LIMIT:
-        raise Refused(f"its bounds are {low:g} and {high:g}, expected numbers")
-    low = min(low, high)  # then all becomes the upper one
-    if low <= -LIMIT and high >= LIMIT:
+    least, most = node.number("min", -math.inf), node.number("max", math.inf)
+    least, most = _bound(reader, low, least), _bound(reader, high, most)
+    if math.isnan(least) or math.isnan(most) or least >= LIMIT or most <= -LIMIT:
+        raise Refused(f"its bounds are {least:g} and {most:g}, expected numbers")
+    least = min(least, most)  # then all becomes the upper one
+    if least <= -LIMIT and most >= LIMIT:
         return reader.value(x)
-    if low == 0 and high >= LIMIT:
+    if least == 0 and most >= LIMIT:
         return relu(reader, node, x)
-    low, high = max(low, -LIMIT), min(high, LIMIT)
-    return _each(reader, x, lambda layer: reader.net.clip(reader.name("clip"), layer, low, high))
+    least, most = max(least, -LIMIT), min(most, LIMIT)
+    return _each(reader, x, lambda layer: reader.net.clip(reader.name("clip"), layer, least, most))
+
+
+def _bound(reader: Reader, given: Given | None, default: float) -> float:
+    if given is None:
+        return default
+    number = reader.constant(given, "a bound")
+    if number.size != 1 or number.dtype.kind not in "fiu" or np.isnan(number).any():
+        raise Refused("a bound is no single number")
+    return float(number.ravel()[0])
 
 
 def softmax(reader: Reader, node: Node, x: Given) -> Value:
     """Along one axis, before opset 13 over it and all behind it."""
-    shape, old = reader.value(x).shape, reader.opset < 13
+    x = reader.value(x)
+    shape, old = x.shape, reader.opset < 13
     axis, log = node.integer("axis", 1 if old else -1), node.kind == "LogSoftmax"
     if not -len(shape) <= axis < len(shape):
         raise Refused(f"its axis is {axis} of {len(shape)} dimensions")
@@ -111,7 +115,7 @@ def _vector(reader: Reader, x: Value) -> bool:
 # Two tensors, or a tensor and a constant
 
 
-def add(reader: Reader, node: Node, a: Given, b: Given) -> Value:
+def add(reader: Reader, node: Node | None, a: Given, b: Given) -> Value:
     a, b = _operands(reader, node, a, b)
     if isinstance(b, np.ndarray):
         return affine(reader, node, a, 1.0, b)
@@ -156,23 +160,26 @@ def sum_of(reader: Reader, node: Node, first: Given, *others: Given | None) -> V
     values = [value for value in (first, *others) if value is not None]
     found = values[0]
     for value in values[1:]:
-        constants = isinstance(found, np.ndarray) and isinstance(value, np.ndarray)
-        found = found + value if constants else add(reader, node if len(values) == 2 else None, found, value)
+        if isinstance(found, np.ndarray) and isinstance(value, np.ndarray):
+            found = found + value
+        else:
+            found = add(reader, node if len(values) == 2 else None, found, value)
     return reader.value(found)
 
 
-def _operands(reader: Reader, node: Node | None, a: Given, b: Given) -> list:
+def _operands(reader: Reader, node: Node | None, a: Given, b: Given) -> tuple[Given, Given]:
     """Constants as numbers; before opset 7 the second operand says at which axis it starts."""
-    found = [value if isinstance(value, Value) else reader.weights(value, "its constants") for value in (a, b)]
+    a, b = (value if isinstance(value, Value) else reader.weights(value, "its constants") for value in (a, b))
     if reader.opset < 7 and node is not None and node.kind != "Sum" and a.shape != b.shape:
         if not node.integer("broadcast", 0):
             raise Refused(f"the shapes {text(a.shape)} and {text(b.shape)} differ")
         rank, axis = len(a.shape), node.integer("axis", len(a.shape) - len(b.shape))
         shape = (1,) * (axis % rank) + b.shape + (1,) * (rank - axis % rank - len(b.shape))
-        found[1] = b.reshaped(shape) if isinstance(b, Value) else found[1].reshape(shape)
-        if len(shape) != rank or found[1] is None:
+        turned = b.reshaped(shape) if isinstance(b, Value) else b.reshape(shape)
+        if len(shape) != rank or turned is None:
             raise Refused(f"the shapes {text(a.shape)} and {text(b.shape)} do not fit from axis {axis} on")
-    return found
+        b = turned
+    return a, b
 
 
 def _joined(reader: Reader, a: Value, b: Value, append, kind: str) -> Value:
@@ -206,11 +213,14 @@ def _joined(reader: Reader, a: Value, b: Value, append, kind: str) -> Value:
     return reader.plain(append(reader.name(kind), *layers), shape)
 
 
-def affine(reader: Reader, node: Node | None, x: Value, scale: Given, shift: Given) -> Value:
+def affine(
+    reader: Reader, node: Node | None, x: Given, scale: np.ndarray | float, shift: np.ndarray | float
+) -> Value:  # fmt: skip
     """x * scale + shift, whose shapes broadcast to that of x.
 
     `node` is the one that reads x, or None if x must not be changed in place.
     """
+    x = reader.value(x)
     if not reader.looks.covers(x):
         x = reader.plain(reader.looks.layer(x))
     try:
@@ -263,8 +273,7 @@ def _per_channel(reader: Reader, x: Value, constant: np.ndarray) -> np.ndarray:
     return numbers
 
 
-# From an operator to its function, and how many inputs it has at least and at most.
-OPERATORS = {
+OPERATORS: dict[str, Operator] = {
     "Relu": (relu, 1, 1),
     "Sigmoid": (sigmoid, 1, 1),
     "HardSigmoid": (hard_sigmoid, 1, 1),

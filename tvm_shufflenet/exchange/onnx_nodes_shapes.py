@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .onnx_node import Node
+from .onnx_node import Node, Operator
 from .onnx_values import Given, Refused, Value, text
 
 if TYPE_CHECKING:
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def _whole_numbers(reader: Reader, value: Given, what: str) -> list[int]:
-    """Of a constant or an attribute."""
-    if isinstance(value, list):
-        return value
     found = reader.constant(value, what)
     if found.dtype.kind not in "iu" or found.size > 1 << 16:
         raise Refused(f"{what} are of the type {found.dtype}, expected integers")
     return [int(number) for number in found.ravel()]
+
+
+def _numbers(reader: Reader, node: Node, name: str, value: Given | None) -> list[int] | None:
+    """Of an input, or of the attribute that it was in older opsets; None if there is neither."""
+    return node.integers(name) if value is None else _whole_numbers(reader, value, f"its {name}")
 
 
 def _axis(axis: int, rank: int) -> int:
@@ -32,7 +34,7 @@ def _axis(axis: int, rank: int) -> int:
 
 def reshape(reader: Reader, node: Node, x: Given, shape: Given | None = None) -> Value:
     x = reader.value(x)
-    wanted = node.integers("shape") if shape is None else _whole_numbers(reader, shape, "its shape")
+    wanted = _numbers(reader, node, "shape", shape)
     if wanted is None:
         raise Refused("has no shape")
     if not node.integer("allowzero", 0):
@@ -52,45 +54,44 @@ def _viewed(reader: Reader, x: Value, shape: list[int]) -> Value:
     found = x.reshaped(shape)
     if found is not None:
         return found
-    if len(x.shape) in (2, 4):
-        return reader.plain(reader.looks.layer(x)).reshaped(shape)
-    return reader.plain(reader.looks.layer(x, (1, count)), shape)
+    return reader.plain(reader.looks.layer(x, None if len(x.shape) in (2, 4) else (1, count)), shape)
 
 
 def flatten(reader: Reader, node: Node, x: Given) -> Value:
-    shape = reader.value(x).shape
-    axis = node.integer("axis", 1)
+    x = reader.value(x)
+    shape, axis = x.shape, node.integer("axis", 1)
     axis = axis if axis == len(shape) else _axis(axis, len(shape))
     return _viewed(reader, x, [math.prod(shape[:axis]), math.prod(shape[axis:])])
 
 
 def squeeze(reader: Reader, node: Node, x: Given, axes: Given | None = None) -> Value:
-    shape = reader.value(x).shape
-    axes = node.integers("axes") if axes is None else _whole_numbers(reader, axes, "its axes")
-    if axes is None:
-        axes = [axis for axis, extent in enumerate(shape) if extent == 1 and axis > 0]
-    axes = [_axis(axis, len(shape)) for axis in axes]
-    if any(shape[axis] != 1 for axis in axes) or (0 in axes and reader.batch > 1):
-        raise Refused(f"its axes are {axes} of the shape {text(shape)}, expected extents of 1")
-    return Value(x.layer, tuple(dim for axis, dim in enumerate(x.dims) if axis not in axes), x.offset)
+    x = reader.value(x)
+    shape, given = x.shape, _numbers(reader, node, "axes", axes)
+    if given is None:
+        given = [axis for axis, extent in enumerate(shape) if extent == 1 and axis > 0]
+    gone = [_axis(axis, len(shape)) for axis in given]
+    if any(shape[axis] != 1 for axis in gone) or (0 in gone and reader.batch > 1):
+        raise Refused(f"its axes are {gone} of the shape {text(shape)}, expected extents of 1")
+    return Value(x.layer, tuple(dim for axis, dim in enumerate(x.dims) if axis not in gone), x.offset)
 
 
 def unsqueeze(reader: Reader, node: Node, x: Given, axes: Given | None = None) -> Value:
-    axes = node.integers("axes") if axes is None else _whole_numbers(reader, axes, "its axes")
-    rank = len(reader.value(x).shape) + len(axes or [])
-    axes = [_axis(axis, rank) for axis in axes or []]
-    if rank > 8 or len(set(axes)) != len(axes):
-        raise Refused(f"its axes are {axes[:9]}, expected a few that differ")
-    if 0 in axes and reader.batch > 1:
+    given, x = _numbers(reader, node, "axes", axes) or [], reader.value(x)
+    rank = len(x.shape) + len(given)
+    new = [_axis(axis, rank) for axis in given]
+    if rank > 8 or len(set(new)) != len(new):
+        raise Refused(f"its axes are {new[:9]}, expected a few that differ")
+    if 0 in new and reader.batch > 1:
         raise Refused("a new first dimension is not possible where the batch is fixed: export the model with batch 1")
     dims = list(x.dims)
-    for axis in sorted(axes):
+    for axis in sorted(new):
         dims.insert(axis, ())
     return Value(x.layer, tuple(dims), x.offset)
 
 
 def transpose(reader: Reader, node: Node, x: Given) -> Value:
-    rank = len(reader.value(x).shape)
+    x = reader.value(x)
+    rank = len(x.shape)
     order = node.integers("perm", list(range(rank))[::-1])
     if sorted(order) != list(range(rank)):
         raise Refused(f"its perm is {order[:9]}, expected each of {rank} dimensions once")
@@ -111,7 +112,10 @@ def _part(reader: Reader, x: Value, axis: int, numbers: range) -> Value:
     if len(numbers) == x.shape[axis] and numbers.step == 1:
         return x
     found = x.sliced(axis, numbers.start, len(numbers), numbers.step)
-    return found or reader.plain(reader.looks.layer(x)).sliced(axis, numbers.start, len(numbers), numbers.step)
+    if found is None:
+        found = reader.plain(reader.looks.layer(x)).sliced(axis, numbers.start, len(numbers), numbers.step)
+        assert found is not None  # each axis of a whole layer is one factor
+    return found
 
 
 def slice_of(
@@ -125,10 +129,7 @@ def slice_of(
 ) -> Value:
     x = reader.value(x)
     given = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
-    found = {
-        name: node.integers(name) if value is None else _whole_numbers(reader, value, f"its {name}")
-        for name, value in given.items()
-    }
+    found = {name: _numbers(reader, node, name, value) for name, value in given.items()}
     first, last = found["starts"] or [], found["ends"] or []
     where = list(range(len(first))) if found["axes"] is None else found["axes"]
     by = [1] * len(first) if found["steps"] is None else found["steps"]
@@ -146,23 +147,26 @@ def slice_of(
 
 
 def split(reader: Reader, node: Node, x: Given, sizes: Given | None = None) -> list[Value]:
-    shape = reader.value(x).shape
-    axis = _axis(node.integer("axis", 0), len(shape))
-    sizes = node.integers("split") if sizes is None else _whole_numbers(reader, sizes, "its sizes")
-    if sizes is None:
+    x = reader.value(x)
+    shape, axis = x.shape, _axis(node.integer("axis", 0), len(x.shape))
+    counts = node.integers("split") if sizes is None else _whole_numbers(reader, sizes, "its sizes")
+    if counts is None:
         parts = node.integer("num_outputs", len(node.outputs))
         if not 0 < parts <= shape[axis]:
             raise Refused(f"{shape[axis]} entries in {parts} parts are not possible")
         each = -(-shape[axis] // parts)
-        sizes = [min(each, shape[axis] - each * part) for part in range(parts)]
-    if min(sizes, default=0) < 1 or sum(sizes) != shape[axis] or len(sizes) != len(node.outputs):
-        raise Refused(f"{shape[axis]} entries in parts of {sizes[:9]} for {len(node.outputs)} outputs are not possible")
-    ends = np.cumsum(sizes).tolist()
-    return [_part(reader, x, axis, range(end - size, end)) for size, end in zip(sizes, ends)]
+        counts = [min(each, shape[axis] - each * part) for part in range(parts)]
+    if min(counts, default=0) < 1 or sum(counts) != shape[axis] or len(counts) != len(node.outputs):
+        raise Refused(
+            f"{shape[axis]} entries in parts of {counts[:9]} for {len(node.outputs)} outputs are not possible"
+        )
+    ends = np.cumsum(counts).tolist()
+    return [_part(reader, x, axis, range(end - count, end)) for count, end in zip(counts, ends)]
 
 
 def gather(reader: Reader, node: Node, x: Given, indices: Given) -> Value:
-    shape = reader.value(x).shape
+    x = reader.value(x)
+    shape = x.shape
     axis, indices = _axis(node.integer("axis", 0), len(shape)), reader.constant(indices, "which it takes")
     numbers = _whole_numbers(reader, indices, "its indices")
     if indices.ndim > 1 or not numbers or not all(-shape[axis] <= n < shape[axis] for n in numbers):
@@ -185,8 +189,8 @@ def gather(reader: Reader, node: Node, x: Given, indices: Given) -> Value:
 # Joining
 
 
-def concat(reader: Reader, node: Node, *values: Given | None) -> Value:
-    values = [reader.value(value) for value in values]
+def concat(reader: Reader, node: Node, *given: Given | None) -> Value:
+    values = [reader.value(value) for value in given]
     shapes = [value.shape for value in values]
     rank, axis = len(shapes[0]), _axis(node.integer("axis", 1), len(shapes[0]))
     others = {(len(shape), *shape[:axis], *shape[axis + 1 :]) for shape in shapes}
@@ -197,7 +201,7 @@ def concat(reader: Reader, node: Node, *values: Given | None) -> Value:
     vectors = all(math.prod(value.shape[2:]) == 1 for value in turned)
     ranks = {len(reader.net.shape(value.layer)) for value in turned}
     if vectors and 2 in ranks:
-        layers = [reader.looks.layer(value.reshaped(value.shape[:2])) for value in turned]
+        layers = [reader.looks.layer(Value(value.layer, value.dims[:2], value.offset)) for value in turned]
     else:
         layers = [reader.looks.layer(value) for value in turned]
     shape = (1, sum(value.shape[1] for value in turned), *turned[0].shape[2:])
@@ -213,19 +217,17 @@ def pad(
     value: Given | None = None,
     axes: Given | None = None,
 ) -> Value:
-    shape = reader.value(x).shape
-    pads = (
-        node.integers("pads", node.integers("paddings")) if pads is None else _whole_numbers(reader, pads, "its pads")
-    )
-    axes = list(range(len(shape))) if axes is None else _whole_numbers(reader, axes, "its axes")
-    axes = [_axis(axis, len(shape)) for axis in axes]
+    x = reader.value(x)
+    shape, given = x.shape, _numbers(reader, node, "pads" if "pads" in node or pads is not None else "paddings", pads)
+    along = list(range(len(shape))) if axes is None else _whole_numbers(reader, axes, "its axes")
+    along = [_axis(axis, len(shape)) for axis in along]
     number = node.number("value", 0.0)
     if value is not None and reader.constant(value, "its value").size:
         number = float(reader.weights(value, "its value").ravel()[0])
-    if pads is None or len(pads) != 2 * len(axes) or len(set(axes)) != len(axes):
-        raise Refused(f"its pads are {pads}, expected two for each of {len(axes)} axes")
-    around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
-    if not any(pads):
+    if given is None or len(given) != 2 * len(along) or len(set(along)) != len(along):
+        raise Refused(f"its pads are {given}, expected two for each of {len(along)} axes")
+    around = {axis: (given[i], given[i + len(along)]) for i, axis in enumerate(along)}
+    if not any(given):
         return x
     last = len(shape) == 4 and around.get(3, (0, 0)) != (0, 0) and _last(reader, x)
     order = (0, 3, 1, 2) if last else (0, 1, 2, 3)
@@ -233,12 +235,12 @@ def pad(
     mode = node.choice("mode", "constant")
     if any(batch) or mode not in ("constant", "edge", "reflect"):
         raise Refused(
-            f"its pads are {pads} in mode {mode[:20]}, expected no pads of the batch; constant, edge or reflect"
+            f"its pads are {given} in mode {mode[:20]}, expected no pads of the batch; constant, edge or reflect"
         )
     layer = reader.planes(x.transposed(order) if len(shape) == 4 else x)
-    around = (rows[0], columns[0], rows[1], columns[1])
+    sides = (rows[0], columns[0], rows[1], columns[1])
     found = reader.plain(
-        reader.net.pad(reader.name("pad"), layer, around, channels, mode, number if mode == "constant" else 0.0)
+        reader.net.pad(reader.name("pad"), layer, sides, channels, mode, number if mode == "constant" else 0.0)
     )
     return found.transposed((0, 2, 3, 1)) if last else found
 
@@ -274,8 +276,7 @@ def cast(reader: Reader, node: Node, x: Given) -> Value:
     return reader.value(x)
 
 
-# From an operator to its function, and how many inputs it has at least and at most.
-OPERATORS = {
+OPERATORS: dict[str, Operator] = {
     "Reshape": (reshape, 1, 2),
     "Flatten": (flatten, 1, 1),
     "Squeeze": (squeeze, 1, 2),

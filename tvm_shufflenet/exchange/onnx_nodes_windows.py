@@ -12,7 +12,7 @@ import numpy as np
 
 from ..architectures.builder import COORDINATES, ROUNDINGS
 from .canonical import batch_norm
-from .onnx_node import Node
+from .onnx_node import Node, Operator
 from .onnx_nodes_elements import affine
 from .onnx_values import Given, Refused, Value, places, text
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def conv(reader: Reader, node: Node, x: Given, weight: Given, bias: Given | None = None) -> Value:
     weight = reader.weights(weight, "its weights")
     bias = None if bias is None else reader.weights(bias, "its bias")
-    groups = node.integer("group", 1)
-    if weight.ndim != 4 or len(reader.value(x).shape) != 4:
+    groups, x = node.integer("group", 1), reader.value(x)
+    if weight.ndim != 4 or len(x.shape) != 4:
         raise Refused(f"weights of the shape {text(weight.shape)}, expected a convolution of planes")
     if node.integers("kernel_shape", list(weight.shape[2:])) != list(weight.shape[2:]):
         raise Refused(f"its kernel_shape does not fit its weights of the shape {text(weight.shape)}")
@@ -65,7 +65,7 @@ def _pair(node: Node, name: str, default: list[int], low: int) -> tuple[int, int
     found = node.integers(name, default)
     if len(found) != 2 or min(found) < low or max(found) > 1 << 24:
         raise Refused(f"its {name} is {found}, expected two numbers of {low} or more")
-    return tuple(found)
+    return found[0], found[1]
 
 
 def _window(node: Node, extents, kernel) -> dict:
@@ -87,12 +87,13 @@ def _window(node: Node, extents, kernel) -> dict:
     return {"kernel": tuple(kernel), "stride": stride, "pad": tuple(pad), "dilation": dilation}
 
 
-def batch_normalization(reader: Reader, node: Node, x: Given, *statistics: Given | None) -> Value:
-    statistics = [reader.weights(array, "its statistics") for array in statistics]
+def batch_normalization(reader: Reader, node: Node, x: Given, *given: Given | None) -> Value:
+    statistics = [reader.weights(array, "its statistics") for array in given]
     training = node.integer("training_mode", 0) or (reader.opset < 7 and not node.integer("is_test", 0))
     if training or not node.integer("spatial", 1) or any(node.outputs[1:]):
         raise Refused("it is in training mode, or not one for each channel: export the model for inference")
-    shape, eps = reader.value(x).shape, node.number("epsilon", 1e-5)
+    x = reader.value(x)
+    shape, eps = x.shape, node.number("epsilon", 1e-5)
     if len(shape) < 2 or any(array.shape != (shape[1],) for array in statistics):
         shapes = ", ".join(text(array.shape) for array in statistics)
         raise Refused(f"statistics of the shapes {shapes} do not fit {text(shape)}")
@@ -111,7 +112,8 @@ def batch_normalization(reader: Reader, node: Node, x: Given, *statistics: Given
 def max_pool(reader: Reader, node: Node, x: Given) -> Value:
     if any(node.outputs[1:]):
         raise Refused("the places of the maxima are not possible, expected one output")
-    if len(reader.value(x).shape) != 4:
+    x = reader.value(x)
+    if len(x.shape) != 4:
         reader.planes(x)  # refuses
     window = _window(node, x.shape[2:], _pair(node, "kernel_shape", [], 1))
     return reader.plain(
@@ -120,6 +122,7 @@ def max_pool(reader: Reader, node: Node, x: Given) -> Value:
 
 
 def average_pool(reader: Reader, node: Node, x: Given) -> Value:
+    x = reader.value(x)
     layer = reader.planes(x)
     window, ceil = _window(node, x.shape[2:], _pair(node, "kernel_shape", [], 1)), bool(node.integer("ceil_mode", 0))
     kernel, dilation = window["kernel"], window.pop("dilation")
@@ -142,7 +145,8 @@ def average_pool(reader: Reader, node: Node, x: Given) -> Value:
 
 
 def global_pool(reader: Reader, node: Node, x: Given) -> Value:
-    layer = reader.planes(x) if reader.value(x).shape[2:] != (1, 1) or not reader.looks.whole(x) else x.layer
+    x = reader.value(x)
+    layer = reader.planes(x) if x.shape[2:] != (1, 1) or not reader.looks.whole(x) else x.layer
     if len(reader.net.shape(layer)) == 4:
         maximum = node.kind in ("GlobalMaxPool", "ReduceMax")
         pool = reader.net.global_max_pool if maximum else reader.net.global_avg_pool
@@ -152,35 +156,37 @@ def global_pool(reader: Reader, node: Node, x: Given) -> Value:
 
 def reduce(reader: Reader, node: Node, x: Given, axes: Given | None = None) -> Value:
     """The mean or maximum of each plane, wherever the channels stand."""
-    shape = reader.value(x).shape
-    axes = node.integers("axes") if axes is None else [int(n) for n in reader.constant(axes, "its axes").ravel()[:9]]
-    if not axes:
+    x = reader.value(x)
+    shape = x.shape
+    given = node.integers("axes") if axes is None else [int(n) for n in reader.constant(axes, "its axes").ravel()[:9]]
+    if not given:
         if node.integer("noop_with_empty_axes", 0):
             return x
-        axes = range(len(shape))
-    if any(not -len(shape) <= axis < len(shape) for axis in axes):
-        raise Refused(f"its axes are {list(axes)} of {len(shape)} dimensions")
-    axes = sorted({axis % len(shape) for axis in axes})
-    kept = [axis for axis in range(1, len(shape)) if axis not in axes]
-    if 0 in axes or len(kept) != 1 or len(shape) > 4:
-        raise Refused(f"its axes are {axes} of {text(shape)}, expected height and width")
-    turned, channels = x.transposed([0, *kept, *axes]), shape[kept[0]]
+        given = list(range(len(shape)))
+    if any(not -len(shape) <= axis < len(shape) for axis in given):
+        raise Refused(f"its axes are {given} of {len(shape)} dimensions")
+    gone = sorted({axis % len(shape) for axis in given})
+    kept = [axis for axis in range(1, len(shape)) if axis not in gone]
+    if 0 in gone or len(kept) != 1 or len(shape) > 4:
+        raise Refused(f"its axes are {gone} of {text(shape)}, expected height and width")
+    turned, channels = x.transposed([0, *kept, *gone]), shape[kept[0]]
     source = reader.net.shape(x.layer)
     if not (reader.looks.whole(turned) and source[1] == channels):
         pixels = math.prod(shape) // channels
-        layer = reader.looks.layer(turned, (1, channels, *(turned.shape[2:] if len(axes) == 2 else (pixels, 1))))
+        layer = reader.looks.layer(turned, (1, channels, *(turned.shape[2:] if len(gone) == 2 else (pixels, 1))))
     else:
         layer = x.layer
     found = global_pool(reader, node, reader.plain(layer, (*reader.net.shape(layer), 1, 1)[:4]))
     keep = node.integer("keepdims", 1)
     return reader.plain(
-        found.layer, [n if axis in kept else 1 for axis, n in enumerate(shape) if keep or axis not in axes]
+        found.layer, [n if axis in kept else 1 for axis, n in enumerate(shape) if keep or axis not in gone]
     )
 
 
 def lrn(reader: Reader, node: Node, x: Given) -> Value:
     """ONNX's window has the larger half behind, the builder's before: an even one is turned round, as its channels."""
-    size, layer = node.integer("size", 0), reader.planes(x)
+    size, x = node.integer("size", 0), reader.value(x)
+    layer = reader.planes(x)
     back, even = range(x.shape[1])[::-1], size % 2 == 0 and x.shape[1] > 1
     if even:
         layer = reader.looks.channels(layer, np.array(back))
@@ -207,7 +213,7 @@ def matmul(reader: Reader, node: Node, x: Given, weight: Given) -> Value:
     weight, x = reader.weights(weight, "its second input"), reader.value(x)
     if weight.ndim != 2 or math.prod(x.shape[:-1]) != 1:
         raise Refused(f"shapes {text(x.shape)} and {text(weight.shape)}, expected a vector (1xN) and a matrix")
-    found = _dense(reader, x.reshaped((1, x.shape[-1])), weight.T, None)
+    found = _dense(reader, Value(x.layer, ((), x.dims[-1]), x.offset), weight.T, None)
     return reader.plain(found.layer, (*x.shape[:-1], weight.shape[1]))
 
 
@@ -233,31 +239,29 @@ def _dense(reader: Reader, x: Value, weight: np.ndarray, bias: np.ndarray | None
 
 def resize(reader: Reader, node: Node, x: Given, *further: Given | None) -> Value:
     """Upsample (opset 7: attribute, 9: input), and Resize (10: scales, 11: roi, scales, sizes)."""
-    layer, shape = reader.planes(x), x.shape
-    inputs = [None if value is None else reader.constant(value, "its scales or sizes").ravel() for value in further]
-    upsample, old = node.kind == "Upsample", node.kind == "Upsample" or reader.opset < 11
-    scales, sizes = node.numbers("scales") if upsample and not inputs else None, None
-    if old and inputs:
-        scales = inputs[0]
-    elif not old:
-        _, scales, sizes = (*inputs, None, None, None)[:3]
-        scales = scales if scales is not None and scales.size else None
-        sizes = sizes if sizes is not None and sizes.size else None
-    if (scales is None) == (sizes is None):
+    x = reader.value(x)
+    layer, shape, old = reader.planes(x), x.shape, node.kind == "Upsample" or reader.opset < 11
+    inputs = [[] if value is None else _floats(reader, value) for value in further]
+    if node.kind == "Upsample" and not inputs:
+        inputs = [node.numbers("scales") or []]
+    if old:
+        inputs = [[], *inputs[:1]]
+    _, scales, sizes = (*inputs, [], [], [])[:3]
+    if bool(scales) == bool(sizes):
         raise Refused("expected either scales or sizes")
-    axes = node.integers("axes", [0, 1, 2, 3])
-    given = [float(number) for number in (scales if sizes is None else sizes)]
+    axes, given = node.integers("axes", [0, 1, 2, 3]), scales or sizes
     if len(given) != len(axes) or not set(axes) <= {-4, -3, -2, -1, 0, 1, 2, 3} or not all(map(math.isfinite, given)):
         raise Refused(f"its scales or sizes are {given[:8]} for the axes {axes[:8]}")
-    given = {axis % 4: number for axis, number in zip(axes, given)}
-    if sizes is None:
-        given = [given.get(axis, 1.0) for axis in range(4)]
-        size = [math.floor(extent * scale) if abs(scale) < 1e6 else 0 for extent, scale in zip(shape, given)]
-        factors = tuple(given[2:])
+    wanted = {axis % 4: number for axis, number in zip(axes, given)}
+    factors: tuple[float, ...] | None
+    if scales:
+        factors = tuple(wanted.get(axis, 1.0) for axis in range(4))
+        size = [math.floor(extent * scale) if abs(scale) < 1e6 else 0 for extent, scale in zip(shape, factors)]
+        factors = factors[2:]
     else:
-        size = [int(given.get(axis, extent)) for axis, extent in enumerate(shape)]
-        size[0] = size[0] // reader.batch if 0 in given and size[0] == reader.batch else size[0]
-        size, factors = _policy(node, given, shape, size)
+        size = [int(wanted.get(axis, extent)) for axis, extent in enumerate(shape)]
+        size[0] = size[0] // reader.batch if 0 in wanted and size[0] == reader.batch else size[0]
+        size, factors = _policy(node, wanted, shape, size)
     if size[:2] != list(shape[:2]):
         raise Refused(f"resizes {text(shape)} to {text(size)}, expected other heights and widths only")
     mode = {"nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear"}.get(node.choice("mode", "nearest"))
@@ -277,7 +281,11 @@ def resize(reader: Reader, node: Node, x: Given, *further: Given | None) -> Valu
     )
 
 
-def _policy(node: Node, given: dict, shape, size: list[int]) -> tuple[list[int], tuple[float, float] | None]:
+def _floats(reader: Reader, value: Given) -> list[float]:
+    return [float(number) for number in reader.constant(value, "its scales or sizes").ravel()]
+
+
+def _policy(node: Node, given: dict, shape, size: list[int]) -> tuple[list[int], tuple[float, ...] | None]:
     """Sizes, and scales where they are not the quotients of the sizes."""
     policy = node.choice("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
@@ -290,8 +298,7 @@ def _policy(node: Node, given: dict, shape, size: list[int]) -> tuple[list[int],
     return size, tuple(scale if axis in given else 1.0 for axis in (2, 3))
 
 
-# From an operator to its function, and how many inputs it has at least and at most.
-OPERATORS = {
+OPERATORS: dict[str, Operator] = {
     "Conv": (conv, 2, 3),
     "BatchNormalization": (batch_normalization, 5, 5),
     "MaxPool": (max_pool, 1, 1),

@@ -178,23 +178,26 @@ class Reader:
             raise Refused(f"its input {missing} is not known")
         node = Node(proto, self.path)
         inputs = [self.values[name] if name else None for name in proto.input]
+        constants = [value for value in inputs if not isinstance(value, Value)]
+        results: Sequence[Given]
         if proto.domain not in ("", "ai.onnx"):
             raise Refused(f"no network here has this operator, of the domain {proto.domain}")
         if proto.op_type in ("Shape", "Size") and len(inputs) == 1 and isinstance(inputs[0], Value):
             # The shape of a constant is a constant; that of the file has the file's batch.
             shape = inputs[0].shape
             results = [_shape(self, node, (shape[0] * self.batch, *shape[1:]) if shape else shape)]
-        elif not any(isinstance(value, Value) for value in inputs):
-            results = [node.constant()] if proto.op_type == "Constant" else []
-            results = results if results and results[0] is not None else folded(proto, inputs, self.opset, self.budget)
-            self.budget -= sum(result.size for result in results)
+        elif len(constants) == len(inputs):
+            tensor = node.constant() if proto.op_type == "Constant" else None
+            computed = folded(proto, constants, self.opset, self.budget) if tensor is None else [tensor]
+            self.budget -= sum(result.size for result in computed)
+            results = computed
         elif proto.op_type not in OPERATORS:
             raise Refused("no network here has this operator: express it by others, or leave it out of the model")
         else:
             results = self._layers(node, inputs)
         self.values.update((name, result) for name, result in zip(proto.output, results) if name)
 
-    def _layers(self, node: Node, inputs: list) -> list[Value]:
+    def _layers(self, node: Node, inputs: list[Given | None]) -> list[Value]:
         before = len(self.net.layers)
         function, fewest, most = OPERATORS[node.kind]
         while inputs and inputs[-1] is None:
@@ -252,10 +255,10 @@ class Reader:
 
     def planes(self, value: Given) -> int:
         """The layer that gives this value as planes."""
-        shape = self.value(value).shape
-        if len(shape) != 4:
-            raise Refused(f"expected planes (1xCxHxW), found a tensor of the shape {text(shape)}")
-        return self.looks.layer(value)
+        found = self.value(value)
+        if len(found.shape) != 4:
+            raise Refused(f"expected planes (1xCxHxW), found a tensor of the shape {text(found.shape)}")
+        return self.looks.layer(found)
 
     def reader(self, name: str) -> NodeProto | None:
         """The only node that reads what has this name, or None."""

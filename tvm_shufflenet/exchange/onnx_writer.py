@@ -173,7 +173,8 @@ def _operators(
             ("Reshape", [constant("join", [batch, channels, height, width])], {}),
         ]
     if layer.op == "lrn":
-        lrn = ("LRN", [], {"size": a["size"], "alpha": a["alpha"], "beta": a["beta"], "bias": a["k"]})
+        options = {"size": a["size"], "alpha": a["alpha"], "beta": a["beta"], "bias": a["k"]}
+        lrn: tuple[str, list[str], dict] = ("LRN", [], options)
         if a["size"] % 2:
             return [lrn]
         back = ("Gather", [constant("back", range(source[1])[::-1])], {"axis": 1})
@@ -213,7 +214,7 @@ def _operators(
         return [("Resize", further, attributes | ({"nearest_mode": a["rounding"]} if mode == "nearest" else {}))]
     if layer.op == "reshape":
         return [("Reshape", [constant("shape", [batch, *a["shape"][1:]])], {})]
-    kinds = {
+    kinds: dict[str, tuple[str, dict]] = {
         "batch_norm": ("BatchNormalization", {"epsilon": BATCH_NORM_EPS}), "dense": ("Gemm", {"transB": 1}),
         "relu": ("Relu", {}), "add": ("Add", {}), "multiply": ("Mul", {}), "concat": ("Concat", {"axis": 1}),
         "flatten": ("Flatten", {}), "leaky_relu": ("LeakyRelu", {"alpha": a.get("slope")}), "sigmoid": ("Sigmoid", {}),

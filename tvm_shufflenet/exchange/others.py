@@ -40,7 +40,7 @@ def from_others(
         if not np.isfinite(array).all():
             raise UserError(f"tensor {name} holds NaN or infinity")
     style, names, stray = recognise(arrays)
-    if stray:
+    if style is not None and stray:
         raise UserError(f"looks like {style.family} of {style.name}, but tensor {stray} belongs to none of it")
     if style is None:
         _in_order(names)
@@ -49,7 +49,6 @@ def from_others(
     said = [name for name in OF_SHUFFLENET if kind == MOBILENET and getattr(reading, name) is not None]
     if said:
         raise UserError(f"it is {kind}, about which --{said[0]} says nothing: leave it out")
-    named = style is not None
     structure, notes = _structure(kind, style, layers, reading)
     if ignored:
         notes.insert(0, f"{len(ignored)} counters ignored, such as {ignored[0]}")
@@ -59,8 +58,8 @@ def from_others(
     if reading.padding == "same":
         net = same_padding(net)
         notes.append("SAME padding as TensorFlow's, as --padding says")
-    called = style.name if named and not reading.style else structure.name
-    return net, parameters, f"{kind}, {called} style", notes, [] if named else mapping
+    called = style.name if style is not None and not reading.style else structure.name
+    return net, parameters, f"{kind}, {called} style", notes, mapping if style is None else []
 
 
 def _in_order(names: list[str]) -> None:

@@ -54,7 +54,10 @@ class Style:
         if module == self.classifier:
             return (2,)
         found = re.fullmatch(rf"{self.unit}\.({'|'.join(map(re.escape, self.members))})", module)
-        return found and (1, *map(int, found.groups()[:-1]), self.members.index(found[found.lastindex]))
+        if not found:
+            return None
+        *numbers, member = found.groups()
+        return 1, *map(int, numbers), self.members.index(member)
 
 
 _CONV_BN = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
@@ -135,19 +138,20 @@ def recognise(names: Iterable[str]) -> tuple[Style | None, list[str], str]:
     None if less than half of the names are of any.
     """
     names = list(names)
-    best, prefix = (0, None, [], ""), ""
+    best: tuple[int, Style | None, list[str], str] = (0, None, [], "")
+    prefix = ""
     for _ in range(_PREFIXES):
         for style in STYLES:
-            keys = {name: _key(style, name.removeprefix(prefix)) for name in names}
-            known = sorted((name for name in names if keys[name]), key=keys.get)
-            if len(known) > best[0]:
-                best = len(known), style, known, next((name for name in names if not keys[name]), "")
+            keys = {name: key for name in names if (key := _key(style, name.removeprefix(prefix)))}
+            if len(keys) > best[0]:
+                stray = next((name for name in names if name not in keys), "")
+                best = len(keys), style, sorted(keys, key=keys.__getitem__), stray
         deeper = prefix + names[0].removeprefix(prefix).partition(".")[0] + "." if names else ""
         if not deeper or not all(name.startswith(deeper) for name in names):
             break
         prefix = deeper
-    count, style, known, stray = best
-    return (style, known, stray) if 2 * count > len(names) else (None, names, "")
+    count, found, known, stray = best
+    return (found, known, stray) if 2 * count > len(names) else (None, names, "")
 
 
 def _key(style: Style, name: str) -> tuple | None:

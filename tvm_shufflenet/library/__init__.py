@@ -12,6 +12,6 @@
 FORMAT = 2  # of the interface and the manifest, of libraries that are linked now
 MANIFEST = "tsn_manifest"  # exported beside the functions: the text of tsn_describe()
 # What libraries of each format export; those of all are still read.
-FUNCTIONS_OF = {1: ("tsn_describe", "tsn_workspace_bytes", "tsn_run")}
+FUNCTIONS_OF: dict[int, tuple[str, ...]] = {1: ("tsn_describe", "tsn_workspace_bytes", "tsn_run")}
 FUNCTIONS_OF[2] = (*FUNCTIONS_OF[1], "tsn_run_outputs", "tsn_check_input")
 TVM_FUNCTION = "__tvm_ffi_main"  # TVM's own way in: load_module(path)["main"]

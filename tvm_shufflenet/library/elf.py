@@ -131,8 +131,8 @@ def _parse(path: Path, file: BinaryIO) -> Elf:
     bits, order = {1: 32, 2: 64}[file_class], {1: "<", 2: ">"}[encoding]
 
     def rows(table: str, offset: int, size: int | None = None, count: int = 1) -> Iterator[SimpleNamespace]:
-        layout, names = _TABLES[bits][table]
-        layout = struct.Struct(order + layout)
+        kinds, names = _TABLES[bits][table]
+        layout = struct.Struct(order + kinds)
         size = size or layout.size
         if size < layout.size or count > ROWS:
             raise ValueError("a table that is no table")
@@ -148,7 +148,10 @@ def _parse(path: Path, file: BinaryIO) -> Elf:
             segments.append(Segment(row.offset, row.address, row.size, row.alignment, protection))
             _read(file, row.offset + row.size, 0)
 
-    needed, symbols, functions, looked = [], [], [], 0
+    needed: list[str] = []
+    symbols: list[Symbol] = []
+    functions: list[Symbol] = []
+    looked = 0
     sections = list(rows("section", header.sections, header.section_size, header.section_count))
     for section in sections:
         if section.type not in (_SYMBOLS, _DYNAMIC, _DYNAMIC_SYMBOLS):

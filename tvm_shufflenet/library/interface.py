@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,21 +48,19 @@ class Port:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels, of a port that has such."""
-        height = self.layout.index("H")
-        return self.shape[height : height + 2]
+        axis = self.layout.index("H")
+        return self.shape[axis], self.shape[axis + 1]
 
 
-def ports(network: Network) -> dict[str, tuple[Port, ...]]:
-    """The `inputs` and `outputs` of a network's library."""
+def ports(network: Network) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """The inputs and the outputs of a network's library."""
     picture = network.layers[0]
     layout = picture.attrs["layout"]
     _, channels, height, width = picture.shape
     shape = (1, height, width, channels) if layout == "NHWC" else picture.shape
     results = (network.layers[index] for index in network.outputs)
-    return {
-        "inputs": (Port(picture.name, shape, "float32", layout),),
-        "outputs": tuple(Port(r.name, r.shape, "float32", "NCHW" if len(r.shape) == 4 else "NC") for r in results),
-    }
+    outputs = tuple(Port(r.name, r.shape, "float32", "NCHW" if len(r.shape) == 4 else "NC") for r in results)
+    return (Port(picture.name, shape, "float32", layout),), outputs
 
 
 def inputs(manifest: dict) -> tuple[Port, ...]:
@@ -74,7 +73,7 @@ def outputs(manifest: dict) -> tuple[Port, ...]:
     return tuple(map(_port, manifest["outputs"]))
 
 
-def room(results: tuple[Port, ...]) -> int:
+def room(results: Sequence[Port]) -> int:
     """Bytes behind the workspace, in which `tsn_run` leaves all outputs but the first."""
     return sum(-(-result.bytes // ALIGNMENT) * ALIGNMENT for result in results[1:])
 

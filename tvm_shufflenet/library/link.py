@@ -1,6 +1,7 @@
 """Links TVM's object, the runtime, the weights and the manifest into one library.
 
-    link(object_file, weights, manifest, **ports(network), workspace_bytes=1_600_000,
+    inputs, outputs = ports(network)
+    link(object_file, weights, manifest, inputs=inputs, outputs=outputs, workspace_bytes=1_600_000,
          spec=resolve("cortex-a72"), output=Path("model.so"))
 
 By default Zig does it, whose Python package is a cross compiler for every target.  The weights take

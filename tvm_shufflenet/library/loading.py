@@ -43,7 +43,12 @@ class Library:
         self._thread = threading.local()
 
     def __call__(self, image: np.ndarray, *, check: bool = True) -> np.ndarray | tuple[np.ndarray, ...]:
-        """The output for a preprocessed image; of several outputs a tuple, in the order of `outputs`.
+        """The output for a preprocessed image; of several outputs a tuple; see `run`."""
+        results = self.run(image, check=check)
+        return results[0] if len(results) == 1 else results
+
+    def run(self, image: np.ndarray, *, check: bool = True) -> tuple[np.ndarray, ...]:
+        """All outputs for a preprocessed image, in the order of `outputs`.
 
         The image is float32, of the shape and in the layout of `inputs[0]`.  `UserError` where it is not, or
         holds NaN or infinity: the network may make ordinary numbers of them.  Looking for those takes a pass
@@ -55,14 +60,14 @@ class Library:
         thread = self._thread
         if not hasattr(thread, "workspace"):
             thread.workspace = _aligned(self.workspace_bytes)
-        image = np.require(image, requirements="CA")
+        image = np.require(image, requirements=["C", "A"])
         results = tuple(np.empty(output.shape, np.float32) for output in self.outputs)
         pointers = [result.ctypes.data for result in results]
         target = pointers[0] if len(results) == 1 else (ctypes.c_void_p * len(results))(*pointers)
         status = self._run(image.ctypes.data, target, thread.workspace.ctypes.data)
         if status:
             raise RuntimeError(f"{self.path}: tsn_run returned {status}, see tvm_shufflenet.h")
-        return results[0] if len(results) == 1 else results
+        return results
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(output.shape) for output in self.outputs)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 LARGEST = 1 << 31  # elements of a tensor; bytes of a workspace are four times as many at most
 KERNELS = 100_000
 TEXT = 100_000  # characters
 
-Check = Callable[[object], bool]
+Check = Callable[[Any], bool]  # of a value as JSON has it
 
 
 def wrong(manifest: dict) -> str | None:

@@ -134,7 +134,7 @@ def open_picture(file: str | Path | IO[bytes], name: str | Path) -> Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
                 if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a telephone's has a preview too
-                    raise UserError(f"{name}: has {opened.n_frames} pictures, expected one")
+                    raise UserError(f"{name}: has {getattr(opened, 'n_frames', 'several')} pictures, expected one")
                 return _as_rgb(_upright(opened), opened.format, name)
     except UserError:
         raise
@@ -143,7 +143,8 @@ def open_picture(file: str | Path | IO[bytes], name: str | Path) -> Image:
     except UnidentifiedImageError:
         raise UserError(f"{name}: not a picture that Pillow can read") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UserError(f"{name}: has more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels") from None
+        most = Image.MAX_IMAGE_PIXELS or 0  # None raises neither
+        raise UserError(f"{name}: has more than {most / 1e6:.0f} million pixels") from None
     except Exception as error:  # Pillow's readers raise what comes up in them: struct.error, KeyError, MemoryError...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: cannot be read: {reason}") from None
@@ -162,7 +163,7 @@ def _upright(picture):
     return picture.transpose(Transpose[turn]) if turn else picture
 
 
-def _as_rgb(picture, kind: str, name: str | Path):
+def _as_rgb(picture, kind: str | None, name: str | Path):
     """The picture, of a file of that kind, in 8 bits RGB."""
     from PIL import Image
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from schedules import Machine, tuning_space
 
-from ..records.store import Records
+from ..records.store import Chooser
 from .program import Program, ScheduledKernel
 
 
-def choose_knobs(program: Program, machine: Machine, records: Records | None = None) -> list[ScheduledKernel]:
+def choose_knobs(program: Program, machine: Machine, records: Chooser | None = None) -> list[ScheduledKernel]:
     """The best of `records`, else the defaults of `schedules`; names are unique and stable within a program."""
     seen: dict[str, int] = {}
     kernels = []

@@ -31,7 +31,7 @@ class Place:
     def load(self, library: Path, name: str, *arguments: np.ndarray | tuple[int, ...]) -> Function:
         """The function `name` of a library, with arguments: float32 arrays, or shapes of new ones."""
         with self.explain(f"loading {library.name}"):
-            module = upload(self.session, library) if self.session else _load_here(library)
+            module = self.module(library)
             tensors = [
                 tvm.runtime.empty(argument, "float32", self.device)
                 if isinstance(argument, tuple)
@@ -39,6 +39,10 @@ class Place:
                 for argument in arguments
             ]
         return Function(self, module, name, tensors)
+
+    def module(self, library: Path) -> tvm.runtime.Module:
+        """The library, loaded there."""
+        return upload(self.session, library) if self.session else _load_here(library)
 
     @contextlib.contextmanager
     def explain(self, step: str) -> Iterator[None]:

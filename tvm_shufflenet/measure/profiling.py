@@ -31,7 +31,7 @@ from ..library.link import link
 from ..library.loading import read_manifest
 from ..lowering.program import Call
 from ..pipeline import Compiled, compile_network
-from ..records.store import FOLDER, Records
+from ..records.store import FOLDER, Chooser, Records
 from ..targets import TargetSpec, resolve, target_names
 from .beside_peak import Progress, Silent, time_beside_peak
 from .entries import Entry, check_name, check_outputs, make_entry
@@ -221,14 +221,15 @@ def clocked_copy(entry: Entry, target: TargetSpec, scratch: Path) -> Clocked:
 class Clocked:
     """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`."""
 
-    def __init__(self, net: Network, target: TargetSpec, path: Path, records: Records | None):
+    def __init__(self, net: Network, target: TargetSpec, path: Path, records: Chooser | None):
         self.path, self._parameters = path, random_parameters(net)
         self.compiled = compile_network(net, self._parameters, target, ticking=True, records=records)
         object_file = path.with_suffix(".o")
         self.compiled.code.write_to_file(str(object_file), "o")
+        inputs, outputs = ports(net)
         linked = link(
-            object_file, self.compiled.weights, {}, **ports(net), workspace_bytes=self.compiled.plan.bytes,
-            spec=target, output=path, source=SOURCE, functions=("__tvm_ffi_profile",),
+            object_file, self.compiled.weights, {}, inputs=inputs, outputs=outputs, spec=target, output=path,
+            workspace_bytes=self.compiled.plan.bytes, source=SOURCE, functions=("__tvm_ffi_profile",),
         )  # fmt: skip
         self.arguments = Entry(net.name, path, linked).arguments
 
@@ -311,11 +312,12 @@ def what(call: Call) -> str:
     if call.parameters and call.parameters[0].ndim == 2:
         after, before = call.parameters[0].shape
     channels = f"{before}->{after}" if hasattr(workload, "outputs") else str(after)  # or channel by channel
-    words = [f"g={workload.groups}"] if getattr(workload, "groups", 1) > 1 else []
+    groups, stride = getattr(workload, "groups", 1), getattr(workload, "stride", 1)
+    words = [f"g={groups}"] if groups > 1 else []
     if kernel := getattr(workload, "kernel", None):
         sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-        stride = workload.stride if isinstance(workload.stride, int) else max(workload.stride)
-        words.append("x".join(map(str, sides)) + (f"/{stride}" if stride > 1 else ""))
+        step = max(stride) if isinstance(stride, tuple) else stride
+        words.append("x".join(map(str, sides)) + (f"/{step}" if step > 1 else ""))
     parts = [" ".join([*words, channels])]
     if (plane.height, plane.width) != (1, 1):
         parts.append(f"{plane.height}x{plane.width}")

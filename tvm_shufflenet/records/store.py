@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..targets import TargetSpec
 from ..targets.generation import digest_of_options
@@ -55,7 +55,16 @@ class Record:
     @property
     def relative(self) -> float:
         """Of the default's time; infinite if it failed."""
-        return math.inf if self.failure else self.value / self.default
+        if self.failure:
+            return math.inf
+        value, default = self.figures
+        return value / default
+
+    @property
+    def figures(self) -> tuple[float, float]:
+        """`value` and `default`, of a trial that did not fail."""
+        assert self.value is not None and self.default is not None  # as `lines.parse` demands
+        return self.value, self.default
 
     @property
     def knob_key(self) -> tuple:
@@ -88,6 +97,16 @@ def digest(target: TargetSpec) -> str:
 def _describe(target: TargetSpec) -> dict:
     tvm = target.tvm
     return {"triple": tvm["mtriple"], "cpu": tvm.get("mcpu", "generic"), "features": sorted(tvm.get("mattr", []))}
+
+
+class Chooser(Protocol):
+    """Who says which knobs a network's kernels are built with: `Records`, or what stands in for them."""
+
+    def best(self, workload: Workload, legal: Iterable[dict]) -> Record | None:
+        """The knobs of a kernel, some of the `legal` ones; None: its defaults."""
+
+    def ignored(self, workloads: Iterable[Workload]) -> dict[str, int]:
+        """How many records of these kernels do not apply, by reason; call it behind `best`."""
 
 
 @dataclass

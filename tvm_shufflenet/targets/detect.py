@@ -21,7 +21,7 @@ def native() -> TargetSpec:
     arch = architecture(triple, "target native: this machine")
     system = "gnueabihf" if arch == "arm" else "gnu"
     processor = "armv7l" if arch == "arm" else arch
-    tvm = {"kind": "llvm", "mtriple": f"{processor}-linux-{system}", "mcpu": cpu}
+    tvm: dict = {"kind": "llvm", "mtriple": f"{processor}-linux-{system}", "mcpu": cpu}
     # The name alone may promise too much (a virtual machine hides features) or too little.
     promised = features_of(tvm)
     mattr = []

@@ -39,7 +39,7 @@ def custom(text: str) -> TargetSpec:
     named = "mcpu" in given
     triple, cpu = _text(given, "mtriple", ""), _text(given, "mcpu", "generic")
     arch = architecture(triple, "target: mtriple")  # before LLVM sees it, which crashes on an unknown one
-    tvm = {"kind": "llvm", "mtriple": triple, "mcpu": cpu, "mattr": _attributes(given.get("mattr", []))}
+    tvm: dict = {"kind": "llvm", "mtriple": triple, "mcpu": cpu, "mattr": _attributes(given.get("mattr", []))}
     tvm["num-cores"] = _cores(given.get("num-cores", 4))  # MetaSchedule fails without
     if arch == "arm":
         tvm["mfloat-abi"] = "hard"
@@ -49,8 +49,8 @@ def custom(text: str) -> TargetSpec:
     from tvm.target import Target, codegen
 
     if not codegen.llvm_is_valid_cpu(cpu, triple):
-        known = map(str, codegen.llvm_get_cpu_archlist(Target({"kind": "llvm", "mtriple": triple})))
-        near = difflib.get_close_matches(cpu, known) or ["generic"]
+        cpus = map(str, codegen.llvm_get_cpu_archlist(Target({"kind": "llvm", "mtriple": triple})))
+        near = difflib.get_close_matches(cpu, cpus) or ["generic"]
         raise UserError(f"target: LLVM knows no mcpu {_shown(cpu)} for {triple}: expected such as {' or '.join(near)}")
     known = known_features(tvm)
     for feature in tvm["mattr"]:
@@ -100,7 +100,7 @@ def _options(text: str) -> dict:
         value = None
         if match:
             value = match[2] if match[2] is not None else words.pop(0) if words else None
-        if value is None:
+        if match is None or value is None:
             raise UserError(
                 f"target {_shown(text)}: expected options such as -mtriple=aarch64-linux-gnu -mcpu=cortex-a72"
             )

@@ -84,7 +84,7 @@ def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, bo
     manifest = read_manifest(path)
     check_classifier(path, manifest)
     how = complete(manifest["preprocessing"], f"{path}: its manifest")
-    run = load(path) if board is None else _on_board(board, path, manifest)
+    run = _here(path) if board is None else _on_board(board, path, manifest)
     classes = outputs(manifest)[0].shape[1]
     return Subject(path, manifest["model"], how, classes, manifest["class_names"], run, inputs(manifest)[0].layout)
 
@@ -156,12 +156,15 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
     return Subject(path, net.name, how, net.classes, found.class_names, run, layout)
 
 
+def _here(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    library = load(path)
+    return lambda data: library.run(data)[0]
+
+
 def _on_board(board: Place, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
     import tvm
 
-    from ..boards.rpc import upload
-
-    main = upload(board.session, path)["main"]
+    main = board.module(path)["main"]
     with board.explain("making room for the network"):
         buffers = [tvm.runtime.empty(shape, "float32", board.device) for shape in main_shapes(manifest)[1:]]
 

@@ -5,7 +5,7 @@ The weights are arguments, not part of the file: a fully connected layer has up 
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.resources
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -100,8 +100,7 @@ def write_library(module: tvm.IRModule, target: TargetSpec, path: Path) -> None:
 
 def _linker() -> list[str]:
     """Zig itself: through Python it would start twice as slowly, which counts here."""
-    found = importlib.util.find_spec("ziglang")
-    return [str(Path(found.origin).with_name("zig")), "ld.lld"]
+    return [str(importlib.resources.files("ziglang") / "zig"), "ld.lld"]
 
 
 def pack(workload: Workload, knobs: Knobs, arrays: list[np.ndarray]) -> list[np.ndarray]:

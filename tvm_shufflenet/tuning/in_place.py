@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..architectures import Network
-from ..measure.beside_peak import Silent, time_beside_peak
+from ..measure.beside_peak import Progress, time_beside_peak
 from ..measure.place import Place
 from ..measure.profiling import Clocked, seconds_of
 from ..records.keys import task_of
@@ -32,7 +32,7 @@ ROUNDS = FINAL_ROUNDS + 20  # more turns than any trial alone had: what they say
 
 @dataclass
 class Entrants:
-    """Stands in for `Records` where copy number `index` is compiled; kernels that don't compete have defaults."""
+    """The `Chooser` with which copy number `index` is compiled; kernels that don't compete have defaults."""
 
     finalists: dict[str, list[Record]]  # by task, the default first
     index: int
@@ -55,7 +55,7 @@ def finalists_of(task: Task, records: Records) -> list[Record]:
 
 
 def compete(
-    net: Network, tasks: list[Task], target: TargetSpec, records: Records, place: Place, progress: Silent
+    net: Network, tasks: list[Task], target: TargetSpec, records: Records, place: Place, progress: Progress
 ) -> int | None:  # fmt: skip
     """Times the finalists of these tasks in the network and appends to `records`; how many defaults won.
 

@@ -48,7 +48,7 @@ class Workers:
 
     def __init__(self, count: int):
         self._all = [Worker() for _ in range(count)]
-        self._free = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._all:
             self._free.put(worker)
         self.threads = ThreadPoolExecutor(count)
@@ -217,8 +217,8 @@ class Timed(Judge):
                 if library != default:
                     library.unlink(missing_ok=True)
 
-        for future in as_completed([self.threads.submit(trial, *pair) for pair in built]):
-            if (outcome := future.result()) is not None:
+        for done in as_completed([self.threads.submit(trial, *pair) for pair in built]):
+            if (outcome := done.result()) is not None:
                 yield outcome
 
     def _measure(self, task: Task, default: Path, library: Path, knobs: Knobs, rounds: int) -> Outcome | None:
@@ -283,7 +283,7 @@ class _Board:
             except WrongResult as error:
                 return Outcome(knobs, failure=f"wrong result: {error}")
             except (TimedOut, TookTooLong) as error:
-                if isinstance(error, TookTooLong):
+                if self.link and isinstance(error, TookTooLong):
                     with contextlib.suppress(Crashed, TimedOut):
                         self.worker.call(trials.wait_for_end, timeout=self.link.session_seconds(limit) + 10)
                     self.worker.close()

@@ -81,11 +81,9 @@ def round_trip(address: str, key: str | None, target: TargetSpec, timeout: float
 
 # Each is called in the same worker, one after the other.
 
-WORKLOAD = {"groups": 2, "inputs": 12, "outputs": 8, "plane": Plane.dense(4, 16), "activation": RELU}
-
 
 def _task(target: TargetSpec) -> Task:
-    workload = Pointwise(**WORKLOAD, lanes=target.lanes)
+    workload = Pointwise(2, inputs=12, outputs=8, plane=Plane.dense(4, 16), lanes=target.lanes, activation=RELU)
     return Task(workload, [(16, 12, 1, 1), (16,)], [workload.knobs(target.machine)])
 
 

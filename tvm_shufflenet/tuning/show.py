@@ -101,31 +101,31 @@ def summary(console: Console, results: list[Result], kind: str, seconds: float) 
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         task, best = result.task, result.best
-        figures = (
-            [f"{scale * best.default:.4g}", f"{scale * best.value:.4g}", f"{result.gain:.3f}x"] if best else [""] * 3
-        )
+        figures = [""] * 3
+        if best:
+            after, before = best.figures
+            figures = [f"{scale * before:.4g}", f"{scale * after:.4g}", f"{result.gain:.3f}x"]
         failed = len(result.failures) - result.timed_out
         table.add_row(task.label, *figures, str(task.calls), str(result.trials), str(failed), str(result.timed_out))
     console.print(table)
-    good = [result for result in results if result.best]
+    good = [(result, *result.best.figures) for result in results if result.best]
     new = sum(result.new for result in results)
     failed, late = sum(len(r.failures) for r in results), sum(r.timed_out for r in results)
     line = f"{sum(r.trials for r in results)} trials, {new} of them new in {seconds / 60:.1f} min"
     line += f" ({60 * new / seconds:.0f} a minute)" * bool(new) + f"; {failed - late} failed, {late} timed out"
     console.print(line, soft_wrap=True)
     if good:
-        before = sum(r.task.calls * r.best.default for r in good)
-        after = sum(r.task.calls * r.best.value for r in good)
+        before = sum(r.task.calls * default for r, _, default in good)
+        after = sum(r.task.calls * value for r, value, _ in good)
         console.print(f"all calls together: {scale * before:.5g} -> {scale * after:.5g} {unit}", soft_wrap=True)
         # Both by the trials alone: what is timed again at the end may look slower than it did.
-        half, whole = (_after(good, share) for share in (0.5, 1.0))
+        half, whole = (sum(default * _after(r, share) for r, _, default in good) for share in (0.5, 1.0))
         if whole < before:
             share = (before - half) / (before - whole)
             console.print(f"the first half of the trials brought {share:.0%} of what all of them did", soft_wrap=True)
 
 
-def _after(results: list[Result], share: float) -> float:
-    """What all calls take with the best of that share of each task's trials, as those trials saw it."""
-    return sum(
-        r.task.calls * r.best.default * min(1, r.curve[max(0, math.ceil(share * len(r.curve)) - 1)]) for r in results
-    )
+def _after(result: Result, share: float) -> float:
+    """What all calls take with the best of that share of a task's trials, of the default's time of one call."""
+    tried = max(1, math.ceil(share * len(result.curve)))
+    return result.task.calls * min(1, result.curve[tried - 1])

@@ -91,7 +91,7 @@ def workload_of(task: str) -> Workload:
     return kernel(**{name: _field(kernel, name, value) for name, value in fields.items()})
 
 
-def _op(kernel: type, fields: dict):
+def _op(kernel: type[Workload], fields: dict) -> str:
     """The name of a kernel, which for pooling depends on its kind."""
     return kernel.name if isinstance(kernel.name, str) else f"{fields.get('kind', 'max')}_pool"
 

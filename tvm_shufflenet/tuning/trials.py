@@ -104,13 +104,13 @@ def measure(
         return work()
     with _session_errors(link):
         _place(link, target.arch, seconds)
-    _Open.thread = _Thread(work)
-    _Open.thread.join(seconds)
-    if _Open.thread.is_alive():
+    _Open.thread = thread = _Thread(work)
+    thread.join(seconds)
+    if thread.is_alive():
         raise TookTooLong(f"no end within {seconds:g} s")
-    if _Open.thread.error:
-        raise _Open.thread.error
-    return _Open.thread.result
+    if thread.error:
+        raise thread.error
+    return thread.result
 
 
 def wait_for_end() -> None:
@@ -118,7 +118,8 @@ def wait_for_end() -> None:
 
     Closing it from this side would end TVM's RPC server as well.
     """
-    _Open.thread.join()
+    if _Open.thread:
+        _Open.thread.join()
 
 
 class _Thread(threading.Thread):
@@ -239,7 +240,7 @@ def _place(link: Link | None, arch: str, trial: float = 0) -> Place:
     if link is None:
         _Open.place = _Open.place or Place(arch)
     elif _Open.place is None or _Open.ends - time.monotonic() < max(trial, link.lifetime / 2):
-        if _Open.place:
+        if _Open.place and _Open.place.session:
             with contextlib.suppress(Exception):
                 _Open.place.session.close()
         _forget()
