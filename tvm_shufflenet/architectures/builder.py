@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import checks
-from .network import Layer, Network
+from .network import BATCH_NORM_EPS, Layer, Network
 
 PADDINGS = ("constant", "edge", "reflect")
 DEPTH_TO_SPACE = ("DCR", "CRD")
@@ -117,9 +117,10 @@ class NetworkBuilder:
         bias = checks.flag(name, "its bias", bias)
         return self._window("conv", name, x, channels, kernel, stride, pad, dilation, groups=groups, bias=bias)
 
-    def batch_norm(self, name: str, x: int) -> int:
-        """(x - running_mean) / sqrt(running_var + `BATCH_NORM_EPS`) * weight + bias, for each channel."""
-        return self._append("batch_norm", name, [x], self._input(name, x))
+    def batch_norm(self, name: str, x: int, eps: float = BATCH_NORM_EPS) -> int:
+        """(x - running_mean) / sqrt(running_var + eps) * weight + bias, for each channel."""
+        eps = checks.number(name, "its epsilon", eps, 1e-30, 1)
+        return self._append("batch_norm", name, [x], self._input(name, x), eps=eps)
 
     def relu(self, name: str, x: int) -> int:
         return self._append("relu", name, [x], self._input(name, x))
@@ -152,9 +153,10 @@ class NetworkBuilder:
         """Over the channels; with `log` its logarithm."""
         return self._append("softmax", name, [x], self._input(name, x), log=checks.flag(name, "log", log))
 
-    def conv_bn(self, prefix: str, suffix: str, x: int, channels: int, relu: bool = False, **attrs: Any) -> int:
+    def conv_bn(self, prefix: str, suffix: str, x: int, channels: int, relu: bool = False,
+                eps: float = BATCH_NORM_EPS, **attrs: Any) -> int:  # fmt: skip
         """Convolution and batch norm, named `prefix.conv{suffix}` and `prefix.bn{suffix}`."""
-        x = self.batch_norm(f"{prefix}.bn{suffix}", self.conv(f"{prefix}.conv{suffix}", x, channels, **attrs))
+        x = self.batch_norm(f"{prefix}.bn{suffix}", self.conv(f"{prefix}.conv{suffix}", x, channels, **attrs), eps)
         return self.relu(f"{prefix}.relu{suffix}", x) if relu else x
 
     def shuffle(self, name: str, x: int, groups: int) -> int:

@@ -46,7 +46,7 @@ def _attributes(layer: Layer) -> dict:
     """What the method of `NetworkBuilder` was given: its parameters, without those at their defaults."""
     known = {**layer.attrs, **({_CHANNELS[layer.op]: layer.shape[1]} if layer.op in _CHANNELS else {})}
     parameters = inspect.signature(_METHODS[layer.op]).parameters
-    return {key: value for key, value in known.items() if key in parameters}
+    return {key: value for key, value in known.items() if key in parameters and value != parameters[key].default}
 
 
 def from_description(text: str, size: tuple[int, int] | None = None, source: str = "network") -> Network:
