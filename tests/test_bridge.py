@@ -358,7 +358,7 @@ def test_a_batch_norm_has_its_own_epsilon(tmp_path, eps):
     builder = NetworkBuilder((4, 4))
     x = builder.conv_bn("stem", "", 0, 4, eps=eps)
     builder.dense("classifier", builder.global_avg_pool("pool", x), 3)
-    net = builder.network("tiny", {})
+    net = builder.network("tiny")
     parameters = bridge.random_parameters(net)
     parameters["stem.bn.running_var"][:] = 1e-3
     assert from_description(describe(net)).layers == net.layers

@@ -56,7 +56,7 @@ def build(make, channels=4, size=(8, 8), outputs=None):
     """The network that `make(net)` adds to a picture; it gives the outputs' layers if there are several."""
     net = NetworkBuilder(size, channels)
     made = make(net)
-    return net.network("made", {}, outputs=made if isinstance(made, tuple) else None)
+    return net.network("made", outputs=made if isinstance(made, tuple) else None)
 
 
 def steps(graph) -> list[str]:
@@ -104,7 +104,7 @@ def test_equal_parameters_stay_apart(batch_norms):
             x = net.relu(f"{layer}.relu", net.conv(layer, x, 3, groups=3, bias=True))
         x = net.shuffle(f"{layer}.shuffle", x, 3)
     net.dense("classifier", net.global_avg_pool("pool", x), 2)
-    net = net.network("tiny", {})
+    net = net.network("tiny")
     parameters = {name: np.full(shape, 0.5, "float32") for name, shape in net.parameters().items()}
     program = select_kernels(passed(net, parameters), NEON)
     assert [name for name in names(program) if name != "copy"] == ["pointwise"] * 3 + ["global_avg_pool", "dense"]

@@ -340,14 +340,14 @@ class NetworkBuilder:
         self._input(name, x, 2)
         return self._append("dense", name, [x], (1, checks.integer(name, "the number of its units", units, 1, 1 << 28)))
 
-    def network(self, name: str, paper: dict, note: str = "", outputs: Sequence[int] | None = None) -> Network:
+    def network(self, name: str, *, note: str = "", outputs: Sequence[int] | None = None) -> Network:
         """The network whose outputs are these layers, by default the last one."""
         outputs = (len(self.layers) - 1,) if outputs is None else tuple(outputs)
         for index in outputs:
             self._input("output", index)
         if not outputs:
             raise UserError(f"{name} has no output, expected one or more")
-        return Network(name, tuple(self.layers), outputs, paper, note)
+        return Network(name, tuple(self.layers), outputs, note)
 
 
 def _outside(start: int, span: int, dilation: int, extent: int) -> bool:

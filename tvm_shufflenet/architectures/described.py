@@ -15,7 +15,7 @@ import re
 
 from ..errors import UserError
 from .builder import NetworkBuilder
-from .network import UNPUBLISHED, Layer, Network
+from .network import Layer, Network
 
 # How the methods of `NetworkBuilder` call what a layer keeps in its shape.
 _CHANNELS = {"conv": "channels", "dense": "units"}
@@ -73,7 +73,7 @@ def from_description(text: str, size: tuple[int, int] | None = None, source: str
         note = description["note"]
         if not isinstance(note, str):
             raise ValueError("its note is no text")
-        return net.network(name, dict(UNPUBLISHED), note, outputs)
+        return net.network(name, note=note, outputs=outputs)
     except UserError as error:
         if size is not None and "is too small" in str(error):
             raise

@@ -74,7 +74,7 @@ def load_network(
     """
     path, reading, source = Path(path), reading or Reading(), f"checkpoint {path}"
     if model is not None:
-        network(model, classes=1 if classes is None else classes)  # says which there are
+        model = network(model, classes=1 if classes is None else classes).name  # says which there are
     kind = kind_of_file(path)
     if kind == "ONNX" or (kind is None and path.suffix == ONNX):
         _says_it_itself(path, reading)
