@@ -14,11 +14,31 @@ import difflib
 import functools
 
 from ..errors import UserError
-from . import alexnet, checks, mobilenet_v1, shufflenet_v1
+from . import (
+    alexnet,
+    checks,
+    condensenet,
+    googlenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    plain_units,
+    pvanet,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+    xception,
+)
 from .entries import SETTLED, Entry, Published
 from .network import Network
 
-FAMILIES = (shufflenet_v1, mobilenet_v1, alexnet)
+# The first of several that are the same is the one that an imported network is.
+FAMILIES = (
+    shufflenet_v1.entries, mobilenet_v1.entries, alexnet.entries, shufflenet_v1.further_entries, plain_units.entries,
+    vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries, mobilenet_v2.entries,
+    xception.entries, resnet.entries, condensenet.entries,
+)  # fmt: skip
 # Networks of the papers that are not in the list.
 LEFT_OUT = {
     "nasnet-a-mobile": "its cells need average pooling within depthwise 5x5 and 7x7 branches that no table describes",
@@ -29,7 +49,7 @@ LEFT_OUT = {
 
 @functools.cache
 def _entries() -> dict[str, Entry]:
-    return {name: entry for family in FAMILIES for name, entry in family.entries().items()}
+    return {name: entry for entries in FAMILIES for name, entry in entries().items()}
 
 
 @functools.cache
