@@ -19,6 +19,8 @@ from tvm_shufflenet.architectures import BATCH_NORM_EPS, NetworkBuilder, model_n
 from tvm_shufflenet.bridge.twin import Shuffle
 from tvm_shufflenet.errors import UserError
 
+from .conftest import EARLIER, STRUCTURES
+
 SMALL = "shufflenet-v1-0.25x-g3"
 
 
@@ -47,7 +49,7 @@ def test_state_dict_has_the_names_shapes_and_order_of_the_network(name):
     assert [(key, tuple(value.shape)) for key, value in state.items()] == list(expected.items())
 
 
-@pytest.mark.parametrize("name", [n for n in model_names() if "noshuffle" not in n])
+@pytest.mark.parametrize("name", [n for n in (*EARLIER, *STRUCTURES) if "noshuffle" not in n])
 def test_random_parameters_keep_activations_alive_through_every_network(name):
     twin, _ = loaded_twin(name, (128, 128), 1000)
     with torch.inference_mode():

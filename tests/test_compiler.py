@@ -10,7 +10,7 @@ import pytest
 from tvm import relax, tirx
 
 from schedules import RELU, Copy, Machine, Plane, Pointwise
-from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
+from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
 from tvm_shufflenet.graph.fold import fold_affine
@@ -25,6 +25,8 @@ from tvm_shufflenet.lowering.select_kernels import select_kernels
 from tvm_shufflenet.lowering.verify import InvalidProgram, verify, verify_plan
 from tvm_shufflenet.pipeline import compile_network
 from tvm_shufflenet.targets import resolve
+
+from .conftest import EARLIER, STRUCTURES
 
 NEON, AVX512 = Machine(4, 32), Machine(16, 32)
 # Among them those where g does not divide n: n = 20 for 3 groups in stage 2 at 1x.
@@ -339,7 +341,7 @@ def lifetimes(program):
     return {root: span for root, span in spans.items() if not root.external}
 
 
-@pytest.mark.parametrize("name", [n for n in model_names() if "noshuffle" not in n])
+@pytest.mark.parametrize("name", [n for n in (*EARLIER, *STRUCTURES) if "noshuffle" not in n])
 @pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
 def test_memory_plan(name, machine):
     """Nothing alive at the same time overlaps but what takes the place of a residual, and little is lost."""

@@ -36,11 +36,9 @@ def entries() -> dict[str, Entry]:
 
 
 def pvanet(name: str, size: tuple[int, int], classes: int, head: bool = True) -> Network:
-    """Takes sizes that are multiples of 32; `UserError` for others."""
-    if any(extent % MULTIPLE for extent in size):
-        raise UserError(
-            f"--size {size[0]}x{size[1]}: {name} takes multiples of {MULTIPLE}, at least {MULTIPLE}x{MULTIPLE}"
-        )
+    """Takes sizes that are multiples of 32, at least 64; `UserError` for others."""
+    if any(extent % MULTIPLE or extent < 2 * MULTIPLE for extent in size):
+        raise UserError(f"--size {size[0]}x{size[1]}: {name} takes multiples of {MULTIPLE}, at least {2 * MULTIPLE}")
     net = NetworkBuilder(size)
     x = _crelu(net, "conv1_1", 0, 16, kernel=7, stride=2, pad=3)
     x = net.max_pool("pool1", x, kernel=3, stride=2, ceil=True)

@@ -40,10 +40,11 @@ FAMILIES = (
     xception.entries, resnet.entries, condensenet.entries,
 )  # fmt: skip
 # Networks of the papers that are not in the list.
+_DENSENET = "its growth rate is not published, and several fit the cost"
 LEFT_OUT = {
-    "nasnet-a-mobile": "its cells need average pooling within depthwise 5x5 and 7x7 branches that no table describes",
-    "pnasnet-5": "the width that the paper measured is not published",
-    "densenet-0.5x, -1x, -1.5x, -2x": "the growth rates are not published, and several fit the multiply-adds",
+    "nasnet-a-mobile": "found by a search and described by its code only: cells of five branches, windows to 7x7",
+    "pnasnet-5": "found by a search, and the width of the network that was measured is not published",
+    **{f"densenet-{scale}x": _DENSENET for scale in ("0.5", "1", "1.5", "2")},
 }
 
 
@@ -85,6 +86,8 @@ def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) 
     Raises `UserError` for an unknown name, a size that the network does not take, or no classes.
     """
     known = own_name(name)
+    if name in LEFT_OUT:
+        raise UserError(f"{name} is left out: {LEFT_OUT[name]}; see `python -m tvm_shufflenet.models`")
     if known is None:
         near = difflib.get_close_matches(name, _names(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see `python -m tvm_shufflenet.models`"

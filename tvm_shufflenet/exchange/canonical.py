@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable
 
@@ -207,17 +208,26 @@ def listed(net: Network, parameters: dict) -> tuple[Network, dict] | None:
     """The network of the list that computes the same, and the parameters under its names; None if there is none."""
     if not net.classes:  # those of the list are classifiers
         return None
-    wanted, mine = _signatures(net)[net.outputs[0]], None
+    mine = _signatures(net)
+    name = _by_signature(net.size, net.classes).get(mine[net.outputs[0]])
+    if name is None:
+        return None
+    candidate = network(name, net.size, net.classes)
+    pairs = _pairs(net, mine, candidate, _signatures(candidate))
+    return candidate, _renamed(net, candidate, pairs, parameters)
+
+
+@functools.lru_cache(maxsize=8)
+def _by_signature(size: tuple[int, int], classes: int) -> dict[int, str]:
+    """The classifiers of the list by the signature of what they compute; of equal ones the first."""
+    found: dict[int, str] = {}
     for name in model_names():
         try:
-            candidate = network(name, net.size, net.classes)
-        except UserError:  # too small for this one
+            candidate = network(name, size, classes)
+        except UserError:  # not at this size
             continue
-        if _signatures(candidate)[candidate.outputs[0]] == wanted:
-            mine = mine or _signatures(net)
-            pairs = _pairs(net, mine, candidate, _signatures(candidate))
-            return candidate, _renamed(net, candidate, pairs, parameters)
-    return None
+        found.setdefault(_signatures(candidate)[candidate.outputs[0]], name)
+    return found
 
 
 def _signatures(net: Network) -> list[int]:
