@@ -49,7 +49,7 @@ class Workload:
     # Whether it is right, but made for no particular machine: a build names the layers that have such a kernel.
     generic = False
     # Names of parameters that are all planes of a root.
-    whole: tuple[str, ...] = ()
+    whole: ClassVar[tuple[str, ...]] = ()
     # Names of parameters that are room to work in.
     scratch: ClassVar[tuple[str, ...]] = ("scratch",)
 

@@ -9,6 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tvm_shufflenet.architectures import mobilenet_v1, shufflenet_v1
+
+# The networks of ShuffleNet's Tables 2 and 3 with MobileNet v1 and AlexNet; and one of each structure beside them.
+EARLIER = [*shufflenet_v1.entries(), *mobilenet_v1.entries(), "alexnet"]
+STRUCTURES = [
+    "shufflenet-v1-0.25x-g3-se", "shufflenet-v1-arch2-0.25x-g8", "vgg-like-38m", "resnet-like-13m", "resnext-like-13m",
+    "squeezenet-1.1", "googlenet", "googlenet-torchvision", "pvanet", "shufflenet-v2-0.5x",
+    "shufflenet-v2-0.5x-torchvision", "shufflenet-v2-0.5x-se", "shufflenet-v2-0.5x-residual", "shufflenet-v2-0.5x-star",
+    "mobilenet-v2-0.35", "igcv3-d-1.0", "xception-0.5x", "condensenet-74-g8",
+]  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 # A folder that holds val.tar or val/, of the layout val/WNID/NAME.JPEG.
 IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "data" / "imagenette"))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tvm_shufflenet.architectures import BATCH_NORM_EPS, Network
+from tvm_shufflenet.architectures import Network
 
 
 def evaluate(net: Network, parameters: dict[str, np.ndarray], x: np.ndarray) -> list[np.ndarray]:
@@ -112,7 +112,7 @@ def _layer(op, a, p, x, *others):
         case "batch_norm":
             shape = (-1, *(1,) * (x.ndim - 2))
             weight, bias, mean, var = (p[k].reshape(shape) for k in ("weight", "bias", "running_mean", "running_var"))
-            return (x - mean) / (var + BATCH_NORM_EPS).sqrt() * weight + bias
+            return (x - mean) / (var + a["eps"]).sqrt() * weight + bias
         case "relu":
             return x.relu()
         case "clip":

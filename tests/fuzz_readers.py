@@ -118,7 +118,7 @@ def _small_network():
 
 def _described():
     net, last = _small_network()
-    return net.network("small", {}, outputs=[last])
+    return net.network("small", outputs=[last])
 
 
 def _library_seeds() -> list[bytes]:

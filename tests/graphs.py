@@ -72,7 +72,7 @@ class _Growth:
                 self._unit()
             else:
                 self._layer()
-        return self.net.network(name, {"macs": None, "error": None}, outputs=self._outputs())
+        return self.net.network(name, outputs=self._outputs())
 
     def _outputs(self) -> list[int]:
         """Mostly the last layer, at times others beside it or in its place: also the picture and what others read."""

@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from tvm_shufflenet import bridge
-from tvm_shufflenet.architectures import BATCH_NORM_EPS, model_names, network
+from tvm_shufflenet.architectures import BATCH_NORM_EPS, NetworkBuilder, model_names, network
 from tvm_shufflenet.bridge.twin import Shuffle
 from tvm_shufflenet.errors import UserError
+
+from .conftest import EARLIER, STRUCTURES
 
 SMALL = "shufflenet-v1-0.25x-g3"
 
@@ -47,7 +49,7 @@ def test_state_dict_has_the_names_shapes_and_order_of_the_network(name):
     assert [(key, tuple(value.shape)) for key, value in state.items()] == list(expected.items())
 
 
-@pytest.mark.parametrize("name", [n for n in model_names() if "noshuffle" not in n])
+@pytest.mark.parametrize("name", [n for n in (*EARLIER, *STRUCTURES) if "noshuffle" not in n])
 def test_random_parameters_keep_activations_alive_through_every_network(name):
     twin, _ = loaded_twin(name, (128, 128), 1000)
     with torch.inference_mode():
@@ -346,3 +348,33 @@ assert models.main([]) is None
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("eps", [1e-3, 1e-5])
+def test_a_batch_norm_has_its_own_epsilon(tmp_path, eps):
+    """In the twin, the description and ONNX; a variance of nearly zero shows which."""
+    from tvm_shufflenet.architectures.described import describe, from_description
+    from tvm_shufflenet.exchange import Imported, load_network, save_network
+    from tvm_shufflenet.pipeline import check_compiles
+
+    builder = NetworkBuilder((4, 4))
+    x = builder.conv_bn("stem", "", 0, 4, eps=eps)
+    builder.dense("classifier", builder.global_avg_pool("pool", x), 3)
+    net = builder.network("tiny")
+    parameters = bridge.random_parameters(net)
+    parameters["stem.bn.running_var"][:] = 1e-3
+    assert from_description(describe(net)).layers == net.layers
+    save_network(tmp_path / "tiny.onnx", Imported(net, parameters, ""))
+    again = load_network(tmp_path / "tiny.onnx")
+    x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    p = {name: torch.from_numpy(array) for name, array in parameters.items()}
+    y = F.conv2d(x, p["stem.conv.weight"]) - p["stem.bn.running_mean"].reshape(-1, 1, 1)
+    y = y / (1e-3 + eps) ** 0.5 * p["stem.bn.weight"].reshape(-1, 1, 1) + p["stem.bn.bias"].reshape(-1, 1, 1)
+    expected = y.mean((2, 3)) @ p["classifier.weight"].T + p["classifier.bias"]
+    for made, its in ((net, parameters), (again.network, again.parameters)):
+        module = bridge.torch_module(made).eval()
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in its.items()}, strict=False)
+        assert torch.allclose(module(x), expected, rtol=1e-4, atol=1e-5)
+        check_compiles(made, its)
+    with pytest.raises(UserError, match="stem.bn: its epsilon is 0, expected"):
+        NetworkBuilder((4, 4)).conv_bn("stem", "", 0, 4, eps=0)

@@ -27,7 +27,7 @@ def library(folder, name: str, ends, channels: int = 3, layout: str = "NCHW"):
     """The library and the checkpoint of a small network; `ends(net, x)` adds the last layers and gives the outputs."""
     net = NetworkBuilder((16, 16), channels, layout)
     x = net.relu("relu", net.conv("conv", 0, 5, kernel=3, stride=2, pad=1, bias=True))
-    made = net.network(name, {}, outputs=ends(net, x))
+    made = net.network(name, outputs=ends(net, x))
     path = folder / f"{name}.safetensors"
     save_checkpoint(path, random_parameters(made), {"network": describe(made)})
     build.main(["--weights", str(path), "--target", "native", "-o", str(folder)])

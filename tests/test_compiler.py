@@ -10,7 +10,7 @@ import pytest
 from tvm import relax, tirx
 
 from schedules import RELU, Copy, Machine, Plane, Pointwise, Strewn
-from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
+from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
 from tvm_shufflenet.graph import Node
@@ -26,6 +26,8 @@ from tvm_shufflenet.lowering.select_kernels import select_kernels
 from tvm_shufflenet.lowering.verify import InvalidProgram, verify, verify_plan
 from tvm_shufflenet.pipeline import compile_network
 from tvm_shufflenet.targets import resolve
+
+from .conftest import EARLIER, STRUCTURES
 
 NEON, AVX512 = Machine(4, 32), Machine(16, 32)
 # Among them those where g does not divide n: n = 20 for 3 groups in stage 2 at 1x.
@@ -57,7 +59,7 @@ def build(make, channels=4, size=(8, 8), outputs=None):
     """The network that `make(net)` adds to a picture; it gives the outputs' layers if there are several."""
     net = NetworkBuilder(size, channels)
     made = make(net)
-    return net.network("made", {}, outputs=made if isinstance(made, tuple) else None)
+    return net.network("made", outputs=made if isinstance(made, tuple) else None)
 
 
 def steps(graph) -> list[str]:
@@ -116,7 +118,7 @@ def test_equal_parameters_stay_apart(batch_norms):
             x = net.relu(f"{layer}.relu", net.conv(layer, x, 3, groups=3, bias=True))
         x = net.shuffle(f"{layer}.shuffle", x, 3)
     net.dense("classifier", net.global_avg_pool("pool", x), 2)
-    net = net.network("tiny", {})
+    net = net.network("tiny")
     parameters = {name: np.full(shape, 0.5, "float32") for name, shape in net.parameters().items()}
     program = select_kernels(passed(net, parameters), NEON)
     assert [name for name in names(program) if name != "copy"] == ["pointwise"] * 3 + ["global_avg_pool", "dense"]
@@ -403,7 +405,7 @@ def lifetimes(program):
     return {root: span for root, span in spans.items() if not root.external}
 
 
-@pytest.mark.parametrize("name", [n for n in model_names() if "noshuffle" not in n])
+@pytest.mark.parametrize("name", [n for n in (*EARLIER, *STRUCTURES) if "noshuffle" not in n])
 @pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
 def test_memory_plan(name, machine):
     """Nothing alive at the same time overlaps but what takes the place of a residual, and little is lost."""

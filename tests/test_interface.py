@@ -143,7 +143,7 @@ def test_ports_of_a_network():
     builder = NetworkBuilder((4, 6), channels=5, layout="NHWC")
     features = builder.conv("features", 0, 3, (1, 1))
     scores = builder.flatten("scores", features)
-    (taken,), given = ports(builder.network("two", {}, outputs=(scores, features)))
+    (taken,), given = ports(builder.network("two", outputs=(scores, features)))
     assert (taken.shape, taken.layout, taken.size) == ((1, 4, 6, 5), "NHWC", (4, 6))
     assert given == (Port("scores", (1, 72), "float32", "NC"), Port("features", (1, 3, 4, 6), "float32", "NCHW"))
 

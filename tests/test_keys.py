@@ -231,6 +231,6 @@ def test_tables_of_integers_are_nothing_to_tune():
     x = net.resize("resize", net.relu("relu", net.conv("conv", 0, 8, 3, 1, 1)), (24, 20), mode="nearest")
     x = net.softmax("softmax", net.add("add", x, net.sigmoid("sigmoid", x)))
     net.flatten("flat", net.conv("last", x, 8))
-    tasks = tasks_of([net.network("many", "none")], resolve("cortex-a72"))
+    tasks = tasks_of([net.network("many")], resolve("cortex-a72"))
     assert tasks and "resize" not in {task.workload.name for task in tasks}
     assert all(operand.dtype == "float32" for task in tasks for operand in task.workload.operands())

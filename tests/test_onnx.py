@@ -386,7 +386,7 @@ def test_a_constant_behind_a_relu_becomes_a_batch_norm(tmp_path):
     net = NetworkBuilder((8, 8))
     x = net.relu("relu", net.conv("conv", 0, 4, bias=True))
     net.dense("fc", net.global_avg_pool("pool", x), 2)
-    net = net.network("tiny", {})
+    net = net.network("tiny")
     model = exported(net, random_parameters(net))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 4, 1, 1), np.float32), "more"))
     relu = first(model.graph, "Relu")

@@ -70,7 +70,7 @@ OPERATORS = {
 def test_operators(tmp_path, kind, layout):
     builder = NetworkBuilder((7, 5), 4, layout)
     y = OPERATORS[kind](builder)
-    net = builder.network("net", {}, outputs=[y, builder.relu("second", builder.leaky_relu("z", 0, 0.3))])
+    net = builder.network("net", outputs=[y, builder.relu("second", builder.leaky_relu("z", 0, 0.3))])
     parameters, path = random(net), tmp_path / "net.onnx"
     save_network(path, Imported(net, parameters, ""))
     model = onnx.load(path)
@@ -92,7 +92,7 @@ def test_operators(tmp_path, kind, layout):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_an_output_that_is_the_input(tmp_path, layout):
     builder = NetworkBuilder((7, 5), 4, layout)
-    net = builder.network("net", {}, outputs=[builder.relu("y", 0), 0])
+    net = builder.network("net", outputs=[builder.relu("y", 0), 0])
     save_network(tmp_path / "net.onnx", Imported(net, {}, ""))
     onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"))
     data = np.random.default_rng(1).standard_normal((1, 4, 7, 5) if layout == "NCHW" else (1, 7, 5, 4)).astype("f4")
@@ -105,7 +105,7 @@ def test_adaptive_pooling_and_resizing_for_any_number_of_pictures(tmp_path):
     """The reference runs the file with three pictures at once."""
     builder = NetworkBuilder((10, 9), 3)
     pooled = builder.adaptive_avg_pool("pooled", 0, (3, 4))
-    net = builder.network("net", {}, outputs=[builder.resize("resized", pooled, (4, 5)), pooled])
+    net = builder.network("net", outputs=[builder.resize("resized", pooled, (4, 5)), pooled])
     (tmp_path / "net.onnx").write_bytes(onnx_model(net, {}, "N"))
     data = np.random.default_rng(1).standard_normal((3, 3, 10, 9)).astype("f4")
     found = ReferenceEvaluator(onnx.load(tmp_path / "net.onnx")).run(None, {"input": data})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tvm_shufflenet.architectures import BATCH_NORM_EPS, Network
+from tvm_shufflenet.architectures import Layer, Network
 from tvm_shufflenet.errors import UserError
 
 CONVOLUTIONS = ("conv", "dense")
@@ -46,7 +46,7 @@ def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, 
         elif layer.op == "batch_norm":
             if not (alone and steps[inputs[0]].op == "conv"):
                 raise ValueError(f"{layer.name}: its input is no convolution of its own")
-            _fold_batch_norm(steps[inputs[0]], layer.name, parameters)
+            _fold_batch_norm(steps[inputs[0]], layer, parameters)
             place[index] = inputs[0]
         elif layer.op == "relu" and alone and steps[inputs[0]].op in fuse_relu:
             steps[inputs[0]].relu = True
@@ -69,10 +69,10 @@ def square(step: Step) -> tuple[int, int, int]:
     return tuple(size.pop() for size in sizes)
 
 
-def _fold_batch_norm(conv: Step, name: str, parameters: dict[str, np.ndarray]) -> None:
+def _fold_batch_norm(conv: Step, norm: Layer, parameters: dict[str, np.ndarray]) -> None:
     gamma, beta, mean, variance = (
-        parameters[f"{name}.{key}"].astype(np.float64) for key in ("weight", "bias", "running_mean", "running_var")
+        parameters[f"{norm.name}.{key}"].astype(np.float64) for key in ("weight", "bias", "running_mean", "running_var")
     )
-    scale = gamma / np.sqrt(variance + BATCH_NORM_EPS)
+    scale = gamma / np.sqrt(variance + norm.attrs["eps"])
     conv.weight = (conv.weight * scale[:, None, None, None]).astype(np.float32)
     conv.bias = ((conv.bias - mean) * scale + beta).astype(np.float32)

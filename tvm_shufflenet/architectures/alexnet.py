@@ -1,15 +1,21 @@
-"""AlexNet (A. Krizhevsky, I. Sutskever, G. Hinton, NIPS 2012): grouped convolutions, LRN."""
+"""AlexNet (A. Krizhevsky, I. Sutskever, G. Hinton, NIPS 2012), and torchvision's, of which no figure is published."""
 
 from __future__ import annotations
 
+from .blocks import adapted
 from .builder import NetworkBuilder
+from .entries import Entry, Published
 from .network import Network
 
-# ShuffleNet paper, Tables 6 and 8.
-PAPER = {"macs": 720, "error": 42.8}
+
+def entries() -> dict[str, Entry]:
+    return {
+        "alexnet": Entry(alexnet, Published("v1", "Table 6", 720, 42.8)),
+        "alexnet-torchvision": Entry(one_column, Published("v1", "Table 6", note="one column, without LRN")),
+    }
 
 
-def alexnet(size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
+def alexnet(name: str, size: tuple[int, int], classes: int) -> Network:
     """The original two-column AlexNet: layers 2, 4 and 5 in two groups, LRN behind layers 1 and 2."""
     net = NetworkBuilder(size)
     x = _conv(net, "conv1", 0, 96, kernel=11, stride=4, pad=2)
@@ -20,14 +26,28 @@ def alexnet(size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
     x = _conv(net, "conv4", x, 384, kernel=3, pad=1, groups=2)
     x = _conv(net, "conv5", x, 256, kernel=3, pad=1, groups=2)
     x = net.max_pool("pool5", x, kernel=3, stride=2)
-    adapted = net.adaptive_avg_pool("adapt", x, 6)
-    note = "" if adapted == x else "adaptive average pooling to 6x6 before the classifier"
-    x = net.flatten("flatten", adapted)
+    return _classified(net, x, classes, name)
+
+
+def one_column(name: str, size: tuple[int, int], classes: int) -> Network:
+    """torchvision's alexnet (A. Krizhevsky, "One weird trick", arXiv:1404.5997): no groups, narrower, no LRN."""
+    net = NetworkBuilder(size)
+    x = net.max_pool("pool1", _conv(net, "conv1", 0, 64, kernel=11, stride=4, pad=2), kernel=3, stride=2)
+    x = net.max_pool("pool2", _conv(net, "conv2", x, 192, kernel=5, pad=2), kernel=3, stride=2)
+    x = _conv(net, "conv3", x, 384, kernel=3, pad=1)
+    x = _conv(net, "conv4", x, 256, kernel=3, pad=1)
+    x = _conv(net, "conv5", x, 256, kernel=3, pad=1)
+    return _classified(net, net.max_pool("pool5", x, kernel=3, stride=2), classes, name)
+
+
+def _classified(net: NetworkBuilder, x: int, classes: int, name: str) -> Network:
+    x, note = adapted(net, x, 6)
+    x = net.flatten("flatten", x)
     for index in (6, 7):
         x = net.dense(f"fc{index}", net.dropout(f"drop{index}", x, 0.5), 4096)
         x = net.relu(f"relu{index}", x)
     net.dense("fc8", x, classes)
-    return net.network("alexnet", dict(PAPER), note)
+    return net.network(name, note=note)
 
 
 def _conv(net, name, x, channels, **attrs) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import checks
-from .network import Layer, Network
+from .network import BATCH_NORM_EPS, Layer, Network
 
 PADDINGS = ("constant", "edge", "reflect")
 DEPTH_TO_SPACE = ("DCR", "CRD")
@@ -117,9 +117,10 @@ class NetworkBuilder:
         bias = checks.flag(name, "its bias", bias)
         return self._window("conv", name, x, channels, kernel, stride, pad, dilation, groups=groups, bias=bias)
 
-    def batch_norm(self, name: str, x: int) -> int:
-        """(x - running_mean) / sqrt(running_var + `BATCH_NORM_EPS`) * weight + bias, for each channel."""
-        return self._append("batch_norm", name, [x], self._input(name, x))
+    def batch_norm(self, name: str, x: int, eps: float = BATCH_NORM_EPS) -> int:
+        """(x - running_mean) / sqrt(running_var + eps) * weight + bias, for each channel."""
+        eps = checks.number(name, "its epsilon", eps, 1e-30, 1)
+        return self._append("batch_norm", name, [x], self._input(name, x), eps=eps)
 
     def relu(self, name: str, x: int) -> int:
         return self._append("relu", name, [x], self._input(name, x))
@@ -152,9 +153,10 @@ class NetworkBuilder:
         """Over the channels; with `log` its logarithm."""
         return self._append("softmax", name, [x], self._input(name, x), log=checks.flag(name, "log", log))
 
-    def conv_bn(self, prefix: str, suffix: str, x: int, channels: int, relu: bool = False, **attrs: Any) -> int:
+    def conv_bn(self, prefix: str, suffix: str, x: int, channels: int, relu: bool = False,
+                eps: float = BATCH_NORM_EPS, **attrs: Any) -> int:  # fmt: skip
         """Convolution and batch norm, named `prefix.conv{suffix}` and `prefix.bn{suffix}`."""
-        x = self.batch_norm(f"{prefix}.bn{suffix}", self.conv(f"{prefix}.conv{suffix}", x, channels, **attrs))
+        x = self.batch_norm(f"{prefix}.bn{suffix}", self.conv(f"{prefix}.conv{suffix}", x, channels, **attrs), eps)
         return self.relu(f"{prefix}.relu{suffix}", x) if relu else x
 
     def shuffle(self, name: str, x: int, groups: int) -> int:
@@ -338,14 +340,14 @@ class NetworkBuilder:
         self._input(name, x, 2)
         return self._append("dense", name, [x], (1, checks.integer(name, "the number of its units", units, 1, 1 << 28)))
 
-    def network(self, name: str, paper: dict, note: str = "", outputs: Sequence[int] | None = None) -> Network:
+    def network(self, name: str, *, note: str = "", outputs: Sequence[int] | None = None) -> Network:
         """The network whose outputs are these layers, by default the last one."""
         outputs = (len(self.layers) - 1,) if outputs is None else tuple(outputs)
         for index in outputs:
             self._input("output", index)
         if not outputs:
             raise UserError(f"{name} has no output, expected one or more")
-        return Network(name, tuple(self.layers), outputs, paper, note)
+        return Network(name, tuple(self.layers), outputs, note)
 
 
 def _outside(start: int, span: int, dilation: int, extent: int) -> bool:

@@ -15,7 +15,7 @@ import re
 
 from ..errors import UserError
 from .builder import NetworkBuilder
-from .network import UNPUBLISHED, Layer, Network
+from .network import Layer, Network
 
 # How the methods of `NetworkBuilder` call what a layer keeps in its shape.
 _CHANNELS = {"conv": "channels", "dense": "units"}
@@ -46,7 +46,7 @@ def _attributes(layer: Layer) -> dict:
     """What the method of `NetworkBuilder` was given: its parameters, without those at their defaults."""
     known = {**layer.attrs, **({_CHANNELS[layer.op]: layer.shape[1]} if layer.op in _CHANNELS else {})}
     parameters = inspect.signature(_METHODS[layer.op]).parameters
-    return {key: value for key, value in known.items() if key in parameters}
+    return {key: value for key, value in known.items() if key in parameters and value != parameters[key].default}
 
 
 def from_description(text: str, size: tuple[int, int] | None = None, source: str = "network") -> Network:
@@ -73,7 +73,7 @@ def from_description(text: str, size: tuple[int, int] | None = None, source: str
         note = description["note"]
         if not isinstance(note, str):
             raise ValueError("its note is no text")
-        return net.network(name, dict(UNPUBLISHED), note, outputs)
+        return net.network(name, note=note, outputs=outputs)
     except UserError as error:
         if size is not None and "is too small" in str(error):
             raise

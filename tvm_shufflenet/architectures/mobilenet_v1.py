@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from .blocks import classifier
 from .builder import NetworkBuilder
-from .network import UNPUBLISHED, Network
+from .entries import Entry, Published
+from .network import Network
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
@@ -15,19 +18,25 @@ BLOCKS = (
     (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
 # Millions of multiply-adds (MobileNet paper, Table 6) and top-1 error (ShuffleNet paper, Table 5).
-PAPER = {1.0: (569, 29.4), 0.75: (325, 31.6), 0.5: (149, 36.3), 0.25: (41, 49.4)}
+PUBLISHED = {1.0: (569, 29.4), 0.75: (325, 31.6), 0.5: (149, 36.3), 0.25: (41, 49.4)}
+PYTORCHCV = {1.0: "mobilenet_w1", 0.75: "mobilenet_w3d4", 0.5: "mobilenet_wd2", 0.25: "mobilenet_wd4"}
 
 
-def mobilenet_v1(width: float, size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
+def entries() -> dict[str, Entry]:
+    return {
+        f"mobilenet-v1-{width}": Entry(
+            partial(mobilenet_v1, width), Published("v1", "Table 5", *PUBLISHED[width]), (PYTORCHCV[width],)
+        )
+        for width in WIDTHS
+    }
+
+
+def mobilenet_v1(width: float, name: str, size: tuple[int, int], classes: int) -> Network:
     """MobileNet v1 with width multiplier `width`."""
-    macs, error = PAPER[width]
-    channels = int(32 * width), *(int(channels * width) for channels, _ in BLOCKS)
-    return with_channels(channels, f"mobilenet-v1-{width}", size, classes, {"macs": macs, "error": error})
+    return with_channels([int(32 * width), *(int(channels * width) for channels, _ in BLOCKS)], name, size, classes)
 
 
-def with_channels(
-    channels: Sequence[int], name: str, size: tuple[int, int], classes: int, paper: dict | None = None, stride: int = 2
-) -> Network:
+def with_channels(channels: Sequence[int], name: str, size: tuple[int, int], classes: int, stride: int = 2) -> Network:
     """MobileNet v1 of any width: `channels` of the stem, whose stride is `stride`, and of each block."""
     net = NetworkBuilder(size)
     x = net.conv_bn("stem", "", 0, channels[0], kernel=3, stride=stride, pad=1, relu=True)
@@ -35,6 +44,5 @@ def with_channels(
         inputs, block = net.shape(x)[1], f"block{index}"
         x = net.conv_bn(block, "1", x, inputs, kernel=3, stride=stride, pad=1, groups=inputs, relu=True)
         x = net.conv_bn(block, "2", x, outputs, relu=True)
-    x = net.global_avg_pool("pool", x)
-    net.dense("classifier", x, classes)
-    return net.network(name, paper or dict(UNPUBLISHED))
+    classifier(net, x, classes)
+    return net.network(name)

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, field
 
 BATCH_NORM_EPS = 1e-5
-UNPUBLISHED = {"macs": None, "error": None}  # what the literature prints of a network that it does not name
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,13 @@ class Network:
     """A whole network.
 
     `layers[0]` is the input, whose attribute `layout` says in which order the caller's array has its dimensions
-    (its `shape` is (1, C, H, W) in any case).  `outputs` are indices of layers.  `paper` holds what the literature
-    prints about it: `macs` (millions of multiply-adds at 224x224), `error` (ImageNet top-1, %), `source`.
+    (its `shape` is (1, C, H, W) in any case).  `outputs` are indices of layers.  `note` says in what it differs from
+    the network that its name stands for.
     """
 
     name: str
     layers: tuple[Layer, ...]
     outputs: tuple[int, ...]
-    paper: dict
     note: str = ""
 
     @property

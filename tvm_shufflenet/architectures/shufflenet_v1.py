@@ -2,32 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 
+from .blocks import channel_attention, classifier
 from .builder import NetworkBuilder
-from .network import UNPUBLISHED, Network
+from .entries import FITTED, SETTLED, UNCERTAIN, Entry, Published
+from .network import Network
 
 SCALES = (0.25, 0.5, 1, 1.5, 2)
 GROUPS = (1, 2, 3, 4, 8)
 
 STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # Table 1, at scale 1
-UNITS = {2: 4, 3: 8, 4: 4}  # Table 1: units a stage, the first of stride 2
+UNITS = (4, 8, 4)  # Table 1: units of stages 2, 3 and 4, the first of stride 2
 # The paper gives 24 at scale 1 only.  These widths reproduce the multiply-adds of all its tables.
-STEM_CHANNELS = {0.25: 12, 0.5: 12, 1: 24, 1.5: 24, 2: 48}
+STEM_CHANNELS = {0.25: 12, 0.5: 12, 0.75: 18, 1: 24, 1.5: 24, 2: 48}
+ATTENTION = 16  # channels for each hidden unit of the channel attention
 
 # Multiply-adds (millions): Table 1 at scale 1, Tables 2 and 5 at the others.
-PAPER_MACS = {0.25: 13, 0.5: 38, 1: {1: 143, 2: 140, 3: 137, 4: 133, 8: 137}, 1.5: 292, 2: 524}
-# Top-1 error (%): Table 2, and Tables 3 and 5; `NOSHUFFLE` is Table 3's ablation.
-PAPER_ERROR = {
+MULTIPLY_ADDS = {
+    0.25: dict.fromkeys(GROUPS, 13), 0.5: dict.fromkeys(GROUPS, 38), 1: {1: 143, 2: 140, 3: 137, 4: 133, 8: 137},
+    1.5: {3: 292}, 2: {3: 524},
+}  # fmt: skip
+# Top-1 error (%): Table 2, and Tables 3 and 5; `ERROR_NOSHUFFLE` is Table 3's ablation.
+ERROR = {
     (1, 1): 33.6, (1, 2): 32.7, (1, 3): 32.6, (1, 4): 32.8, (1, 8): 32.4,
     (0.5, 1): 45.1, (0.5, 2): 44.4, (0.5, 3): 43.2, (0.5, 4): 41.6, (0.5, 8): 42.3,
     (0.25, 1): 57.1, (0.25, 2): 56.8, (0.25, 3): 55.0, (0.25, 4): 54.2, (0.25, 8): 52.7,
     (1.5, 3): 28.5, (2, 3): 26.3,
 }  # fmt: skip
-PAPER_ERROR_NOSHUFFLE = {
+ERROR_NOSHUFFLE = {
     (1, 3): 34.5, (1, 8): 37.6, (0.5, 3): 45.7, (0.5, 8): 48.1, (0.25, 3): 56.3, (0.25, 8): 56.5,
 }  # fmt: skip
+
+# "arch2" of the preprint (arXiv:1707.01083v1, section 4.1.1): two units of stage 3 fewer, wider maps.
+ARCH2_UNITS = (4, 6, 4)
+ARCH2_CHANNELS = {0.5: {1: 78, 2: 108, 3: 132, 4: 152, 8: 208}, 0.25: {1: 38, 2: 52, 3: 63, 4: 72, 8: 96}}
+ARCH2_MULTIPLY_ADDS = {0.5: 40, 0.25: 13}
+ARCH2_ERROR = {
+    (0.5, 1): 45.7, (0.5, 2): 44.3, (0.5, 3): 43.8, (0.5, 4): 43.2, (0.5, 8): 42.7,
+    (0.25, 1): 56.5, (0.25, 2): 55.3, (0.25, 3): 55.5, (0.25, 4): 54.3, (0.25, 8): 53.3,
+}  # fmt: skip
+ARCH2_ERROR_NOSHUFFLE = {(0.5, 8): 46.2, (0.25, 3): 56.6, (0.25, 8): 57.3}
+
+WIDENED = (
+    "widths: stage 2 is the multiple of g nearest to 13/12 of Table 1's that is within 3.5 % of the published cost"
+)
+SE_PLACE = "channel attention on the output channels, 16 to a hidden unit, fits the 527 M of 2x g=3"
+
+
+def entries() -> dict[str, Entry]:
+    found = {}
+    for scale, groups in ((scale, groups) for scale in SCALES for groups in GROUPS):
+        name, (mark, note) = f"shufflenet-v1-{scale:g}x-g{groups}", _certainty(scale, groups)
+        build = partial(shufflenet_v1, int(STAGE2_CHANNELS[groups] * scale), groups, STEM_CHANNELS[scale])
+        macs, key = MULTIPLY_ADDS[scale].get(groups), (scale, groups)
+        table = "Table 2" if scale <= 1 else "Table 5"
+        found[name] = Entry(build, Published("v1", table, macs, ERROR.get(key), mark, note))
+        found[f"{name}-noshuffle"] = Entry(
+            partial(build, shuffle=False), Published("v1", "Table 3", macs, ERROR_NOSHUFFLE.get(key), mark, note)
+        )
+    return found
+
+
+def further_entries() -> dict[str, Entry]:
+    """Variants: 0.75x, channel attention, the preprint's arch2 and the shallow network of Table 5."""
+    found = {}
+    for groups in (1, 3):
+        build = partial(shufflenet_v1, STAGE2_CHANNELS[groups] * 3 // 4, groups, STEM_CHANNELS[0.75])
+        note = f"widths of pytorchcv's shufflenet_g{groups}_w3d4, units as in the paper"
+        about = Published("v1", "not in the paper", note=note)
+        found[f"shufflenet-v1-0.75x-g{groups}"] = Entry(build, about)
+        found[f"shufflenet-v1-0.75x-g{groups}-noshuffle"] = Entry(partial(build, shuffle=False), about)
+    for scale, groups in [(scale, groups) for scale in SCALES for groups in GROUPS] + [(0.75, 1), (0.75, 3)]:
+        build = partial(
+            shufflenet_v1, int(STAGE2_CHANNELS[groups] * scale), groups, STEM_CHANNELS[scale], attention=ATTENTION
+        )
+        macs, error = (527, 24.7) if (scale, groups) == (2, 3) else (None, None)
+        about = Published("v1", "Table 5, with channel attention", macs, error, FITTED, SE_PLACE)
+        found[f"shufflenet-v1-{scale:g}x-g{groups}-se"] = Entry(build, about)
+    for scale, groups in ((scale, groups) for scale in ARCH2_CHANNELS for groups in GROUPS):
+        name, key, macs = f"shufflenet-v1-arch2-{scale:g}x-g{groups}", (scale, groups), ARCH2_MULTIPLY_ADDS[scale]
+        build = partial(shufflenet_v1, ARCH2_CHANNELS[scale][groups], groups, STEM_CHANNELS[scale], units=ARCH2_UNITS)
+        place = "preprint, Tables 2 and 3"
+        found[name] = Entry(build, Published("v1", place, macs, ARCH2_ERROR[key], FITTED, WIDENED))
+        found[f"{name}-noshuffle"] = Entry(
+            partial(build, shuffle=False),
+            Published("v1", place, macs, ARCH2_ERROR_NOSHUFFLE.get(key), FITTED, WIDENED),
+        )
+    found["shufflenet-v1-shallow-0.5x-g3"] = Entry(
+        partial(shufflenet_v1, 174, 3, STEM_CHANNELS[0.5], units=(2, 4, 2)),
+        Published("v1", "Table 5", 40, 42.8, FITTED, "width of stage 2, 174, fits the published cost"),
+    )
+    return found
+
+
+def _certainty(scale: float, groups: int) -> tuple[str, str]:
+    if scale == 1 or (groups == 3 and scale > 0.25):  # Table 1, and megvii's code
+        return SETTLED, ""
+    if scale > 1:
+        return UNCERTAIN, "not in the paper: the stem is that of g = 3"
+    note = "the stem of 12 channels, which fits the published cost at all g"
+    if groups == 8:
+        note += "; 4 groups where the first unit's outputs are no multiple of 8"
+    return FITTED, note + ("; megvii's code has 16 channels" if (scale, groups) == (0.5, 8) else "")
 
 
 def bottleneck_channels(channels: int, groups: int) -> int:
@@ -55,6 +135,7 @@ class Unit:
 
     `shuffle` is the number of groups of the channel shuffle, 1 for none; with `downsample` the unit has the stride
     `stride`, and its input is concatenated to the outputs, average-pooled with a window of `pool` (1: as it is).
+    `attention`: hidden units of the channel attention, 0 for none.
     """
 
     bottleneck: int
@@ -64,6 +145,7 @@ class Unit:
     downsample: bool
     stride: int = 2
     pool: int = 3
+    attention: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,34 +160,39 @@ class Structure:
 
 
 def shufflenet_v1(
-    scale: float, groups: int, size: tuple[int, int] = (224, 224), classes: int = 1000, shuffle: bool = True
+    channels: int,
+    groups: int,
+    stem: int,
+    name: str,
+    size: tuple[int, int],
+    classes: int,
+    units: Sequence[int] = UNITS,
+    shuffle: bool = True,
+    attention: int = 0,
 ) -> Network:
-    """ShuffleNet `scale`x with `groups` groups; `shuffle=False` is the ablation of Table 3."""
-    inputs, stages = STEM_CHANNELS[scale], []
-    for stage, count in UNITS.items():
-        channels, units = int(STAGE2_CHANNELS[groups] * scale) * 2 ** (stage - 2), []
+    """ShuffleNet with `groups` groups, `stem` channels in its stem, `channels` in stage 2, twice as many in each next.
+
+    `shuffle=False` is the ablation of Table 3.  `attention`: channels for each hidden unit of the channel attention, 0
+    for none.
+    """
+    inputs, stages = stem, []
+    for stage, count in enumerate(units, 2):
+        planned = []
         for unit in range(count):
             # "We do not apply group convolution on the first pointwise layer" of stage 2 (Table 1).
             first = 1 if (stage, unit) == (2, 0) else groups
             outputs = channels - inputs if unit == 0 else channels
             # 12 channels of the stem leave 84 and 180 for 8 groups at 0.25x and 0.5x: then 4 groups.
             both, shuffled = (first, gcd(groups, outputs)), first if shuffle else 1
-            units.append(Unit(bottleneck_channels(channels, groups), outputs, both, shuffled, unit == 0))
-        stages.append(tuple(units))
-        inputs = channels
-    name = f"shufflenet-v1-{scale:g}x-g{groups}" + ("" if shuffle else "-noshuffle")
-    macs = PAPER_MACS[scale]
-    error = PAPER_ERROR if shuffle else PAPER_ERROR_NOSHUFFLE
-    paper = {"macs": macs[groups] if isinstance(macs, dict) else macs, "error": error.get((scale, groups))}
-    # At 1.5x and 2x the tables print multiply-adds of g = 3 only.
-    if scale > 1 and groups != 3:
-        paper["macs"] = None
-    return of_structure(Structure(Stem(STEM_CHANNELS[scale]), tuple(stages)), name, size, classes, paper)
+            hidden = max(1, channels // attention) if attention else 0
+            middle = bottleneck_channels(channels, groups)
+            planned.append(Unit(middle, outputs, both, shuffled, unit == 0, attention=hidden))
+        stages.append(tuple(planned))
+        inputs, channels = channels, 2 * channels
+    return of_structure(Structure(Stem(stem), tuple(stages)), name, size, classes)
 
 
-def of_structure(
-    structure: Structure, name: str, size: tuple[int, int], classes: int, paper: dict | None = None
-) -> Network:
+def of_structure(structure: Structure, name: str, size: tuple[int, int], classes: int) -> Network:
     """The network of a structure; `ValueError` where groups do not divide the channels."""
     net, stem = NetworkBuilder(size), structure.stem
     conv = dict(kernel=stem.kernel, stride=stem.stride, pad=stem.kernel // 2)
@@ -115,9 +202,8 @@ def of_structure(
     for stage, units in enumerate(structure.stages, 2):
         for index, unit in enumerate(units):
             x = _unit(net, f"stage{stage}.{index}", x, unit, structure)
-    x = net.global_avg_pool("pool", x)
-    net.dense("classifier", x, classes)
-    return net.network(name, paper or dict(UNPUBLISHED))
+    classifier(net, x, classes)
+    return net.network(name)
 
 
 def _unit(net, name, x, unit, structure) -> int:
@@ -136,6 +222,9 @@ def _unit(net, name, x, unit, structure) -> int:
         window = dict(kernel=unit.pool, stride=stride, pad=unit.pool // 2 if unit.pool % 2 else 0)
         pooled = net.avg_pool(f"{name}.pool", x, **window) if unit.pool > 1 else x
         y = net.concat(f"{name}.concat", *((pooled, y) if structure.pooled_first else (y, pooled)))
-    else:
-        y = net.add(f"{name}.add", x, y)
-    return net.relu(f"{name}.relu", y)
+        y = net.relu(f"{name}.relu", y)
+        # Behind the ReLU, so that the means are of what leaves the unit.
+        return channel_attention(net, f"{name}.se", y, unit.attention) if unit.attention else y
+    if unit.attention:
+        y = channel_attention(net, f"{name}.se", y, unit.attention)
+    return net.relu(f"{name}.relu", net.add(f"{name}.add", x, y))

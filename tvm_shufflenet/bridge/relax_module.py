@@ -18,7 +18,7 @@ from tvm import relax, te, topi
 from tvm.relax import op
 from tvm.relax.op import nn
 
-from ..architectures import BATCH_NORM_EPS, Layer, Network
+from ..architectures import Layer, Network
 from ..architectures.resizing import resize_tables
 
 KIND, ATTRIBUTES = "tsn", "tsn.attrs"
@@ -93,7 +93,7 @@ def _conv(builder, layer, x, weight):
 
 
 def _batch_norm(builder, layer, x, gamma, beta, mean, variance):
-    normalised = nn.batch_norm(x, gamma, beta, mean, variance, axis=1, epsilon=BATCH_NORM_EPS, training=False)
+    normalised = nn.batch_norm(x, gamma, beta, mean, variance, axis=1, epsilon=layer.attrs["eps"], training=False)
     return builder.emit(relax.TupleGetItem(builder.emit(normalised), 0), layer.name)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..architectures import BATCH_NORM_EPS, Layer, Network, network
+from ..architectures import Layer, Network, network
 
 
 class Shuffle(nn.Module):
@@ -91,7 +91,7 @@ def _sides(pad: tuple[int, ...]) -> tuple[int, ...]:
 
 def _batch_norm(layer: Layer, channels: int) -> nn.Module:
     kind = nn.BatchNorm2d if len(layer.shape) == 4 else nn.BatchNorm1d
-    return kind(channels, eps=BATCH_NORM_EPS)
+    return kind(channels, eps=layer.attrs["eps"])
 
 
 def _pool(layer: Layer, channels: int) -> nn.Module:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..architectures import DEFAULT_MODEL, model_names
+from ..architectures import DEFAULT_MODEL, own_name
 from ..bridge.shipped import shipped
 from ..errors import UserError
 from ..files import write_json
@@ -59,9 +59,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{', '.join(how.given)} say how to read a checkpoint: name one with --weights")
     if (args.seed or 0) < 0:
         raise UserError(f"--seed {args.seed}: expected 0 or more")
-    unknown = [model for model in models if model and model not in model_names()]
-    if unknown:  # before any is built; `network` words the error
-        models = unknown
+    unknown = [model for model in models if model and not own_name(model)]
+    # Before any is built; `network` words the error.
+    models = unknown or [model and own_name(model) for model in models]
 
     from rich.console import Console
 

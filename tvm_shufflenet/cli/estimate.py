@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from ..architectures import DEFAULT_MODEL, model_names
+from ..architectures import DEFAULT_MODEL, own_name
 from ..errors import UserError
 from ..files import write_json
 from ..targets import TARGETS
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     from ..estimation import tools
 
     tools.qemu(), tools.llvm()  # before anything slow
-    if args.network in model_names():
+    if own_name(args.network):
         with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
             from ..building.build_library import BuildOptions, build_library
 

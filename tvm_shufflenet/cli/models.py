@@ -1,50 +1,66 @@
-"""The command `python -m tvm_shufflenet.models`: every network, its cost and what the paper prints."""
+"""The command `python -m tvm_shufflenet.models`: every network, its cost and what the papers print."""
 
 from __future__ import annotations
 
 import argparse
 
 from ..architectures import checks, model_names, network
+from ..architectures.registry import LEFT_OUT, aliases, published
 from ..errors import UserError
 from ..files import write_json
 from .common import check_count, parse_size
 
+PAPERS = {"v1": "ShuffleNet", "v2": "ShuffleNet V2"}
+COLUMNS = ("multiply-\nadds, M", "published,\nat 224", "para-\nmeters, M", "published\nerror, %")
+
 
 def describe(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> dict:
     """The figures of one network; `error` says why there is none of that size."""
+    about = published(name)
+    row: dict = {"name": name, "aliases": aliases(name), "paper": about.paper, "table": about.table}
     try:
         net = network(name, size, classes)
+        row |= {"multiply_adds": net.multiply_adds(), "parameters": net.parameter_count()}
     except UserError as error:
-        return {"name": name, "error": str(error)}
-    return {
-        "name": name,
-        "multiply_adds": net.multiply_adds(),
-        "parameters": net.parameter_count(),
-        "paper_multiply_adds_millions": net.paper["macs"],
-        "paper_top1_error_percent": net.paper["error"],
-        "note": net.note,
+        row |= {"error": str(error)}
+    return row | {
+        "published_multiply_adds_millions": about.multiply_adds,
+        "published_top1_error_percent": about.error,
+        "mark": about.mark,
+        "note": about.note,
     }
 
 
-def _table(rows: list[dict], size: tuple[int, int], classes: int):
+def _tables(rows: list[dict]):
+    """For each table of each paper what to print: its title, the figures, and the notes, which the marks number."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=f"{size[0]}x{size[1]} pixels, {classes} classes")
-    table.add_column("model", no_wrap=True)
-    for column in ("multiply-\nadds, M", "paper,\nat 224", "para-\nmeters, M", "paper's\nerror, %"):
-        table.add_column(column, justify="right")
+    width = max(len(row["name"]) for row in rows)
+    places: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
-        if "error" in row:
-            table.add_row(row["name"], "too small" if "too small" in row["error"] else "too large", "", "", "")
-        else:
-            table.add_row(
-                row["name"],
-                f"{row['multiply_adds'] / 1e6:.1f}",
-                _figure(row["paper_multiply_adds_millions"]),
-                f"{row['parameters'] / 1e6:.2f}",
-                _figure(row["paper_top1_error_percent"]),
-            )
-    return table
+        places.setdefault((row["paper"], row["table"]), []).append(row)
+    for (paper, place), group in sorted(places.items(), key=lambda item: item[0][0]):
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        notes: dict[str, int] = {}
+        table.add_column("model", no_wrap=True, min_width=width)
+        for column in COLUMNS:
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("mark", no_wrap=True)
+        for row in group:
+            number = notes.setdefault(row["note"], len(notes) + 1) if row["note"] else ""
+            table.add_row(row["name"], *_figures(row), f"{row['mark']} {number}".strip())
+        yield f"{PAPERS[paper]}, {place}", table, [f"{number}: {note}" for note, number in notes.items()]
+
+
+def _figures(row: dict) -> list[str]:
+    adds, error = row["published_multiply_adds_millions"], row["published_top1_error_percent"]
+    if "error" in row:
+        told = {"too small": "too small", "GiB": "too large"}
+        return [next((says for key, says in told.items() if key in row["error"]), "other size"), "", "", ""]
+    return [
+        f"{row['multiply_adds'] / 1e6:.1f}", _figure(adds), f"{row['parameters'] / 1e6:.2f}", _figure(error)
+    ]  # fmt: skip
 
 
 def _figure(value: float | None) -> str:
@@ -54,7 +70,9 @@ def _figure(value: float | None) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tvm_shufflenet.models",
-        description="Lists every network: multiply-adds and parameters in millions, beside the paper's figures.",
+        description="Lists every network: multiply-adds and parameters in millions, beside the papers' figures.  Its "
+        "mark says how sure its description is: settled by a paper or public code, fitted to published figures, or "
+        "uncertain.",
         epilog="example: python -m tvm_shufflenet.models --size 480x640 --json models.json",
     )
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
@@ -64,9 +82,21 @@ def main(argv: list[str] | None = None) -> None:
     size = parse_size(args.size)
     check_count("--classes", args.classes, 1, checks.ELEMENTS)
     rows = [describe(name, size, args.classes) for name in model_names()]
+    left_out = [{"name": name, "reason": reason} for name, reason in LEFT_OUT.items()]
     if args.json:
-        write_json(args.json, {"size": size, "classes": args.classes, "networks": rows})
+        write_json(args.json, {"size": size, "classes": args.classes, "networks": rows, "left_out": left_out})
 
     from rich.console import Console
 
-    Console().print(_table(rows, size, args.classes))
+    console = Console(highlight=False)
+    # Tables are whole, however narrow the terminal is.
+    wide = Console(highlight=False, width=max(console.width, 100))
+    console.print(f"{len(rows)} networks, {size[0]}x{size[1]} pixels, {args.classes} classes")
+    for title, table, notes in _tables(rows):
+        console.print(f"\n[bold]{title}[/bold]")
+        wide.print(table)
+        for note in notes:
+            console.print(note, markup=False, soft_wrap=True)
+    console.print("\n[bold]Left out[/bold]")
+    for row in left_out:
+        console.print(f"{row['name']}: {row['reason']}", markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..architectures import DEFAULT_MODEL, network
+from ..architectures import DEFAULT_MODEL, network, own_name
 from ..errors import UserError
 from ..training.recipes import RECIPES
 
@@ -97,6 +97,8 @@ def choose_options(args: argparse.Namespace, resumed: Options | None, device: st
     said = {
         name: getattr(args, name) for name in ("model", "size", "seed", "precision") if getattr(args, name) is not None
     }
+    if args.model:
+        said["model"] = own_name(args.model) or args.model  # what is unknown is refused with the size
     options = dataclasses.replace(base, recipe=dataclasses.replace(recipe, **changes), **said)
     if resumed and options != resumed:
         raise UserError(

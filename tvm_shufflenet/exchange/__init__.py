@@ -40,7 +40,7 @@ __all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network"
 
 ONNX = ".onnx"
 OURS = "ours"  # the style of our own names
-CLASSIFIERS = ("classifier.weight", "fc8.weight")  # of the networks of the list
+CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
 
 
@@ -74,7 +74,7 @@ def load_network(
     """
     path, reading, source = Path(path), reading or Reading(), f"checkpoint {path}"
     if model is not None:
-        network(model, classes=1 if classes is None else classes)  # says which there are
+        model = network(model, classes=1 if classes is None else classes).name  # says which there are
     kind = kind_of_file(path)
     if kind == "ONNX" or (kind is None and path.suffix == ONNX):
         _says_it_itself(path, reading)
@@ -159,8 +159,8 @@ def _own(
     elif known is None:
         names = [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
         known = next(iter(names), None)
-        if f"{known}-noshuffle" in names:
-            notes.append(f"no tensor tells whether channels are shuffled: assumed so, else name {known}-noshuffle")
+        if len(names) > 1:
+            notes.append(f"{', '.join(names[1:])} have the same tensors: assumed {known}, else name the right one")
     if known is None:
         return None
     return Imported(network(known, reading.size or _size(metadata), classes), arrays, OURS, notes=notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable
 
@@ -16,17 +17,20 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def batch_norm(
-    statistics: Iterable[np.ndarray], eps: float = BATCH_NORM_EPS, conv_bias: np.ndarray | None = None
+    statistics: Iterable[np.ndarray],
+    eps: float = BATCH_NORM_EPS,
+    conv_bias: np.ndarray | None = None,
+    ours: float = BATCH_NORM_EPS,
 ) -> dict[str, np.ndarray]:
-    """Parameters that do with our epsilon what (gamma, beta, mean, variance) do with `eps` behind a biased convolution.
+    """Parameters that do with `ours` what (gamma, beta, mean, variance) do with `eps` behind a biased convolution.
 
     The bias moves into the mean, and another epsilon into gamma, so that nothing but the rounding changes.
     """
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in statistics)
     if conv_bias is not None:
         mean = mean - np.asarray(conv_bias, np.float64)
-    if eps != BATCH_NORM_EPS:
-        gamma = gamma * np.sqrt((variance + BATCH_NORM_EPS) / (variance + eps))
+    if eps != ours:
+        gamma = gamma * np.sqrt((variance + ours) / (variance + eps))
     return dict(zip(STATISTICS, (array.astype(np.float32) for array in (gamma, beta, mean, variance)), strict=True))
 
 
@@ -195,7 +199,8 @@ def with_batch_norms(net: Network, parameters: dict) -> tuple[Network, dict]:
             layers.append(dataclasses.replace(layer, inputs=inputs, attrs={**layer.attrs, "bias": False}))
             norm = biased(parameters.pop(f"{layer.name}.bias"))
             parameters.update({f"{name}.{key}": array for key, array in norm.items()})
-            layer, inputs = Layer("batch_norm", name, (), layer.shape), (len(layers) - 1,)
+            layer = Layer("batch_norm", name, (), layer.shape, {"eps": BATCH_NORM_EPS})
+            inputs = (len(layers) - 1,)
         layers.append(dataclasses.replace(layer, inputs=inputs))
         place.append(len(layers) - 1)
     outputs = tuple(place[index] for index in net.outputs)
@@ -206,21 +211,33 @@ def listed(net: Network, parameters: dict) -> tuple[Network, dict] | None:
     """The network of the list that computes the same, and the parameters under its names; None if there is none."""
     if not net.classes:  # those of the list are classifiers
         return None
-    wanted, mine = _signatures(net)[net.outputs[0]], None
+    mine = _signatures(net)
+    name = _by_signature(net.size, net.classes).get(mine[net.outputs[0]])
+    if name is None:
+        return None
+    candidate = network(name, net.size, net.classes)
+    pairs = _pairs(net, mine, candidate, _signatures(candidate))
+    return candidate, _renamed(net, candidate, pairs, parameters)
+
+
+@functools.lru_cache(maxsize=8)
+def _by_signature(size: tuple[int, int], classes: int) -> dict[int, str]:
+    """The classifiers of the list by the signature of what they compute; of equal ones the first."""
+    found: dict[int, str] = {}
     for name in model_names():
         try:
-            candidate = network(name, net.size, net.classes)
-        except UserError:  # too small for this one
+            candidate = network(name, size, classes)
+        except UserError:  # not at this size
             continue
-        if _signatures(candidate)[candidate.outputs[0]] == wanted:
-            mine = mine or _signatures(net)
-            pairs = _pairs(net, mine, candidate, _signatures(candidate))
-            return candidate, _renamed(net, candidate, pairs, parameters)
-    return None
+        found.setdefault(_signatures(candidate)[candidate.outputs[0]], name)
+    return found
 
 
 def _signatures(net: Network) -> list[int]:
-    """A number for each layer that depends on all that it computes, and on no name."""
+    """A number for each layer that depends on all that it computes, and on no name.
+
+    Batch norms of several epsilons are the same: other parameters make one of the other.
+    """
     found: list[int] = []
     for layer in net.layers:
         inputs = [found[source] for source in layer.inputs]
@@ -229,7 +246,8 @@ def _signatures(net: Network) -> list[int]:
             continue
         if layer.op == "add":
             inputs.sort()
-        found.append(hash((layer.op, layer.shape, tuple(sorted(layer.attrs.items())), *inputs)))
+        attrs = () if layer.op == "batch_norm" else tuple(sorted(layer.attrs.items()))
+        found.append(hash((layer.op, layer.shape, attrs, *inputs)))
     return found
 
 
@@ -254,11 +272,14 @@ def _pairs(net: Network, mine: list[int], candidate: Network, theirs: list[int])
 
 
 def _renamed(net: Network, candidate: Network, pairs: dict[int, int], parameters: dict) -> dict:
-    renamed = {}
+    renamed: dict[str, np.ndarray] = {}
     for index, layer in enumerate(candidate.layers):
         if layer.inputs and index in pairs:
-            for name in layer.parameters(candidate.layers[layer.inputs[0]].shape):
-                renamed[name] = parameters[f"{net.layers[pairs[index]].name}.{name.rpartition('.')[2]}"]
+            mine, names = net.layers[pairs[index]], layer.parameters(candidate.layers[layer.inputs[0]].shape)
+            found = {name.rpartition(".")[2]: parameters[f"{mine.name}.{name.rpartition('.')[2]}"] for name in names}
+            if layer.op == "batch_norm" and mine.attrs != layer.attrs:
+                found = batch_norm((found[k] for k in STATISTICS), mine.attrs["eps"], ours=layer.attrs["eps"])
+            renamed.update(zip(names, (found[name.rpartition(".")[2]] for name in names)))
     return renamed
 
 

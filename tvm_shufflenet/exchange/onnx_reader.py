@@ -23,7 +23,6 @@ import numpy as np
 
 from ..architectures import Network, NetworkBuilder
 from ..architectures.checks import ELEMENTS, NAME
-from ..architectures.network import UNPUBLISHED
 from ..errors import UserError
 from . import onnx_nodes_elements, onnx_nodes_shapes, onnx_nodes_windows
 from .canonical import renamed, without_dead_layers
@@ -286,7 +285,7 @@ class Reader:
                 raise UserError(f"{self.path}: its output {name}: {error}") from None
             outputs.append(layer)
             self._names[layer] = name
-        net = self.net.network(self.graph.name or "onnx", dict(UNPUBLISHED), outputs=outputs)
+        net = self.net.network(self.graph.name or "onnx", outputs=outputs)
         return renamed(without_dead_layers(net), self._by_name(outputs), self.parameters)
 
     def _by_name(self, outputs: list[int]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..architectures import BATCH_NORM_EPS, Layer, Network
+from ..architectures import Layer, Network
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _operators(
     if layer.op == "reshape":
         return [("Reshape", [constant("shape", [batch, *a["shape"][1:]])], {})]
     kinds: dict[str, tuple[str, dict]] = {
-        "batch_norm": ("BatchNormalization", {"epsilon": BATCH_NORM_EPS}), "dense": ("Gemm", {"transB": 1}),
+        "batch_norm": ("BatchNormalization", {"epsilon": a.get("eps")}), "dense": ("Gemm", {"transB": 1}),
         "relu": ("Relu", {}), "add": ("Add", {}), "multiply": ("Mul", {}), "concat": ("Concat", {"axis": 1}),
         "flatten": ("Flatten", {}), "leaky_relu": ("LeakyRelu", {"alpha": a.get("slope")}), "sigmoid": ("Sigmoid", {}),
         "hard_sigmoid": ("HardSigmoid", {"alpha": a.get("alpha"), "beta": a.get("beta")}),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..architectures import model_names, network
+from ..architectures import model_names, network, own_name
 from ..bridge.shipped import shipped
 from ..building.build_library import BuildOptions, build_library
 from ..errors import UserError
@@ -134,4 +134,4 @@ def expected_outputs(entry: Entry) -> tuple[np.ndarray, ...] | None:
 
 
 def _is_model(name: str) -> bool:
-    return name in model_names()
+    return own_name(name) is not None

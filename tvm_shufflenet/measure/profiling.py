@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..architectures import DEFAULT_MODEL, Network, model_names, network
+from ..architectures import DEFAULT_MODEL, Network, network, own_name
 from ..architectures.described import from_description
 from ..boards.processor import Processor
 from ..bridge import random_parameters
@@ -177,7 +177,7 @@ def profile(options: ProfileOptions, progress: Progress = Silent()) -> Profile:
 def _target(options: ProfileOptions) -> tuple[str, TargetSpec]:
     """The target to build for, or that of the library; `UserError`, before anything slow, for bad options."""
     name = options.name
-    if name not in model_names() and Path(name).is_file():
+    if not own_name(name) and Path(name).is_file():
         if options.target or options.size:
             raise UserError(f"--target and --size are of networks: {name} is compiled already")
         target = _target_of(read_manifest(name))

@@ -1,0 +1,100 @@
+"""The list of networks: those of the two ShuffleNet papers, by name and by the names that others give them.
+
+Aliases are names of torchvision's, Cadene's and pytorchcv's models that are the same network.  These are none:
+torchvision's alexnet and googlenet, whose names are those of the originals here (see alexnet-torchvision and
+googlenet-torchvision); pytorchcv's shufflenet_*, whose units concatenate the other way round and, at a quarter, have
+a narrower stem; its shufflenetv2_*, whose pooling behind the stem has no padding and rounds up; its mobilenetv2_*,
+whose first unit expands, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+
+from ..errors import UserError
+from . import (
+    alexnet,
+    checks,
+    condensenet,
+    googlenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    plain_units,
+    pvanet,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+    xception,
+)
+from .entries import SETTLED, Entry, Published
+from .network import Network
+
+# The first of several that are the same is the one that an imported network is.
+FAMILIES = (
+    shufflenet_v1.entries, mobilenet_v1.entries, alexnet.entries, shufflenet_v1.further_entries, plain_units.entries,
+    vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries, mobilenet_v2.entries,
+    xception.entries, resnet.entries, condensenet.entries,
+)  # fmt: skip
+# Networks of the papers that are not in the list.
+_DENSENET = "its growth rate is not published, and several fit the cost"
+LEFT_OUT = {
+    "nasnet-a-mobile": "found by a search and described by its code only: cells of five branches, windows to 7x7",
+    "pnasnet-5": "found by a search, and the width of the network that was measured is not published",
+    **{f"densenet-{scale}x": _DENSENET for scale in ("0.5", "1", "1.5", "2")},
+}
+
+
+@functools.cache
+def _entries() -> dict[str, Entry]:
+    return {name: entry for entries in FAMILIES for name, entry in entries().items()}
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    """From every name and alias to the name."""
+    aliases = {alias: name for name, entry in _entries().items() for alias in entry.aliases}
+    return aliases | {name: name for name in _entries()}
+
+
+def model_names() -> list[str]:
+    """Every network of the list, by its own name."""
+    return list(_entries())
+
+
+def own_name(name: str) -> str | None:
+    """The own name of the network with that name or alias; None if there is none."""
+    return _names().get(name)
+
+
+def aliases(name: str) -> tuple[str, ...]:
+    """The other names of a network of the list."""
+    return _entries()[name].aliases
+
+
+def published(name: str) -> Published:
+    """What is published of a network of the list."""
+    return _entries()[name].published
+
+
+def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
+    """The network with that name or alias for inputs of `size` = (height, width) pixels; it has its own name.
+
+    Raises `UserError` for an unknown name, a size that the network does not take, or no classes.
+    """
+    known = own_name(name)
+    if name in LEFT_OUT:
+        raise UserError(f"{name} is left out: {LEFT_OUT[name]}; see `python -m tvm_shufflenet.models`")
+    if known is None:
+        near = difflib.get_close_matches(name, _names(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see `python -m tvm_shufflenet.models`"
+        raise UserError(f"unknown model {name!r}: {hint}")
+    if not 1 <= classes <= checks.ELEMENTS:
+        raise UserError(f"--classes {classes}: expected 1 or more, at most {checks.ELEMENTS}")
+    entry = _entries()[known]
+    net, about = entry.build(known, size, classes), entry.published
+    said = about.note if about.mark == SETTLED else f"{about.mark}: {about.note}"
+    return dataclasses.replace(net, note="; ".join(filter(None, [said, net.note])))
