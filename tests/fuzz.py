@@ -140,11 +140,6 @@ def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
         return found.network, found.parameters
 
 
-def _as_read(array: np.ndarray) -> np.ndarray:
-    """The reader of ONNX gives an output of the shape (1, N, 1, 1) as the vector (1, N): classes end networks so."""
-    return array.reshape(array.shape[:2]) if array.shape[2:] == (1, 1) else array
-
-
 def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Failure | None:
     """Runs the network; what went wrong, if anything did.  The twin is always that of the network itself."""
     parameters, data = random_parameters(network, seed), picture(network, seed)
@@ -152,9 +147,6 @@ def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Fai
     try:
         given = through_onnx(network, parameters) if onnx else (network, parameters)
         found = run(*given, data)
-        if onnx:
-            wanted = tuple(_as_read(array) for array in wanted)
-            found = tuple(_as_read(array) for array in found)
     except UserError as error:
         return Failure(seed, "refused", str(error), network)
     except Exception as error:  # whatever it is, it is a crash of the compiler, and the other networks count too

@@ -275,8 +275,8 @@ class Reader:
             if not isinstance(value, Value):
                 raise UserError(f"{self.path}: its output {name} does not depend on its input, or nothing computes it")
             try:
-                vector = self.looks.whole(value) and self.net.shape(value.layer)[:2] == (1, math.prod(value.shape))
-                layer = value.layer if vector and value.shape[2:] in ((), (1, 1)) else self.looks.layer(value)
+                # The shape is the file's, but for a vector whose batch was squeezed away.
+                layer = self.looks.layer(value, (1, *value.shape) if len(value.shape) == 1 else None)
                 if layer in outputs or layer == 0:  # each output is a layer of its own
                     layer = self.net.reshape(self.name("output"), layer, self.net.shape(layer))
             except (Refused, UserError) as error:
