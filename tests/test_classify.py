@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from tvm_shufflenet import load
 from tvm_shufflenet.architectures import NetworkBuilder
@@ -133,6 +137,44 @@ def test_classes_in_planes_of_one_pixel(tmp_path, labelled_pictures, capsys):
     assert relative_error(shares(built.path), softmax(expected(source, "NCHW"))) < 1e-5
     evaluate.main([str(built.path), str(source), "--data", str(labelled_pictures), "--workers", "0"])
     assert "0 of 9 decisions differ" in capsys.readouterr().out
+
+
+def test_pictures_of_every_kind(tmp_path):
+    """As cameras and programs leave them: the classes of the plain picture; what is damaged is refused in one line."""
+    path, _ = library(tmp_path, "kinds", lambda net, x: [net.softmax("end", vector(net, x))])
+    taken = load(path)
+    plain = Image.open(PHOTOGRAPH).convert("RGB").resize((96, 72))
+    grey, exif = plain.convert("L"), Image.Exif()
+    exif[0x0112] = 6
+    values = np.asarray(grey)
+    kinds = {
+        "cmyk.jpg": (plain.convert("CMYK"), plain, {}), "palette.png": (plain.quantize(256), plain, {}),
+        "exif6.jpg": (plain.transpose(Image.Transpose.ROTATE_90), plain, {"exif": exif}),
+        "la.png": (grey.convert("LA"), grey, {}), "float.tiff": (Image.fromarray(np.float32(values) / 255), grey, {}),
+        "i32.tiff": (Image.fromarray(np.int32(values) * 257), grey, {}),
+        "one.png": (Image.new("RGB", (1, 1), (110, 149, 176)), Image.new("RGB", (9, 9), (110, 149, 176)), {}),
+        "aspect.png": (Image.new("RGB", (65500, 1), (9, 9, 9)), Image.new("RGB", (9, 9), (9, 9, 9)), {}),
+    }  # fmt: skip
+    for name, (picture, same, options) in kinds.items():
+        picture.save(tmp_path / name, **options)
+        same.save(tmp_path / "same.png")
+        found, wanted = (classify(taken, tmp_path / file, 4) for file in (name, "same.png"))
+        by_class = [{row["class"]: row["probability"] for row in rows} for rows in (found, wanted)]
+        assert all(abs(by_class[0][key] - by_class[1][key]) < 0.01 for key in range(4)), (name, by_class)
+    plain.save(tmp_path / "samples.tiff")
+    samples = b"\x15\x01\x03\0\1\0\0\0"  # the tag, 16 bits, one of them
+    data = (tmp_path / "samples.tiff").read_bytes()
+    assert data.count(samples + b"\3") == 1
+    damaged = {"empty.jpg": b"", "trunc.jpg": (tmp_path / "exif6.jpg").read_bytes()[:-99],
+               "samples.tiff": data.replace(samples + b"\3\0", samples + b"\4\x59")}  # fmt: skip
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError) as error:
+            classify(taken, tmp_path / name)
+        assert str(error.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(error.value)
+    argv = [sys.executable, "-m", "tvm_shufflenet.classify", path, tmp_path / "samples.tiff"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_the_report_names_generic_kernels(tmp_path, capsys):

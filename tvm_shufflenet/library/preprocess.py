@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import stat
@@ -16,6 +17,8 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it also prints what becomes a `UserError`
 
 # ImageNet's statistics, as PyTorch's models use them.
 MEAN = (0.485, 0.456, 0.406)
