@@ -9,9 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from . import emulator
+
 ROOT = Path(__file__).resolve().parent.parent
 # A folder that holds val.tar or val/, of the layout val/WNID/NAME.JPEG.
 IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "data" / "imagenette"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item) -> None:
+    """Tests marked `emulator` are skipped without one, and fail where TSN_REQUIRE_EMULATOR is set."""
+    if item.get_closest_marker("emulator"):
+        try:
+            emulator.command()
+        except emulator.EmulatorUnavailable as error:
+            (pytest.fail if os.environ.get("TSN_REQUIRE_EMULATOR") else pytest.skip)(str(error))
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
