@@ -111,6 +111,14 @@ def test_graphs(tmp_path, change, message):
     assert re.search(message, said), said
 
 
+@pytest.mark.parametrize("name", [b"dense", b"GlobalAveragePool", b"m"])
+def test_names_that_are_no_text(tmp_path, name):
+    """Protobuf does not mind, and gives bytes where texts are expected."""
+    good = model().SerializeToString()
+    (tmp_path / "net.onnx").write_bytes(good.replace(name, b"\xff" * len(name)))
+    assert "is corrupt: a name in it is no UTF-8" in refused(tmp_path, tmp_path / "net.onnx")
+
+
 @pytest.mark.parametrize("location", [
     "../secret.bin", "ABSOLUTE", "pipe", "link", ".", "", "missing.bin", "own.bin/../../secret.bin", "a\0b",
     "/dev/zero",
