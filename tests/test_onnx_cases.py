@@ -101,6 +101,14 @@ def test_outputs_have_the_shape_of_the_file(tmp_path, size, nodes, shape):
     assert found.classes == (shape[1] if shape[2:] in ((), (1, 1)) else 0)
 
 
+def test_numbers_for_each_entry_of_flat_planes(tmp_path):
+    """A batch norm behind Flatten has more numbers than the planes have channels."""
+    statistics = {name: np.full(32, 1 + index, np.float32) for index, name in enumerate("abcd")}
+    statistics["a"][5] = 3
+    nodes = [("Flatten", ["x"], ["f"], {}), ("BatchNormalization", ["f", *"abcd"], ["y"], {})]
+    assert [layer.op for layer in read(tmp_path, (2, 2), nodes, **statistics).layers[1:]] == ["flatten", "batch_norm"]
+
+
 @pytest.mark.parametrize("scale,coordinates,message", [
     (0.5, "align_corners", "aligns corners with scales"),  # from which size the corner is counted
     (0.5, "asymmetric", None),

@@ -216,7 +216,7 @@ def affine(reader: Reader, node: Node | None, x: Value, scale: Given, shift: Giv
     try:
         scale, shift = (_per_channel(reader, x, np.asarray(array, np.float64)) for array in (scale, shift))
     except Refused:
-        if len(x.shape) != 4 or reader.looks.layer(x) == x.layer:
+        if len(x.shape) not in (2, 4) or reader.looks.layer(x) == x.layer:
             raise
         return affine(reader, None, reader.plain(reader.looks.layer(x)), scale, shift)
     source = reader.net.layers[x.layer]
