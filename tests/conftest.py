@@ -11,6 +11,8 @@ import pytest
 
 from tvm_shufflenet.architectures import mobilenet_v1, shufflenet_v1
 
+from . import emulator
+
 # The networks of ShuffleNet's Tables 2 and 3 with MobileNet v1 and AlexNet; and one of each structure beside them.
 EARLIER = [*shufflenet_v1.entries(), *mobilenet_v1.entries(), "alexnet"]
 STRUCTURES = [
@@ -22,6 +24,16 @@ STRUCTURES = [
 ROOT = Path(__file__).resolve().parent.parent
 # A folder that holds val.tar or val/, of the layout val/WNID/NAME.JPEG.
 IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "data" / "imagenette"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item) -> None:
+    """Tests marked `emulator` are skipped without one, and fail where TSN_REQUIRE_EMULATOR is set."""
+    if item.get_closest_marker("emulator"):
+        try:
+            emulator.command()
+        except emulator.EmulatorUnavailable as error:
+            (pytest.fail if os.environ.get("TSN_REQUIRE_EMULATOR") else pytest.skip)(str(error))
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:

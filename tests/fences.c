@@ -1,14 +1,14 @@
 /* Runs a library with each of its arrays between inaccessible pages, whatever its workspace holds:
  *
- *     fences LIBRARY WORKSPACE_BYTES INPUT_BYTES OUTPUT_BYTES...
+ *     fences LIBRARY WORKSPACE_BYTES INPUT_BYTES OUTPUT_BYTES... <input >outputs
  *
  * The arrays lie flush against the pages behind them, and then against those in front.  Each time the
  * workspace holds NaN, zeros, huge numbers, random bits; the outputs hold something else before each
  * call; the input is read-only.  WORKSPACE_BYTES is what the network itself uses, which for several
  * outputs is less than tsn_workspace_bytes(): tsn_run, which needs the rest, is called as well.
  *
- * Exits with 0 where nothing outside is touched and the outputs have the same bits each time; else it
- * says in one line what happened, and exits with 1.  2: the library cannot be tried at all.
+ * Exits with 0 where nothing outside is touched and the outputs have the same bits each time, and writes
+ * them one behind the other; else it says in one line what happened, and exits with 1.  2: the library cannot be tried at all.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -125,10 +125,6 @@ static void fill(Array *array, Contents contents) {
   }
 }
 
-static void draw(float *values, size_t count) {
-  for (size_t i = 0; i < count; ++i) values[i] = (float)(random_bits() >> 8) / (1 << 23) - 1;
-}
-
 /* The first `count` outputs have the bits that they had at first. */
 static void compare(int count) {
   for (int i = 0; i < count; ++i) {
@@ -185,7 +181,7 @@ int main(int argc, char **argv) {
     map(&outputs[output_count], strtoul(argv[4 + output_count], NULL, 10), "output %d", output_count);
   float *picture = malloc(input_bytes);
   if (!picture) stop(2, "there is no memory for the input");
-  draw(picture, input_bytes / sizeof *picture);
+  if (fread(picture, 1, input_bytes, stdin) != input_bytes) stop(2, "there are no %zu bytes of an input", input_bytes);
   watch();
 
   for (Side side = IN_FRONT; side <= BEHIND; ++side) {
@@ -204,5 +200,7 @@ int main(int argc, char **argv) {
       }
     }
   }
+  for (int i = 0; i < output_count; ++i) fwrite(expected[i], 1, outputs[i].bytes, stdout);
+  if (fflush(stdout) || ferror(stdout)) stop(2, "the outputs cannot be written");
   return 0;
 }

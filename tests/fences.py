@@ -1,6 +1,6 @@
 """Does a library keep to its arrays, and is what it computes the same whatever its workspace holds?
 
-    fences.check("model.so")
+    outputs = fences.check("model.so", image)
 
 It is run by `fences.c` with every array between inaccessible pages, on this machine or, where it is for
 another, in the emulator.
@@ -9,10 +9,13 @@ another, in the emulator.
 from __future__ import annotations
 
 import functools
+import math
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.interface import inputs, main_shapes, outputs
@@ -29,21 +32,28 @@ EMULATED = {"aarch64": "aarch64", "arm": "armhf"}  # names of the emulator
 _folder = tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fences-")  # removed at the end of the process
 
 
-def check(library: str | Path) -> None:
-    """`AssertionError`, which says in one line what happened, unless the library passes on all counts.
+def check(library: str | Path, image: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    """What the library gives for an image, by default one of random numbers.
 
-    Raises `emulator.EmulatorUnavailable` where it is for another machine and there is no emulator.
+    `AssertionError`, which says in one line what happened, unless it passes on all counts.  Raises
+    `emulator.EmulatorUnavailable` where it is for another machine and there is no emulator.
     """
     library = Path(library).resolve()
     arch, manifest = read_elf(library).arch, read_manifest(library)
-    *_, (workspace,) = main_shapes(manifest)
-    sizes = [4 * workspace, *(array.bytes for array in (*inputs(manifest), *outputs(manifest)))]
+    (taken,), given, (*_, (workspace,)) = inputs(manifest), outputs(manifest), main_shapes(manifest)
+    sizes = [4 * workspace, taken.bytes, *(array.bytes for array in given)]
+    if image is None:
+        image = np.random.default_rng(0).uniform(-1, 1, taken.shape).astype(np.float32)
+    assert image.shape == taken.shape and image.dtype == np.float32
     argv = list(map(str, [program(arch), library, *sizes]))
     if arch != resolve("native").arch:
         argv = emulator.command(*argv, arch=EMULATED[arch])
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    said = done.stderr.strip() or f"exit status {done.returncode}"
+    done = subprocess.run(argv, input=image.tobytes(), capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
     assert done.returncode == 0, f"{library.name}: {said}"
+    ends = np.cumsum([math.prod(array.shape) for array in given])
+    parts = np.split(np.frombuffer(done.stdout, np.float32), ends[:-1])
+    return tuple(part.reshape(array.shape) for part, array in zip(parts, given))
 
 
 @functools.cache

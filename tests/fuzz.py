@@ -1,10 +1,12 @@
 """Random networks through the whole compiler, each against its PyTorch twin.
 
     python -m tests.fuzz --n 1000 --seed 0
+    python -m tests.fuzz --n 100 --target cortex-a72
 
 A share of them goes through an ONNX file first.  TVM's own loader runs the object code that a library is linked from;
-every tenth network is built as a library, loaded, and run between fences (`fences.py`).  Ends with 0 only where nothing
-was wrong, crashed or was refused, and, for many networks, no possible pair of neighbouring operators is missing.
+every tenth network is built as a library, loaded, and run between fences (`fences.py`).  For another target each one is
+a library, and runs so in the emulator.  Ends with 0 only where nothing was wrong, crashed or was refused, and, for many
+networks, no possible pair of neighbouring operators is missing.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from tvm_shufflenet.architectures import Network
 from tvm_shufflenet.bridge import random_parameters, torch_module
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
+from tvm_shufflenet.targets import resolve, target_names
 
-from . import fences, graphs
+from . import emulator, fences, graphs
 
 TOLERANCE = 1e-5  # of the largest number of an output
 SMALLEST = 1e-3  # what counts as the largest number of an output that is all but zero
@@ -93,7 +96,6 @@ def run_object(network: Network, parameters: dict, data: np.ndarray) -> tuple[np
     import tvm
 
     from tvm_shufflenet.pipeline import compile_network
-    from tvm_shufflenet.targets import resolve
 
     compiled = compile_network(network, parameters, resolve("native"))
     weights = _aligned(np.concatenate([np.zeros(64, np.uint8), *compiled.weights])[64:])
@@ -120,15 +122,25 @@ def build(network: Network, parameters: dict, target: str, folder: Path) -> Path
     return build_library(BuildOptions(None, target, weights=path, output=folder)).path
 
 
-def run_library(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Builds a library for this machine, runs it as a user does, and checks that it keeps to its arrays."""
+def run_library(network: Network, parameters: dict, data: np.ndarray, target: str = "native") -> tuple[np.ndarray, ...]:
+    """Builds a library and runs it between fences; on this machine also as a user does, with the same result."""
     from tvm_shufflenet.library.loading import load
 
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
-        path = build(network, parameters, "native", Path(folder))
-        found = load(path)(data)
-        fences.check(path)
-    return found if isinstance(found, tuple) else (found,)
+        path = build(network, parameters, target, Path(folder))
+        found = fences.check(path, data)
+        if target == "native":
+            loaded = load(path)(data)
+            for one, other in zip(found, loaded if isinstance(loaded, tuple) else (loaded,), strict=True):
+                np.testing.assert_array_equal(one, other)
+    return found
+
+
+def runner(target: str, number: int) -> Runner:
+    """How the network of that number is run for a target."""
+    if target != "native":
+        return functools.partial(run_library, target=target)
+    return run_library if number % LIBRARY_EVERY == 0 else run_object
 
 
 def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
@@ -140,11 +152,6 @@ def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
         return found.network, found.parameters
 
 
-def _as_read(array: np.ndarray) -> np.ndarray:
-    """The reader of ONNX gives an output of the shape (1, N, 1, 1) as the vector (1, N): classes end networks so."""
-    return array.reshape(array.shape[:2]) if array.shape[2:] == (1, 1) else array
-
-
 def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Failure | None:
     """Runs the network; what went wrong, if anything did.  The twin is always that of the network itself."""
     parameters, data = random_parameters(network, seed), picture(network, seed)
@@ -152,9 +159,6 @@ def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Fai
     try:
         given = through_onnx(network, parameters) if onnx else (network, parameters)
         found = run(*given, data)
-        if onnx:
-            wanted = tuple(_as_read(array) for array in wanted)
-            found = tuple(_as_read(array) for array in found)
     except UserError as error:
         return Failure(seed, "refused", str(error), network)
     except Exception as error:  # whatever it is, it is a crash of the compiler, and the other networks count too
@@ -217,7 +221,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=1000, help="how many networks (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the first one (%(default)s)")
     parser.add_argument("--onnx-share", type=float, default=0.5, help="of the networks, through a file (%(default)s)")
+    parser.add_argument("--target", default="native", choices=target_names(), metavar="NAME",
+                        help="the processor; another than this machine is emulated (%(default)s)")  # fmt: skip
     args = parser.parse_args(argv)
+    if resolve(args.target).arch != resolve("native").arch:
+        emulator.command()  # says at once that there is none
 
     import torch
     from rich.console import Console
@@ -228,7 +236,7 @@ def main(argv: list[str] | None = None) -> int:
     seen: set[tuple[str, str]] = set()
     failures = []
     for seed, network in track(networks(args.n, args.seed, seen), "networks", args.n, console=console):
-        run = run_library if seed % LIBRARY_EVERY == 0 else run_object
+        run = runner(args.target, seed)
         onnx = goes_through_onnx(seed, args.onnx_share)
         if failure := examine(network, seed, run, onnx):
             failure = shrink(failure, run, onnx)
@@ -247,4 +255,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except emulator.EmulatorUnavailable as error:
+        sys.exit(f"error: {error}")

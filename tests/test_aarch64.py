@@ -15,10 +15,7 @@ from tvm_shufflenet.library.interface import main_shapes
 from . import emulator, foreign
 from .conftest import ROOT, picture, relative_error, twin_logits
 
-pytestmark = [
-    pytest.mark.emulator,
-    pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install"),
-]
+pytestmark = pytest.mark.emulator
 
 
 @pytest.fixture(scope="module")

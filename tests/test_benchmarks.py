@@ -22,7 +22,6 @@ from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
 
-from . import emulator
 from .conftest import ROOT, relative_error, twin_logits
 
 
@@ -36,7 +35,6 @@ needs_emulator = [
     pytest.mark.emulator,
     needs("ncnn"),
     pytest.mark.skipif(not install.installed(), reason=f"no rivals for AArch64: {install.HOW}"),
-    pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install"),
 ]
 NAMES = ("shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25", "alexnet")
 

@@ -390,7 +390,6 @@ def test_a_board_that_freezes_while_it_is_compared(server, libraries, tmp_path):
 
 
 @pytest.mark.emulator
-@pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install")
 def test_emulated_board(tmp_path, capsys):
     """By the tracker's address and the target's name as the key."""
     file = tmp_path / "figures.json"

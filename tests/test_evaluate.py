@@ -26,7 +26,6 @@ MODEL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
 NAMES = ["tench", "English springer", "weather"]
 TRAINED = "shufflenet-v1-0.5x-g3"
 photographs = pytest.mark.skipif(not (IMAGENETTE / "val.tar").is_file(), reason=f"no photographs in {IMAGENETTE}")
-on_emulator = pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64")
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +175,6 @@ def test_the_library_decides_as_pytorch_and_as_the_model_card_says(build, tmp_pa
 
 
 @photographs
-@on_emulator
 @pytest.mark.emulator
 @pytest.mark.parametrize("limit", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_an_emulated_arm_decides_as_pytorch(build, tmp_path, limit):

@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import pytest
 
-from . import fuzz, graphs
+from . import emulator, fuzz, graphs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-COUNT, BATCH = 100, 10
+BATCH = 10
 
 
-@pytest.mark.parametrize("seed", range(0, COUNT, BATCH))
-def test_random_networks_agree_with_pytorch(seed):
+def agree(target: str, seed: int, count: int) -> None:
     failures = [
-        fuzz.examine(
-            network, number, fuzz.run_library if number % fuzz.LIBRARY_EVERY == 0 else fuzz.run_object,
-            onnx=fuzz.goes_through_onnx(number, 0.5),
-        )
-        for number, network in fuzz.networks(BATCH, seed, set())
-    ]  # fmt: skip
+        fuzz.examine(network, number, fuzz.runner(target, number), fuzz.goes_through_onnx(number, 0.5))
+        for number, network in fuzz.networks(count, seed, set())
+    ]
     assert not [f"seed {f.seed}: {f.kind}: {f.why}\n{fuzz.describe(f.network)}" for f in failures if f]
+
+
+def batches(count: int) -> list:
+    """Seeds of `BATCH` networks each; the first batch is quick."""
+    return [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(0, count, BATCH)]
+
+
+@pytest.mark.parametrize("seed", batches(100))
+def test_random_networks_agree_with_pytorch(seed):
+    agree("native", seed, BATCH)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("target", ["cortex-a72", "armv7"])
+def test_a_random_network_on_arm(target):
+    agree(target, 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.emulator
+@pytest.mark.parametrize("target,seed", [("cortex-a72", seed) for seed in range(0, 100, BATCH)]
+                         + [("armv7", seed) for seed in range(100, 130, BATCH)])  # fmt: skip
+def test_random_networks_on_arm(target, seed):
+    """Between fences, in the emulator: the numbers are PyTorch's, whatever the workspace held."""
+    agree(target, seed, BATCH)
+
+
+def test_without_an_emulator_the_command_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(emulator, "ROOT", tmp_path)
+    with pytest.raises(emulator.EmulatorUnavailable, match="python -m tests.emulator install"):
+        fuzz.main(["--n", "1", "--target", "armv7"])
 
 
 def test_a_seed_is_a_network():

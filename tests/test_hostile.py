@@ -70,6 +70,14 @@ def with_output(name: str):
     return change
 
 
+def with_op_type(kind: str):
+    return lambda graph: setattr(graph.node[1], "op_type", kind)
+
+
+def with_result(name: str):
+    return lambda graph: setattr(graph.output[0], "name", name)
+
+
 def with_attribute(node: int, name: str, value):
     def change(graph):
         kept = [item for item in graph.node[node].attribute if item.name != name]
@@ -84,6 +92,8 @@ def with_attribute(node: int, name: str, value):
     pytest.param(lambda g: g.node[1].input.__setitem__(0, "r"), "its input r is not known", id="own-output"),
     pytest.param(with_output("c"), "gives 'c', which is there already", id="twice"),
     pytest.param(with_output("w"), "gives 'w', which is there already", id="weight"),
+    pytest.param(with_op_type("Re\nlu"), r"\('Re\\nlu'\): no network here has", id="lines-in-an-operator"),
+    pytest.param(with_result("m\n"), r"its output 'm\\n' does not depend", id="lines-in-an-output"),
     pytest.param(with_input(2, 1_000_000_000), "input", id="huge-input"),
     pytest.param(with_input(2, -5), "input", id="negative-input"),
     pytest.param(with_dims(1 << 40, 3, 3, 3), "its tensor 'w' is incomplete", id="huge-weight"),
@@ -99,6 +109,14 @@ def with_attribute(node: int, name: str, value):
 def test_graphs(tmp_path, change, message):
     said = refused(tmp_path, written(tmp_path, change))
     assert re.search(message, said), said
+
+
+@pytest.mark.parametrize("name", [b"dense", b"GlobalAveragePool", b"m"])
+def test_names_that_are_no_text(tmp_path, name):
+    """Protobuf does not mind, and gives bytes where texts are expected."""
+    good = model().SerializeToString()
+    (tmp_path / "net.onnx").write_bytes(good.replace(name, b"\xff" * len(name)))
+    assert "is corrupt: a name in it is no UTF-8" in refused(tmp_path, tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("location", [

@@ -161,10 +161,7 @@ def test_clock(tmp_path):
 @pytest.mark.parametrize("arch", ["aarch64", "arm"])
 def test_clock_in_the_emulator(arch, tmp_path):
     program = compile_harness(tmp_path, link.ZIG_TARGETS[arch])
-    try:
-        argv = emulator.command(str(program), arch={"arm": "armhf"}.get(arch, arch))
-    except emulator.EmulatorUnavailable as error:
-        pytest.skip(str(error))
+    argv = emulator.command(str(program), arch={"arm": "armhf"}.get(arch, arch))
     assert_ticks(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=600).stdout)
 
 
@@ -426,7 +423,6 @@ def test_a_board_that_is_wrong_or_freezes(library, tmp_path, monkeypatch):
 
 
 @pytest.mark.emulator
-@pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install")
 def test_emulated_board(tmp_path):
     """Nothing is timed there; but the clocked copy runs, with AArch64's own counter."""
     from tvm_shufflenet.boards import rpc

@@ -21,10 +21,7 @@ from . import emulator
 from .test_tune import FAULTS, MODEL, Faulty
 from .test_tune import small_task as native_task
 
-pytestmark = [
-    pytest.mark.emulator,
-    pytest.mark.skipif(not emulator.installed(), reason="no emulated AArch64: python -m tests.emulator install"),
-]
+pytestmark = pytest.mark.emulator
 ARM = resolve("arm")
 
 

@@ -84,9 +84,9 @@ class Network:
 
     @property
     def classes(self) -> int:
-        """N of a network whose only output is (1, N), a classifier's; 0 of any other."""
+        """N of a network whose only output is (1, N) or (1, N, 1, 1), a classifier's; 0 of any other."""
         shapes = [self.layers[index].shape for index in self.outputs]
-        return shapes[0][1] if len(shapes) == 1 and len(shapes[0]) == 2 else 0
+        return shapes[0][1] if len(shapes) == 1 and shapes[0][2:] in ((), (1, 1)) else 0
 
     @property
     def gives_probabilities(self) -> bool:

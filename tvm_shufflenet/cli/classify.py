@@ -16,8 +16,9 @@ def classify(library: Library, path: str, count: int = 5) -> list[dict]:
     from ..library.preprocess import check_classifier, load_picture, probabilities
 
     check_classifier(library.path, library.manifest)
-    (answer,) = library.run(load_picture(path, library.manifest))
-    shares = answer[0] if library.manifest["probabilities"] else probabilities(answer)
+    (output,) = library.run(load_picture(path, library.manifest))
+    answer = output.ravel()
+    shares = answer if library.manifest["probabilities"] else probabilities(answer)
     names = library.manifest["class_names"]
     best = shares.argsort()[::-1][:count]
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ..errors import UserError
 from .onnx_writer import require_onnx
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from onnx import ModelProto, TensorProto
 
 NODES = 20_000
@@ -40,7 +42,19 @@ def load_model(path: Path) -> ModelProto:
         raise UserError(f"{path} is truncated, corrupt or no .onnx file: it holds no graph")
     if len(model.graph.node) > NODES:
         raise UserError(f"{path} has {len(model.graph.node)} nodes, expected at most {NODES}")
+    if not all(isinstance(text, str) for text in _texts(model)):  # protobuf gives the bytes of those that are damaged
+        raise UserError(f"{path} is corrupt: a name in it is no UTF-8")
     return model
+
+
+def _texts(message: Message) -> Iterator[str | bytes]:
+    """Every text in a protobuf, however deep."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            yield from [value] if isinstance(value, str | bytes) else value
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _texts(inner)
 
 
 def array(tensor: TensorProto, path: Path) -> np.ndarray:

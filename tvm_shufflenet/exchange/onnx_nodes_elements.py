@@ -226,7 +226,7 @@ def affine(
     try:
         scale, shift = (_per_channel(reader, x, np.asarray(array, np.float64)) for array in (scale, shift))
     except Refused:
-        if len(x.shape) != 4 or reader.looks.layer(x) == x.layer:
+        if len(x.shape) not in (2, 4) or reader.looks.layer(x) == x.layer:
             raise
         return affine(reader, None, reader.plain(reader.looks.layer(x)), scale, shift)
     source = reader.net.layers[x.layer]

@@ -257,6 +257,8 @@ def resize(reader: Reader, node: Node, x: Given, *further: Given | None) -> Valu
     if scales:
         factors = tuple(wanted.get(axis, 1.0) for axis in range(4))
         size = [math.floor(extent * scale) if abs(scale) < 1e6 else 0 for extent, scale in zip(shape, factors)]
+        if any(n != np.floor(np.float32(e) * np.float32(s)) for n, e, s in zip(size, shape, factors) if n):
+            raise Refused(f"its scales {factors} give other sizes in single precision: expected sizes in their place")
         factors = factors[2:]
     else:
         size = [int(wanted.get(axis, extent)) for axis, extent in enumerate(shape)]
@@ -272,6 +274,10 @@ def resize(reader: Reader, node: Node, x: Given, *further: Given | None) -> Valu
             f"mode {node.choice('mode', '')[:20]}, coordinates {coordinates[:30]}, rounding {rounding[:30]}: expected "
             f"nearest or linear; {', '.join(COORDINATES)}; {', '.join(ROUNDINGS)}"
         )
+    exact = factors is None or all(abs(n - e * s) < 1e-5 for n, e, s in zip(size[2:], shape[2:], factors))
+    if coordinates == "align_corners" and not exact:
+        # From here to the last pixel of what size?  The onnx package takes the scaled extent, ONNX Runtime its floor.
+        raise Refused(f"aligns corners with scales {factors} that give no whole sizes: expected sizes in their place")
     if node.integer("antialias", 0) and mode == "bilinear" and any(a < b for a, b in zip(size[2:], shape[2:])):
         raise Refused("antialias is not possible where the planes become smaller")
     if mode == "bilinear":

@@ -109,12 +109,13 @@ class Reader:
         shape = [max(0, d.dim_value) if d.HasField("dim_value") else 0 for d in kind.shape.dim]
         if len(shape) != 4 or kind.elem_type != require_onnx("to read it").TensorProto.FLOAT:
             raise UserError(
-                f"{self.path}: its input {entry.name} is no float tensor of the shape N x C x H x W or N x H x W x C"
+                f"{self.path}: its input {_shown(entry.name)} is no float tensor of the shape N x C x H x W or "
+                "N x H x W x C"
             )
         last = self._channels_last(entry.name)
         batch, *shape = [shape[axis] for axis in ((0, 3, 1, 2) if last else (0, 1, 2, 3))]
         if min(shape[1:]) < 1 and size is None:
-            raise UserError(f"{self.path}: height and width of its input {entry.name} are open: give --size")
+            raise UserError(f"{self.path}: height and width of its input {_shown(entry.name)} are open: give --size")
         channels = shape[0] or self._channels_of_weights(entry.name)
         height, width = (n or wanted for n, wanted in zip(shape[1:], size or (0, 0)))
         self.batch = batch or 1
@@ -123,7 +124,7 @@ class Reader:
         try:
             self.net = NetworkBuilder((height, width), channels, "NHWC" if last else "NCHW")
         except UserError as error:
-            raise UserError(f"{self.path}: its input {entry.name}: {error}") from None
+            raise UserError(f"{self.path}: its input {_shown(entry.name)}: {error}") from None
         self.looks = Looks(self.net, self.name)
         picture = plain(0, self.net.shape(0))
         self.values[entry.name] = picture.transposed((0, 2, 3, 1)) if last else picture
@@ -153,7 +154,9 @@ class Reader:
             if node.op_type == "Conv" and isinstance(weight, np.ndarray) and weight.ndim == 4:
                 groups = next((a.i for a in node.attribute if a.name == "group"), 1)
                 return weight.shape[1] * groups
-        raise UserError(f"{self.path}: the number of channels of its input {name} is open, expected a fixed one")
+        raise UserError(
+            f"{self.path}: the number of channels of its input {_shown(name)} is open, expected a fixed one"
+        )
 
     # The nodes
 
@@ -163,9 +166,9 @@ class Reader:
             try:
                 self._node(node)
             except (Refused, UserError) as error:
-                what = node.name if node.name.isprintable() and node.name else f"number {number[id(node)]}"
+                what = _shown(node.name) if node.name else f"number {number[id(node)]}"
                 message = str(error).removeprefix(f"{self.path}: ").splitlines()[0]
-                raise UserError(f"{self.path}: node {what[:NAME]} ({node.op_type[:NAME]!s}): {message}") from None
+                raise UserError(f"{self.path}: node {what} ({_shown(node.op_type)}): {message}") from None
         return self._finished()
 
     def _node(self, proto) -> None:
@@ -174,7 +177,7 @@ class Reader:
                 raise Refused(f"gives {name!r}, which is there already: expected names that differ")
         missing = next((name for name in proto.input if name and name not in self.values), None)
         if missing is not None:
-            raise Refused(f"its input {missing} is not known")
+            raise Refused(f"its input {_shown(missing)} is not known")
         node = Node(proto, self.path)
         inputs = [self.values[name] if name else None for name in proto.input]
         constants = [value for value in inputs if not isinstance(value, Value)]
@@ -275,14 +278,15 @@ class Reader:
         for name in self._outputs:
             value = self.values.get(name)
             if not isinstance(value, Value):
-                raise UserError(f"{self.path}: its output {name} does not depend on its input, or nothing computes it")
+                said = "does not depend on its input, or nothing computes it"
+                raise UserError(f"{self.path}: its output {_shown(name)} {said}")
             try:
-                vector = self.looks.whole(value) and self.net.shape(value.layer)[:2] == (1, math.prod(value.shape))
-                layer = value.layer if vector and value.shape[2:] in ((), (1, 1)) else self.looks.layer(value)
+                # The shape is the file's, but for a vector whose batch was squeezed away.
+                layer = self.looks.layer(value, (1, *value.shape) if len(value.shape) == 1 else None)
                 if layer in outputs or layer == 0:  # each output is a layer of its own
                     layer = self.net.reshape(self.name("output"), layer, self.net.shape(layer))
             except (Refused, UserError) as error:
-                raise UserError(f"{self.path}: its output {name}: {error}") from None
+                raise UserError(f"{self.path}: its output {_shown(name)}: {error}") from None
             outputs.append(layer)
             self._names[layer] = name
         net = self.net.network(self.graph.name or "onnx", outputs=outputs)
@@ -292,6 +296,11 @@ class Reader:
         """From a layer's name here to that which the file gives to its result; those of the outputs come first."""
         order = [*outputs, *(layer for layer in self._names if layer not in outputs)]
         return {self.net.layers[layer].name: self._names[layer] for layer in order}
+
+
+def _shown(name: str) -> str:
+    """A name of the file, in one line of a message."""
+    return name[:NAME] if name.isprintable() else ascii(name[:NAME])
 
 
 def _shape(reader: Reader, node: Node, shape: tuple[int, ...]) -> np.ndarray:

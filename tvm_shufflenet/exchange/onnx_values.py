@@ -220,13 +220,13 @@ class Looks:
         """Any order: pieces of the flat output, each of numbers that stay together."""
         factors = value.flat()
         outer, (inner, stride) = (factors[:-1], factors[-1]) if factors else ((), (1, 1))
-        piece = math.gcd(inner, value.offset, *(abs(s) for _, s in outer)) if stride == 1 else 1
+        size = math.prod(self.net.shape(value.layer))
+        piece = math.gcd(inner, size, value.offset, *(abs(s) for _, s in outer)) if stride == 1 else 1
         outer = (*outer, (inner // piece, stride * piece))
         if math.prod(extent for extent, _ in outer) > GATHERED:
             raise Refused(
                 f"brings {text(self.net.shape(value.layer))} into the shape {text(value.shape)} in another order, "
                 "expected a channel shuffle, a slice, DepthToSpace, or a transposition that a later one undoes"
             )
-        size = math.prod(self.net.shape(value.layer))
         layer = self._shaped(value.layer, (1, size // piece, 1, piece))
         return self.channels(layer, (value.offset + places(outer)) // piece)

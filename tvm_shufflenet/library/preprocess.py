@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import stat
@@ -16,6 +17,8 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it also prints what becomes a `UserError`
 
 # ImageNet's statistics, as PyTorch's models use them.
 MEAN = (0.485, 0.456, 0.406)
@@ -108,15 +111,19 @@ def complete(how: object, source: str) -> dict:
     return found
 
 
-def check_classifier(path: str | Path, manifest: dict) -> None:
-    """`UserError` unless the library at `path` takes a picture and gives one number for each class."""
+def check_classifier(path: str | Path, manifest: dict) -> int:
+    """The number of classes of the library at `path`.
+
+    `UserError` unless it takes a picture and gives one number for each class: (1, N) or (1, N, 1, 1).
+    """
     entry, results = manifest["inputs"][0], manifest["outputs"]
     channels = entry["shape"][entry["layout"].index("C")]
     if channels != 3:
         raise UserError(f"{path} takes {channels} channels, expected the 3 of a picture")
-    if len(results) != 1 or results[0]["layout"] != "NC":
+    if len(results) != 1 or list(results[0]["shape"][2:]) not in ([], [1, 1]):
         shapes = ", ".join("x".join(map(str, result["shape"])) for result in results)
-        raise UserError(f"{path} gives {shapes}, expected one number for each class (1xN)")
+        raise UserError(f"{path} gives {shapes}, expected one number for each class (1xN or 1xNx1x1)")
+    return results[0]["shape"][1]
 
 
 def open_picture(file: str | Path | IO[bytes], name: str | Path) -> Image:
@@ -213,6 +220,6 @@ def normalise(pixels: np.ndarray, how: dict) -> np.ndarray:
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the classes of one picture: (1, N) -> (N,), float64."""
-    shifted = np.exp(logits[0].astype("float64") - logits.max())
+    """Softmax over the classes of one picture: (N,) -> (N,), float64."""
+    shifted = np.exp(logits.astype("float64") - logits.max())
     return shifted / shifted.sum()

@@ -21,7 +21,7 @@ from ..bridge import require_torch
 from ..bridge.contents import LIBRARY, kind_of_file
 from ..errors import UserError
 from ..exchange import Reading, load_network
-from ..library.interface import inputs, main_shapes, outputs
+from ..library.interface import inputs, main_shapes
 from ..library.loading import load, read_manifest
 from ..library.preprocess import (
     check_classifier,
@@ -40,7 +40,10 @@ CHUNK = 20  # pictures of a task of a worker
 
 @dataclass
 class Subject:
-    """What is evaluated: `run` takes float32 (1, 3, H, W), or (1, H, W, 3), and gives logits (1, classes)."""
+    """What is evaluated.
+
+    `run` takes float32 (1, 3, H, W), or (1, H, W, 3), and gives logits (1, classes), or (1, classes, 1, 1).
+    """
 
     path: Path
     model: str
@@ -82,10 +85,9 @@ def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, bo
     if not is_library(path):
         return _open_checkpoint(path, model, size)
     manifest = read_manifest(path)
-    check_classifier(path, manifest)
+    classes = check_classifier(path, manifest)
     how = complete(manifest["preprocessing"], f"{path}: its manifest")
     run = _here(path) if board is None else _on_board(board, path, manifest)
-    classes = outputs(manifest)[0].shape[1]
     return Subject(path, manifest["model"], how, classes, manifest["class_names"], run, inputs(manifest)[0].layout)
 
 
@@ -189,7 +191,7 @@ def _answer(subjects: list[Subject], pictures: Pictures, index: int) -> list[np.
         key = json.dumps([subject.how, subject.layout])
         if key not in prepared:
             prepared[key] = prepare(picture, subject.how, subject.layout)
-        rows.append(subject.run(prepared[key]))
+        rows.append(subject.run(prepared[key]).reshape(1, -1))
     return rows
 
 
