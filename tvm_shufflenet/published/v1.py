@@ -86,9 +86,9 @@ MILLISECONDS = {
 MILLISECONDS_P = {_arch2(0.5, 3): MILLISECONDS[shufflenet(0.5, 3)]}  # C prints them of the network without "arch2"
 
 # Claims in prose.
-FASTER_WITH_A_QUARTER = 2.6  # section 4.5: actual speed-up where the multiply-adds become 4 times fewer
-ALEXNET_SPEEDUP = 13.0  # abstract: of a ShuffleNet with AlexNet's accuracy over AlexNet
-SE_SLOWER = (25.0, 40.0)  # section 4.5: networks with SE modules, %
+FASTER_WITH_A_QUARTER = 2.6  # actual speed-up where the multiply-adds become 4 times fewer
+ALEXNET_SPEEDUP = 13.0  # abstract: of a ShuffleNet of comparable accuracy over AlexNet
+SE_SLOWER = (25.0, 40.0)  # networks with SE modules, %
 
 
 def printed(model: str) -> dict:
