@@ -65,7 +65,7 @@ def build_library(options: BuildOptions) -> Built:
     net, parameters, source, names, prepared = _parameters(options)
     target = resolve(options.target)
     for folder in filter(None, (options.output, options.debug_dump)):
-        _make_writable(folder)
+        make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
     from ..pipeline import compile_network
@@ -109,7 +109,7 @@ def _parameters(
     return found.network, found.parameters, source, found.class_names, found.preprocessing
 
 
-def _make_writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
     """Creates the folder; `UserError` before the compilation, not after it, if nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..architectures import Network
-from ..building.build_library import BuildOptions, build_library
+from ..building.build_library import BuildOptions, build_library, make_writable
 from ..errors import UserError
 from ..measure.beside_peak import Progress
 from ..measure.comparison import CompareOptions, Comparison, compare, measured_target
 from ..measure.place import open_place
-from ..records.store import FOLDER
+from ..records.store import FOLDER, Records
+from ..targets import resolve
 from ..targets.cores import Core
 
 INTERRUPTED = "interrupted"
@@ -70,10 +71,14 @@ Meter = Callable[[Sequence[Network]], Speeds]
 def open_meter(how: How, folder: Path, progress: Progress) -> Meter:
     """A function that finds the speeds of networks; libraries lie in `folder` and are built once.
 
-    `UserError` for a wrong target or board, before anything is built.  Ctrl-C ends it with what was found so far.
+    `UserError`, before anything is built, for what would fail with every network: the target, the board, the records,
+    the folder.  Ctrl-C ends it with what was found so far.
     """
     libraries: dict[Key, Path | str] = {}
-    target, _ = measured_target(how.target, how.rpc) if how.core is None else (how.core.name, None)
+    target = how.core.name if how.core else measured_target(how.target, how.rpc)[0]
+    make_writable(folder)
+    if how.records:
+        Records.read(how.records, resolve(target))
 
     def library(net: Network) -> Path | str:
         if key(net) not in libraries:
