@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from ..published import v1
 from .builder import NetworkBuilder
 from .network import Network
-
-# ShuffleNet paper, Tables 6 and 8.
-PAPER = {"macs": 720, "error": 42.8}
 
 
 def alexnet(size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
@@ -27,7 +25,7 @@ def alexnet(size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
         x = net.dense(f"fc{index}", net.dropout(f"drop{index}", x, 0.5), 4096)
         x = net.relu(f"relu{index}", x)
     net.dense("fc8", x, classes)
-    return net.network("alexnet", dict(PAPER), note)
+    return net.network("alexnet", v1.printed("alexnet"), note)
 
 
 def _conv(net, name, x, channels, **attrs) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..published import v1
 from .builder import NetworkBuilder
 from .network import UNPUBLISHED, Network
 
@@ -14,15 +15,12 @@ BLOCKS = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
     (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
-# Millions of multiply-adds (MobileNet paper, Table 6) and top-1 error (ShuffleNet paper, Table 5).
-PAPER = {1.0: (569, 29.4), 0.75: (325, 31.6), 0.5: (149, 36.3), 0.25: (41, 49.4)}
 
 
 def mobilenet_v1(width: float, size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
     """MobileNet v1 with width multiplier `width`."""
-    macs, error = PAPER[width]
-    channels = int(32 * width), *(int(channels * width) for channels, _ in BLOCKS)
-    return with_channels(channels, f"mobilenet-v1-{width}", size, classes, {"macs": macs, "error": error})
+    name, channels = f"mobilenet-v1-{width}", (int(32 * width), *(int(channels * width) for channels, _ in BLOCKS))
+    return with_channels(channels, name, size, classes, v1.printed(name))
 
 
 def with_channels(

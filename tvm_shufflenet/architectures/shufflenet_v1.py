@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
+from ..published import v1
 from .builder import NetworkBuilder
 from .network import UNPUBLISHED, Network
 
@@ -15,19 +16,6 @@ STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # Table 1, at scale 
 UNITS = {2: 4, 3: 8, 4: 4}  # Table 1: units a stage, the first of stride 2
 # The paper gives 24 at scale 1 only.  These widths reproduce the multiply-adds of all its tables.
 STEM_CHANNELS = {0.25: 12, 0.5: 12, 1: 24, 1.5: 24, 2: 48}
-
-# Multiply-adds (millions): Table 1 at scale 1, Tables 2 and 5 at the others.
-PAPER_MACS = {0.25: 13, 0.5: 38, 1: {1: 143, 2: 140, 3: 137, 4: 133, 8: 137}, 1.5: 292, 2: 524}
-# Top-1 error (%): Table 2, and Tables 3 and 5; `NOSHUFFLE` is Table 3's ablation.
-PAPER_ERROR = {
-    (1, 1): 33.6, (1, 2): 32.7, (1, 3): 32.6, (1, 4): 32.8, (1, 8): 32.4,
-    (0.5, 1): 45.1, (0.5, 2): 44.4, (0.5, 3): 43.2, (0.5, 4): 41.6, (0.5, 8): 42.3,
-    (0.25, 1): 57.1, (0.25, 2): 56.8, (0.25, 3): 55.0, (0.25, 4): 54.2, (0.25, 8): 52.7,
-    (1.5, 3): 28.5, (2, 3): 26.3,
-}  # fmt: skip
-PAPER_ERROR_NOSHUFFLE = {
-    (1, 3): 34.5, (1, 8): 37.6, (0.5, 3): 45.7, (0.5, 8): 48.1, (0.25, 3): 56.3, (0.25, 8): 56.5,
-}  # fmt: skip
 
 
 def bottleneck_channels(channels: int, groups: int) -> int:
@@ -94,13 +82,7 @@ def shufflenet_v1(
         stages.append(tuple(units))
         inputs = channels
     name = f"shufflenet-v1-{scale:g}x-g{groups}" + ("" if shuffle else "-noshuffle")
-    macs = PAPER_MACS[scale]
-    error = PAPER_ERROR if shuffle else PAPER_ERROR_NOSHUFFLE
-    paper = {"macs": macs[groups] if isinstance(macs, dict) else macs, "error": error.get((scale, groups))}
-    # At 1.5x and 2x the tables print multiply-adds of g = 3 only.
-    if scale > 1 and groups != 3:
-        paper["macs"] = None
-    return of_structure(Structure(Stem(STEM_CHANNELS[scale]), tuple(stages)), name, size, classes, paper)
+    return of_structure(Structure(Stem(STEM_CHANNELS[scale]), tuple(stages)), name, size, classes, v1.printed(name))
 
 
 def of_structure(
