@@ -154,7 +154,9 @@ def test_classify_refuses(tmp_path, build):
     assert "not a picture" in refused("classify", native, native)
 
 
-@pytest.mark.parametrize("command", ["build", "classify", "compare", "convert", "models", "targets"])
+@pytest.mark.parametrize(
+    "command", ["build", "classify", "compare", "convert", "guidelines", "models", "paper", "targets"]
+)
 def test_help_has_an_example(command):
     done = call(command, "--help")
     assert done.returncode == 0 and "example" in done.stdout

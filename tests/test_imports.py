@@ -33,6 +33,7 @@ ORDER = (
     "boards",
     "measure",
     "estimation",
+    "papers",
     "training",
     "tuning",
     "cli",

@@ -77,6 +77,13 @@ class Processor:
         """Whether a time measured on it is a latency."""
         return self.known and not self.emulated
 
+    @property
+    def why_no_latency(self) -> str:
+        """Why it is not `measurable`, in words; empty if it is."""
+        if self.measurable:
+            return ""
+        return "wall time there says nothing" if self.emulated else "not recognised, so no latency is given"
+
 
 def describe_processor(session: Session | None = None, arch: str | None = None) -> Processor:
     """The processor behind an RPC `session`, or this machine's.

@@ -30,7 +30,8 @@ class BuildOptions:
 
     Where `model`, `size` or `classes` are None, the file of the weights says them; else they are the default network,
     224x224 pixels, and 1000 classes.  `reading` says what a foreign file leaves open; its size does not matter here.
-    `records` is the folder of tuning records; None leaves every kernel its default schedule.
+    `records` is the folder of tuning records; None leaves every kernel its default schedule.  `network` is one that was
+    built in code, in the place of `model`, `size` and `classes`; its parameters are those of `seed`.
     """
 
     model: str | None = None
@@ -44,6 +45,7 @@ class BuildOptions:
     cc: str | None = None
     records: Path | None = FOLDER
     reading: Reading = Reading()
+    network: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def build_library(options: BuildOptions) -> Built:
     net, parameters, source, names, prepared = _parameters(options)
     target = resolve(options.target)
     for folder in filter(None, (options.output, options.debug_dump)):
-        _make_writable(folder)
+        make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
     from ..pipeline import compile_network
@@ -95,9 +97,9 @@ def _parameters(
     options: BuildOptions,
 ) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None, dict | None]:
     """The network, its parameters and where they are from; names of classes and preprocessing if the file has them."""
-    if options.weights is None:
+    if options.network or options.weights is None:
         classes = 1000 if options.classes is None else options.classes
-        net = network(options.model or DEFAULT_MODEL, options.size or (224, 224), classes)
+        net = options.network or network(options.model or DEFAULT_MODEL, options.size or (224, 224), classes)
         return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None, None
     reading = dataclasses.replace(options.reading, size=options.size)
     found = load_network(options.weights, options.model, options.classes, reading)
@@ -108,7 +110,7 @@ def _parameters(
     return found.network, found.parameters, source, found.class_names, found.preprocessing
 
 
-def _make_writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
     """Creates the folder; `UserError` before the compilation, not after it, if nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -176,23 +176,10 @@ def footer(result: Comparison, command: str) -> list[str]:
     """What the figures depend on, line by line."""
     from .. import published
 
-    processor, entries = result.processor, result.entries
-    lines = []
-    if result.peak is not None:
-        core = "" if result.core is None else f" (core {result.core})"
-        lines.append(f"{result.place}: {processor.name}; threads 1{core}, batch 1, fp32")
-        done = f"{result.rounds} interleaved rounds"
-        if result.rounds < result.rounds_asked:
-            done = f"interrupted: {result.rounds} of {result.rounds_asked} rounds, interleaved"
-        lines.append(f"{done}; rates and speed-ups are of the minimum")
-        lines.append(f"FMA peak of one core in the same rounds: {result.peak / 1e9:.1f} GMAC/s")
-        if any(published.milliseconds(entry.model, entry.size) for entry in entries):
-            lines.append(f"paper: Table 8 of the ShuffleNet paper, {published.PROCESSOR}, one thread")
-        if result.place != "this machine" and " + " in processor.name:
-            lines.append("cores differ: start the board's RPC server under `taskset -c CORE` to choose one")
-    else:
-        why = "wall time there says nothing" if processor.emulated else "not recognised, so no latency is given"
-        lines.append(f"{processor.name}: {why}" + ("; outputs checked" if result.checked else ""))
+    entries = result.entries
+    lines = how_measured(result)
+    if result.rounds and any(published.milliseconds(entry.model, entry.size) for entry in entries):
+        lines.append(f"paper: Table 8 of the ShuffleNet paper, {published.PROCESSOR}, one thread")
     if result.checked:
         lines.append("output checked: largest difference from the same network on this machine, relative")
     kernels = [entry.manifest["kernels"] for entry in entries]
@@ -206,6 +193,25 @@ def footer(result: Comparison, command: str) -> list[str]:
     lines += notes(result)
     lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
     lines.append(command)
+    return lines
+
+
+def how_measured(result: Comparison) -> list[str]:
+    """Where and in which rounds the times were taken, or why there are none."""
+    processor = result.processor
+    if result.peak is None:
+        return [f"{processor.name}: {processor.why_no_latency}" + ("; outputs checked" if result.checked else "")]
+    core = "" if result.core is None else f" (core {result.core})"
+    done = f"{result.rounds} interleaved rounds"
+    if result.rounds < result.rounds_asked:
+        done = f"interrupted: {result.rounds} of {result.rounds_asked} rounds, interleaved"
+    lines = [
+        f"{result.place}: {processor.name}; threads 1{core}, batch 1, fp32",
+        f"{done}; rates and speed-ups are of the minimum",
+        f"FMA peak of one core in the same rounds: {result.peak / 1e9:.1f} GMAC/s",
+    ]
+    if result.place != "this machine" and " + " in processor.name:
+        lines.append("cores differ: start the board's RPC server under `taskset -c CORE` to choose one")
     return lines
 
 

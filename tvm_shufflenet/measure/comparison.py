@@ -94,15 +94,24 @@ class Comparison:
         return row
 
 
-def compare(options: CompareOptions, progress: Progress = Silent()) -> Comparison:
-    """Builds, checks (over RPC) and times.  Ctrl-C while timing ends it with the rounds so far."""
-    target_name = options.target or ("arm" if options.rpc else "native")
-    target = resolve(target_name)
-    if not options.rpc and target.arch != (here := resolve("native").arch):
+def measured_target(name: str | None, rpc: str | None) -> tuple[str, TargetSpec]:
+    """The target of this name, `arm` with a board at `rpc` and else `native`; `UserError` if it is not of this machine.
+
+    With the name, which may be JSON.
+    """
+    name = name or ("arm" if rpc else "native")
+    target = resolve(name)
+    if not rpc and target.arch != (here := resolve("native").arch):
         raise UserError(
-            f"--target {target_name} is for {target.arch}, but this machine is {here}: expected a target for this "
+            f"--target {name} is for {target.arch}, but this machine is {here}: expected a target for this "
             "machine, such as native, or --rpc HOST:PORT of a board"
         )
+    return name, target
+
+
+def compare(options: CompareOptions, progress: Progress = Silent()) -> Comparison:
+    """Builds, checks (over RPC) and times.  Ctrl-C while timing ends it with the rounds so far."""
+    target_name, target = measured_target(options.target, options.rpc)
     for name in options.names:
         check_name(name, options.size, target.arch, f"--target {target_name}" if options.rpc else "this machine")
     with contextlib.ExitStack() as stack:

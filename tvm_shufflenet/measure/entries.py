@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..architectures import model_names, network, own_name
+from ..architectures.described import from_description
 from ..bridge.shipped import shipped
 from ..building.build_library import BuildOptions, build_library
 from ..errors import UserError
@@ -116,15 +117,18 @@ def check_outputs(entry: Entry, run: Callable[[int], np.ndarray], where: str) ->
 def expected_outputs(entry: Entry) -> tuple[np.ndarray, ...] | None:
     """What the same network with the same weights computes on this machine from its standard picture.
 
-    None if its weights are neither random ones nor those that the project holds: then they cannot be had again.
+    None if its weights are neither random ones nor those that the project holds, or nothing describes it: then it
+    cannot be had again.
     """
     random, held = re.fullmatch(r"random, seed (\d{1,9})", entry.weights), shipped(entry.model)
-    if entry.model not in model_names() or not (random or held and held.name == entry.weights):
+    listed, description = entry.model in model_names(), entry.manifest.get("network", "")
+    if not (random and (listed or description) or listed and held and held.name == entry.weights):
         return None
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         options = BuildOptions(
             entry.model, "native", entry.size, entry.outputs[0].shape[1], None if random else held,
             int(random[1]) if random else 0, Path(folder),
+            network=None if listed else from_description(description, source=entry.label),
         )  # fmt: skip
         built = build_library(options)
         if read_manifest(built.path)["weights"] != entry.manifest["weights"]:

@@ -1,0 +1,9 @@
+"""The command `python -m tvm_shufflenet.guidelines`; see cli/guidelines.py."""
+
+import sys
+
+from .cli.common import run
+from .cli.guidelines import main
+
+if __name__ == "__main__":
+    sys.exit(run(main))

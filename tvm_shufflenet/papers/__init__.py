@@ -1,0 +1,1 @@
+"""The papers' tables, claims and experiments beside what is computed, measured or estimated here."""
