@@ -9,8 +9,10 @@ import pytest
 from tvm_shufflenet.architectures import model_names, network, own_name, registry
 from tvm_shufflenet.architectures.entries import MARKS, SETTLED
 from tvm_shufflenet.architectures.registry import LEFT_OUT, aliases, published
+from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.cli import models
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.exchange import Imported, load_network, save_network
 
 from .conftest import EARLIER
 
@@ -132,7 +134,7 @@ def test_pvanet_takes_multiples_of_32():
 def test_halves_of_shufflenet_v2():
     """The paper's take even and odd channels, and the first shortcut keeps its 24; torchvision's are halves."""
     paper, torchvision = (layers_of(network(name)) for name in ("shufflenet-v2-1x", "shufflenet-v2-1x-torchvision"))
-    for layers, kept, ends in ((paper, 24, (0, 116, 2)), (torchvision, 58, (0, 58, 1))):
+    for layers, kept, ends in ((paper, 24, (0, 115, 2)), (torchvision, 58, (0, 58, 1))):
         untouched = layers["stage2.1.untouched"].attrs
         assert tuple(untouched[key] for key in ("start", "stop", "step")) == ends
         assert layers["stage2.0.shortcut.conv2"].shape == (1, kept, 28, 28)
@@ -203,3 +205,17 @@ def test_what_is_left_out_says_why():
     with pytest.raises(UserError, match="pnasnet-5 is left out: .*not published"):
         network("pnasnet-5")
     assert not set(LEFT_OUT) & set(registry.model_names())
+
+
+@pytest.mark.parametrize(
+    "name", ["shufflenet-v2-0.5x", "shufflenet-v2-0.5x-se", "googlenet-torchvision", "igcv3-d-1.0"]
+)
+def test_an_onnx_file_of_one_of_them_is_that_network_again(tmp_path, name):
+    """Also with another epsilon than ONNX files usually have, and with channels taken by twos."""
+    net = network(name, (64, 64), 10)
+    parameters = random_parameters(net)
+    save_network(tmp_path / "it.onnx", Imported(net, parameters, ""))
+    found = load_network(tmp_path / "it.onnx")
+    assert found.network == net
+    for key, array in parameters.items():
+        assert found.parameters[key] == pytest.approx(array, rel=1e-5, abs=1e-7)

@@ -167,12 +167,13 @@ class NetworkBuilder:
         return self._append("shuffle", name, [x], shape, groups=groups)
 
     def slice(self, name: str, x: int, start: int, stop: int, step: int = 1) -> int:
-        """Channels start, start + step, ... below `stop`."""
+        """Channels start, start + step, ... below `stop`, which the layer keeps as the last of them and one."""
         shape = self._input(name, x)
         start = checks.integer(name, "its first channel", start, 0, shape[1] - 1)
         stop = checks.integer(name, "where its channels end", stop, start + 1, shape[1])
         step = checks.integer(name, "the step between its channels", step, 1)
         channels = len(range(start, stop, step))
+        stop = start + (channels - 1) * step + 1
         return self._append("slice", name, [x], (1, channels, *shape[2:]), start=start, stop=stop, step=step)
 
     def gather(self, name: str, x: int, channels: Sequence[int]) -> int:
