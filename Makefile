@@ -26,10 +26,11 @@ test: $(VENV)/installed-test emulator
 test-all: $(VENV)/installed-test emulator
 	$(PY) -m pytest -q -n $(JOBS) --dist loadscope
 
-# Random networks against PyTorch: `make fuzz N=1000`.
+# Random networks against PyTorch: `make fuzz N=1000`; in the emulator: `make fuzz N=100 TARGET=cortex-a72`.
 N ?= 1000
+TARGET ?= native
 fuzz: $(VENV)/installed-test
-	$(PY) -m tests.fuzz --n $(N)
+	$(PY) -m tests.fuzz --n $(N) --target $(TARGET)
 
 # Every network of the list at four sizes with each array between inaccessible pages.
 fences: $(VENV)/installed-test

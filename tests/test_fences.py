@@ -18,11 +18,10 @@ from tvm_shufflenet.targets import resolve
 from . import fences
 
 NATIVE = resolve("native")
-SAMPLE = ["shufflenet-v1-0.5x-g3", "shufflenet-v1-0.25x-g8-noshuffle", "mobilenet-v1-0.25", "alexnet"]
-
-
-def size_id(size) -> str:
-    return "x".join(map(str, size))
+SAMPLE = [
+    ("shufflenet-v1-0.5x-g3", (97, 131)), ("shufflenet-v1-0.25x-g8-noshuffle", (64, 64)),
+    ("mobilenet-v1-0.25", (97, 131)), pytest.param("alexnet", (64, 64), marks=pytest.mark.slow),
+]  # fmt: skip
 
 
 # ------------------------------------------------------------------------- the harness itself
@@ -117,8 +116,7 @@ def check(build, name: str, size: tuple[int, int], target: str = "native") -> No
         built.path.unlink()
 
 
-@pytest.mark.parametrize("size", [(97, 131), (64, 64)], ids=size_id)
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize("name,size", SAMPLE)
 def test_sample(build, name, size):
     check(build, name, size)
 

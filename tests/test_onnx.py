@@ -1,7 +1,6 @@
 """ONNX both ways: what is written is what the network computes, and what is read is what the model computes.
 
-Models are executed by the few lines below in PyTorch, node by node, independent of the reader; and by ONNX Runtime
-where it is installed.
+Models are executed by `onnx_torch.execute`, independent of the reader; and by ONNX Runtime where it is installed.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters
@@ -28,62 +26,12 @@ from .evaluation import evaluate
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from .onnx_torch import execute, with_random_constants  # noqa: E402
+
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def execute(model, data: np.ndarray) -> np.ndarray:
-    """What an ONNX model of one of these networks computes, in PyTorch."""
-    graph = model.graph
-    values = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-    (entry,) = [entry for entry in graph.input if entry.name not in values]
-    values[entry.name] = torch.from_numpy(data)
-    for node in graph.node:
-        a = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-        x = [values[name] for name in node.input]
-        stride, pads = a.get("strides"), a.get("pads", [0] * 4)[:2]
-        match node.op_type:
-            case "Conv":
-                y = F.conv2d(*x, *[None] * (3 - len(x)), stride, pads, 1, a.get("group", 1))
-            case "BatchNormalization":
-                scale, shift, mean, var = (v.reshape(-1, 1, 1) for v in x[1:])
-                y = (x[0] - mean) / (var + a.get("epsilon", 1e-5)).sqrt() * scale + shift
-            case "Relu":
-                y = x[0].relu()
-            case "MaxPool":
-                y = F.max_pool2d(x[0], a["kernel_shape"], stride, pads)
-            case "AveragePool":
-                y = F.avg_pool2d(x[0], a["kernel_shape"], stride, pads, False, bool(a.get("count_include_pad", 0)))
-            case "GlobalAveragePool":
-                y = x[0].mean((2, 3), keepdim=True)
-            case "ReduceMean":
-                y = x[0].mean((2, 3), keepdim=bool(a.get("keepdims", 1)))
-            case "Reshape":
-                y = x[0].reshape([n or x[0].shape[i] for i, n in enumerate(x[1].tolist())])
-            case "Transpose":
-                y = x[0].permute(a["perm"])
-            case "Flatten":
-                y = x[0].flatten(1)
-            case "Concat":
-                y = torch.cat(x, a["axis"])
-            case "Sum" | "Add":
-                y = x[0] + x[1]
-            case "Gemm":
-                y = F.linear(x[0], x[1] if a.get("transB") else x[1].T, x[2])
-            case "MatMul":
-                y = x[0] @ x[1]
-            case "Softmax":
-                y = x[0].softmax(-1)
-            case "LRN":
-                y = F.local_response_norm(x[0], a["size"], a["alpha"], a["beta"], a["bias"])
-            case "ConstantOfShape":
-                y = torch.full(x[0].tolist(), float(numpy_helper.to_array(a["value"])[0]))
-            case "Identity" | "Dropout":
-                y = x[0]
-        values[node.output[0]] = y
-    return values[graph.output[0].name].numpy()
 
 
 def computes(found: Imported, expected: np.ndarray, data: np.ndarray) -> None:
@@ -128,28 +76,6 @@ def test_onnx_runtime_computes_the_same(tmp_path, name):
     data = picture(net.size, 3)
     (found,) = session.run(None, {"input": np.concatenate([data, data])})
     assert relative_error(found[1:], twin_logits(net, random_parameters(net), data)) < 1e-5
-
-
-def with_random_constants(model, seed=0):
-    """The same graph with numbers in place of its constants, as large as keeps activations alive."""
-    rng = np.random.default_rng(seed)
-    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    variances = {node.input[4] for node in model.graph.node if node.op_type == "BatchNormalization"}
-    tensors, nodes = [], []
-    for node in model.graph.node:
-        if node.op_type != "ConstantOfShape":
-            nodes.append(node)
-            continue
-        shape, name = shapes[node.input[0]].tolist(), node.output[0]
-        if len(shape) > 1:
-            values = rng.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5
-        else:
-            values = rng.uniform(0.5, 1.5, shape) if name in variances else rng.uniform(-0.3, 0.8, shape)
-        tensors.append(numpy_helper.from_array(values.astype(np.float32), name))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend(tensors)
-    return model
 
 
 def test_the_real_graph_of_the_onnx_package(tmp_path, capsys):
