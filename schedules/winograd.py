@@ -85,7 +85,7 @@ def weight_matrix(kernel: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Winograd(Workload):
-    """`inputs` and `outputs` are channels per group; `after` is `plane(...)`."""
+    """`inputs` and `outputs` are channels per group; `after` is one that `has_room`, such as `plane(...)`."""
 
     groups: int
     inputs: int
@@ -112,6 +112,25 @@ class Winograd(Workload):
         tile = SIDE + 1 - kernel
         pitch = round_up(width, tile)
         return Plane(height, width, pitch, round_up(round_up(height, tile) * pitch, lanes))
+
+    @staticmethod
+    def has_room(after: Plane, kernel: int) -> bool:
+        """Whether the last tiles of its last row fit, which may be wider than the plane.
+
+        Those of other rows reach into the next row, which is written behind them.
+        """
+        tile = SIDE + 1 - kernel
+        return (after.height - 1) * after.pitch + round_up(after.width, tile) <= after.size
+
+    def __post_init__(self):
+        if not self.has_room(self.after, self.kernel):
+            raise ValueError(f"tiles do not fit into {self.after}")
+
+    @property
+    def _cuts_rows(self) -> bool:
+        """Whether rows of the last tiles have no place."""
+        tile, after = self._tile, self.after
+        return (round_up(after.height, tile) - 1) * after.pitch + round_up(after.width, tile) > after.size
 
     @property
     def _tile(self) -> int:
@@ -159,7 +178,7 @@ class Winograd(Workload):
         rows, columns = self._tiles
         bands, parts, used = -(-rows // band), -(-columns // vector), self._used(band)
         width = parts * vector + (SIDE - 1) // m
-        strides = [(N + J) * pitch, pitch, 1]
+        strides, cuts = [(N + J) * pitch, pitch, 1], self._cuts_rows
         fill_row = row_filler(before, self.pad, m, width)
 
         def first(b):
@@ -185,6 +204,12 @@ class Winograd(Workload):
         def store(buffer, values, indices):
             for i, value in enumerate(values):
                 T.buffer_store(buffer, value, indices(i))
+
+        @T.macro
+        def put(out, c, y, tile, i):
+            for x in range(columns):  # LLVM makes interleaving stores of it
+                for j in T.unroll(m):
+                    out[c, y * after.pitch + x * m + j] = tile[i, j, x]
 
         @T.prim_func(private=True, s_tir=True)
         def winograd(
@@ -251,10 +276,12 @@ class Winograd(Workload):
                                     for lane in T.vectorized(vector):
                                         interpolate_rows(half, tile, i, x * vector, lane, bias[va, vo])
                             for i in T.unroll(m):
-                                for x in range(columns):  # LLVM makes interleaving stores of it
-                                    for j in T.unroll(m):
-                                        pixel = T.meta_var(((first(vb) + vy) * m + i) * after.pitch + x * m + j)
-                                        out[va * J + vo, pixel] = tile[i, j, x]
+                                y_out = T.meta_var((first(vb) + vy) * m + i)
+                                if cuts:
+                                    if y_out < after.height:
+                                        put(out, va * J + vo, y_out, tile, i)
+                                else:
+                                    put(out, va * J + vo, y_out, tile, i)
 
         return winograd
 

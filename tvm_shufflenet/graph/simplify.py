@@ -3,6 +3,7 @@
     gather of all channels in their order, concat of one, affine by 1 and 0, ...  =>  its input
     relu(concat(a, b)), and what else works channel by channel                    =>  concat(relu(a), relu(b))
     relu(shuffle(x))                                                              =>  shuffle(relu(x))
+    conv(x, 1x1, stride 2)                                                        =>  conv(every other pixel of x)
 
 Behind a concatenation or a shuffle no kernel could apply it; each part's own kernel can, and then writes its part of
 the result in place.  Both are done only where nothing else reads what lies between.
@@ -19,11 +20,30 @@ from .nodes import Graph, Node
 
 def simplify(graph: Graph) -> None:
     graph.drop_dead()
+    _leave_out_pixels(graph)
     for node in list(graph.nodes):
         if node.inputs and _changes_nothing(node):
             graph.replace(node, node.inputs[0])
     while any(_move_up(graph, node) for node in list(graph.nodes)):
         graph.drop_dead()
+
+
+def _leave_out_pixels(graph: Graph) -> None:
+    """A 1x1 convolution with a stride reads some of the pixels: a step of its own takes those, once for all."""
+    taken: dict[tuple, Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "conv" or node.attrs["kernel"] != (1, 1) or any(node.attrs["pad"]):
+            continue
+        source, stride = node.inputs[0], node.attrs["stride"]
+        if stride == (1, 1) or node.attrs["groups"] > 1 or source.op == "input":
+            continue
+        key = source, stride
+        if key not in taken:
+            attrs = dict(kind="max", kernel=(1, 1), stride=stride, pad=(0, 0, 0, 0), dilation=(1, 1))
+            taken[key] = Node("pool", f"{node.name}.pixels", [source], (source.channels, *node.shape[1:]), attrs)
+            graph.insert(taken[key], node)
+        node.inputs = [taken[key]]
+        node.attrs = {**node.attrs, "stride": (1, 1)}
 
 
 def _changes_nothing(node: Node) -> bool:

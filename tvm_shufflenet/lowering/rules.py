@@ -72,7 +72,8 @@ class Site:
     """What a rule needs to know of a node's surroundings.
 
     `planes` are those of its inputs, and `sources` say where these lie.  `target` is the plane that its output is to
-    lie in, if that is settled; `dense` asks for planes without padding.  `home` says where each output channel is
+    lie in, if that is settled; `dense` asks for planes without padding, `packed` for
+    rows without any where the kernel has a choice.  `home` says where each output channel is
     wanted; None is as they come.
     """
 
@@ -81,6 +82,7 @@ class Site:
     sources: Sequence[Places]
     target: Plane | None = None
     dense: bool = False
+    packed: bool = False
     home: Places | None = None
 
     @property
@@ -122,8 +124,8 @@ def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list
         fits = plane.size % machine.lanes == 0
         return plane if fits else Plane.padded(plane.height, plane.width, machine.lanes)
 
-    if is_pointwise(node):
-        return [whole(planes[0])] * len(planes)
+    if is_pointwise(node):  # all in the one with the fewest pixels to compute
+        return [min(map(whole, planes), key=lambda plane: plane.size)] * len(planes)
     if _per_channel(node):
         return [planes[0], Plane.dense(1, 1)]
     if node.op == "dense" or _on_one_pixel(node):
@@ -242,6 +244,9 @@ def _winograd(node: Node, site: Site) -> Choice | None:
         return None
     kernel, _, pad = window
     plane = Winograd.plane(*node.shape[1:], kernel, site.lanes)
+    wanted = site.after(node)
+    if (site.target or site.packed) and Winograd.has_room(wanted, kernel):
+        plane = wanted
     workload = Winograd(
         groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, kernel, pad,
         site.lanes, node.activation,

@@ -58,6 +58,9 @@ class _Selector:
         # Who is read as a vector of all its pixels had better have no padding.
         self.dense = {step for reshape in self.lists.steps if reshape.op == "reshape"
                       for step, _ in self.lists.inputs(reshape)[0]}  # fmt: skip
+        # Pointwise kernels compute whole planes, their padding too.
+        self.packed = {step for reader in self.lists.steps if reads_anywhere(reader)
+                       for channels in self.lists.inputs(reader) for step, _ in channels}  # fmt: skip
 
     def program(self) -> Program:
         for step in self.lists.steps[1:]:
@@ -88,7 +91,8 @@ class _Selector:
         planes = [view.root.plane for view in job.views]
         target = home.room.root.plane if home and home.room.root else None
         wanted = Places(job.stored(home.planes), home.room.planes) if home else None
-        return choose(job.node, Site(self.machine, planes, sources, target, job.step in self.dense, wanted))
+        dense, packed = job.step in self.dense, job.step in self.packed
+        return choose(job.node, Site(self.machine, planes, sources, target, dense, packed, wanted))
 
     def _call(self, job: _Job, home: Home | None) -> None:
         """Calls the kernel with its output at home, or, where that is not possible, in a root of its own."""
