@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tvm import relax, tirx
 
-from schedules import RELU, Copy, Machine, Plane, Pointwise, Strewn
+from schedules import OUTPUT, RELU, Copy, Machine, Plane, Pointwise, Strewn
 from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
@@ -23,7 +23,7 @@ from tvm_shufflenet.lowering.plan_memory import plan_memory
 from tvm_shufflenet.lowering.program import Root, View
 from tvm_shufflenet.lowering.rules import is_pointwise
 from tvm_shufflenet.lowering.select_kernels import select_kernels
-from tvm_shufflenet.lowering.verify import InvalidProgram, verify, verify_plan
+from tvm_shufflenet.lowering.verify import InvalidProgram, operands_of, verify, verify_plan
 from tvm_shufflenet.pipeline import compile_network
 from tvm_shufflenet.targets import resolve
 
@@ -408,7 +408,7 @@ def lifetimes(program):
 @pytest.mark.parametrize("name", [n for n in (*EARLIER, *STRUCTURES) if "noshuffle" not in n])
 @pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
 def test_memory_plan(name, machine):
-    """Nothing alive at the same time overlaps but what takes the place of a residual, and little is lost."""
+    """Nothing alive at the same time overlaps but an output in the place of an input, and little is lost."""
     program = program_of(network(name, (128, 160)), machine)
     plan = plan_memory(program)
     verify_plan(program, plan)
@@ -417,8 +417,8 @@ def test_memory_plan(name, machine):
         size = sum(o.bytes for o in program.calls[index].workload.operands() if o.role == "scratch")
         pieces.append((offset, size, index, index, None))
     replaced = {
-        (view.root, call.output.root) for call in program.calls if getattr(call.workload, "residual", False)
-        for view in call.inputs[1:]
+        (view.root, call.output.root) for call in program.calls for operand, view in operands_of(call)
+        if view is not None and operand.role != OUTPUT and call.workload.may_replace(operand.name)
     }  # fmt: skip
     for i, (offset, size, first, last, root) in enumerate(pieces):
         assert offset >= 0 and offset % 64 == 0 and offset + size <= plan.bytes
