@@ -4,10 +4,10 @@
 
 Where a schedule makes lanes of x, TVM would load float by float.  Here the `stride` * lanes floats at
 tap 0 are loaded once for all taps, de-interleaved (ld2 of NEON; shuffles elsewhere), and a tap from
-`stride` on, which needs a few floats more, is shifted together from that and one vector behind.
+`stride` on, which needs a few floats more, is shifted together from that and the vectors behind.
 
-So floats are read that no tap asks for, up to (stride + 1) * lanes from tap 0 on: the caller answers
-for their being there.
+So floats are read that no tap asks for, whole vectors from tap 0 on: the caller answers for their
+being there.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def _lower(call):
     vector = pick([floats(first, stride * lanes)], lambda i: phase + stride * i)
     if step == 0:
         return vector
-    behind = floats(first + stride * lanes, lanes)
-    return pick([vector, behind], lambda i: i + step if i + step < lanes else tap + stride * (i - lanes) + lanes)
+    # One vector holds what is needed, but for short vectors under a large window.
+    behind = [floats(first + start, lanes) for start in range(stride * lanes, tap + stride * (lanes - 1) + 1, lanes)]
+    return pick([vector, *behind], lambda i: i + step if i + step < lanes else tap + stride * (i - lanes) + lanes)
 
 
 _op._ffi_api.RegisterOp(_NAME, "a tap of a strided window, which is a load")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from . import emulator, fuzz, graphs
+from . import conftest, emulator, fuzz, graphs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH = 10
@@ -47,6 +49,15 @@ def test_without_an_emulator_the_command_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(emulator, "ROOT", tmp_path)
     with pytest.raises(emulator.EmulatorUnavailable, match="python -m tests.emulator install"):
         fuzz.main(["--n", "1", "--target", "armv7"])
+
+
+@pytest.mark.parametrize("required,outcome", [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_without_an_emulator_its_tests_are_skipped_or_fail(monkeypatch, tmp_path, required, outcome):
+    monkeypatch.setattr(emulator, "ROOT", tmp_path)
+    monkeypatch.setenv("TSN_REQUIRE_EMULATOR", required)
+    with pytest.raises(outcome, match="there is no emulator"):
+        conftest.pytest_runtest_setup(SimpleNamespace(get_closest_marker={"emulator": True}.get))
+    conftest.pytest_runtest_setup(SimpleNamespace(get_closest_marker={}.get))
 
 
 def test_a_seed_is_a_network():
