@@ -291,9 +291,16 @@ def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride,
         (1, 250, 250, 75, 41, 3, 1),  # bands, the last of which starts early
     ],
 )
-def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad):
+@pytest.mark.parametrize("packed", [False, True], ids=["tiles", "packed"])
+def test_winograd(machine, groups, inputs, outputs, height, width, kernel, pad, packed):
+    """Planes of whole tiles, and planes without padding, where tiles reach into the next row."""
     before = Plane.padded(height, width, machine.lanes)
-    after = Winograd.plane(height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1, kernel, machine.lanes)
+    extents = height + 2 * pad - kernel + 1, width + 2 * pad - kernel + 1
+    after = Plane.padded(*extents, machine.lanes) if packed else Winograd.plane(*extents, kernel, machine.lanes)
+    if not Winograd.has_room(after, kernel):
+        with pytest.raises(ValueError, match="do not fit"):
+            Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes)
+        return
     x, bias = random(groups * inputs, height, width), random(groups * outputs)
     weight = random(groups * outputs, inputs, kernel, kernel) / np.float32(inputs**0.5 * kernel)
     workload = Winograd(groups, inputs, outputs, before, after, kernel, pad, machine.lanes, activation=RELU)

@@ -33,6 +33,7 @@ from schedules import (
     Resize,
     Scale,
     Softmax,
+    Strewn,
     Unary,
     ValidAvgPool,
     WindowPool,
@@ -81,7 +82,9 @@ EACH = [
     ValidAvgPool(*WINDOW),
     WindowPool(*WINDOW),
     WindowPool(*WINDOW, kind="avg"),
-    Winograd(1, 4, 24, PLANE, PLANE, 3, 1, 4),
+    Strewn(3, 20, 40, PLANE, 4, RELU, sources=60, targets=240),
+    Strewn(3, 20, 40, PLANE, 4, RELU, True, sources=60, targets=240, others=240),
+    Winograd(1, 4, 24, PLANE, Winograd.plane(14, 14, 3, 4), 3, 1, 4),
 ]
 
 
