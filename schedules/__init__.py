@@ -18,15 +18,16 @@ from .reshuffled import Reshuffled
 from .resize import Resize
 from .softmax import Softmax
 from .strewn import Strewn
+from .strewn_depthwise import StrewnDepthwise
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
-from .workload import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workload, describe, scheduled
+from .workload import FACTOR, INPUT, INPUTS, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workload, describe, scheduled
 
 __all__ = [
-    "IDENTITY", "INPUT", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation", "AdaptiveAvgPool",
-    "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool",
-    "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale",
-    "Softmax", "Strewn", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "round_up",
-    "scheduled", "tuning_space",
+    "FACTOR", "IDENTITY", "INPUT", "INPUTS", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation",
+    "AdaptiveAvgPool", "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool",
+    "GlobalAvgPool", "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled",
+    "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool",
+    "Winograd", "Workload", "describe", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

@@ -34,10 +34,31 @@ class Depthwise(Window):
         before, after = self.before, self.after
         V, L = self.vectors, self.vector
 
-        def add(sofar, weight, data, c, y, v, i, ky, kx):
+        def add(sofar, weight, data, table, wc, y, v, i, ky, kx):
+            c = self.source(table, wc)
             row, x = y * S + ky - pad, (self.column(v) + i) * S + kx - pad
             tap = self.mask_columns(v, x, strided_tap(data[c, row * before.pitch + x], kx), 0)
-            return self.if_row(row, sofar + weight[c, kx * K + ky] * tap, sofar)
+            return self.if_row(row, sofar + weight[wc, kx * K + ky] * tap, sofar)
+
+        @T.macro
+        def compute(data, weight, table, out):
+            acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
+            for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
+                with T.sblock("acc"):
+                    vc, vy, vv, vi, vkx, vky = T.axis.remap("SSSSRR", [c, y, v, i, kx, ky])
+                    with T.init():
+                        acc[vc, vy, vv, vi] = weight[vc, K * K]
+                    acc[vc, vy, vv, vi] = add(acc[vc, vy, vv, vi], weight, data, table, vc, vy, vv, vi, vky, vkx)
+            for c, y, v, i in T.grid(C, after.height, V, L):
+                with T.sblock("out"):
+                    vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
+                    out[vc, vy * after.pitch + self.column(vv) + vi] = self.activation.apply(acc[vc, vy, vv, vi])
+
+        return self.function(compute)
+
+    def function(self, compute) -> tirx.PrimFunc:
+        """With the parameters `data`, `weight`, `out`, whose computation is `compute(data, weight, table, out)`."""
+        C, K, before, after = self.channels, self.kernel, self.before, self.after
 
         @T.prim_func(private=True, s_tir=True)
         def depthwise(
@@ -45,17 +66,7 @@ class Depthwise(Window):
             weight: T.Buffer((C, K * K + 1), "float32"),
             out: T.Buffer((C, after.size), "float32"),
         ):
-            acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
-            for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
-                with T.sblock("acc"):
-                    vc, vy, vv, vi, vkx, vky = T.axis.remap("SSSSRR", [c, y, v, i, kx, ky])
-                    with T.init():
-                        acc[vc, vy, vv, vi] = weight[vc, K * K]
-                    acc[vc, vy, vv, vi] = add(acc[vc, vy, vv, vi], weight, data, vc, vy, vv, vi, vky, vkx)
-            for c, y, v, i in T.grid(C, after.height, V, L):
-                with T.sblock("out"):
-                    vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
-                    out[vc, vy * after.pitch + self.column(vv) + vi] = self.activation.apply(acc[vc, vy, vv, vi])
+            compute(data, weight, None, out)
 
         return depthwise
 

@@ -1,6 +1,6 @@
 """Pointwise (1x1) convolution, grouped or not: one small matrix product per group.
 
-    out[a, o, p] = act(bias[a, o] + sum_k weight[a, o, k] * in[a, k, p] (+ residual[a, o, p]))
+    out[a, o, p] = act((bias[a, o] + sum_k weight[a, o, k] * in[a, k, p]) (* scale[a, o]) (+ residual[a, o, p]))
 
 for group a, its output channel o and pixel p.  With `shuffle` the plane of channel (a, o) is stored
 at o * groups + a: the channel shuffle (paper, section 3.1) is an address in the epilogue, and what
@@ -44,7 +44,7 @@ from .common import (
     unroll_and_vectorize,
 )  # fmt: skip
 from .prefetch import CACHES, by_default, distance_for, prefetch_loads, prefetch_stores
-from .workload import Workload
+from .workload import Workload, leave_out
 
 WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
@@ -64,6 +64,7 @@ class Pointwise(Workload):
     activation: Activation = IDENTITY
     residual: bool = False
     shuffle: bool = False
+    scaled: bool = False
 
     name = "pointwise"
 
@@ -102,44 +103,36 @@ class Pointwise(Workload):
 
     def definition(self) -> tirx.PrimFunc:
         G, K, N, P = self.groups, self.inputs, self.outputs, self.plane.size
-        residual = self.residual
         compute = self.computation(
             load=lambda table, data, a, k, pixel: data[a, k, pixel],
-            add=(lambda table, other, a, o, pixel: other[self._place(a, o), pixel]) if residual else None,
+            add=(lambda table, other, a, o, pixel: other[self._place(a, o), pixel]) if self.residual else None,
             place=lambda table, a, o: self._place(a, o),
         )
 
-        if residual:
+        @T.prim_func(private=True, s_tir=True)
+        def pointwise(
+            data: T.Buffer((G, K, P), "float32"),
+            weight: T.Buffer((G, N, K), "float32"),
+            bias: T.Buffer((G, N), "float32"),
+            scale: T.Buffer((G, N), "float32"),
+            other: T.Buffer((G * N, P), "float32"),
+            out: T.Buffer((G * N, P), "float32"),
+        ):
+            compute(data, data, weight, bias, None, scale, other, out)
 
-            @T.prim_func(private=True, s_tir=True)
-            def pointwise(
-                data: T.Buffer((G, K, P), "float32"),
-                weight: T.Buffer((G, N, K), "float32"),
-                bias: T.Buffer((G, N), "float32"),
-                other: T.Buffer((G * N, P), "float32"),
-                out: T.Buffer((G * N, P), "float32"),
-            ):
-                compute(data, data, weight, bias, None, other, out)
+        return leave_out(pointwise, *self._unused())
 
-        else:
-
-            @T.prim_func(private=True, s_tir=True)
-            def pointwise(
-                data: T.Buffer((G, K, P), "float32"),
-                weight: T.Buffer((G, N, K), "float32"),
-                bias: T.Buffer((G, N), "float32"),
-                out: T.Buffer((G * N, P), "float32"),
-            ):
-                compute(data, data, weight, bias, None, None, out)
-
-        return pointwise
+    def _unused(self) -> list[str]:
+        """Parameters that this one does not have."""
+        present = {"scale": self.scaled, "other": self.residual}
+        return [name for name, has in present.items() if not has]
 
     def _place(self, a, o):
         """The plane of output channel o of group a."""
         return o * self.groups + a if self.shuffle else a * self.outputs + o
 
     def computation(self, load: Callable, add: Callable | None, place: Callable) -> Callable:
-        """A macro `compute(near, data, weight, bias, table, other, out)`; the last pixels are of `data`.
+        """A macro `compute(near, data, weight, bias, table, scale, other, out)`; the last pixels are of `data`.
 
         `load(table, data, a, k, pixel)` is an input, `add(table, other, a, o, pixel)` what is added to an output, and
         `place(table, a, o)` the plane of one.
@@ -148,14 +141,22 @@ class Pointwise(Workload):
         V, R = self._pixels
         finish = quick_relu(self.activation)
 
-        def start(bias, table, other, a, o, pixel):
-            return bias[a, o] + add(table, other, a, o, pixel) if add else bias[a, o]
+        def added(value, table, other, a, o, pixel):
+            return value + add(table, other, a, o, pixel) if add else value
 
-        def end(value, table, other, a, o, pixel):
-            return finish(value + add(table, other, a, o, pixel) if add else value)
+        def start(bias, table, other, a, o, pixel):
+            return bias[a, o] if self.scaled else added(bias[a, o], table, other, a, o, pixel)
+
+        def end(value, table, scale, other, a, o, pixel):
+            return finish(added(value * scale[a, o], table, other, a, o, pixel) if self.scaled else value)
+
+        def end_of_rest(value, table, scale, other, a, o, pixel):
+            return end(
+                value if self.scaled else added(value, table, other, a, o, pixel), table, scale, other, a, o, pixel
+            )
 
         @T.macro
-        def vectors(near, weight, bias, table, other, out):
+        def vectors(near, weight, bias, table, scale, other, out):
             acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
             for a, o, v, i, k in T.grid(G, N, V, L, K):
                 with T.sblock("acc"):
@@ -166,10 +167,11 @@ class Pointwise(Workload):
             for a, o, v, i in T.grid(G, N, V, L):
                 with T.sblock("out"):
                     va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                    out[place(table, va, vo), vv * L + vi] = finish(acc[va, vo, vv, vi])
+                    value = T.meta_var(acc[va, vo, vv, vi])
+                    out[place(table, va, vo), vv * L + vi] = end(value, table, scale, other, va, vo, vv * L + vi)
 
         @T.macro
-        def rest(data, weight, bias, table, other, out):
+        def rest(data, weight, bias, table, scale, other, out):
             acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
             for a, i, o, k in T.grid(G, R, N, K):
                 with T.sblock("acc_rest"):
@@ -183,13 +185,13 @@ class Pointwise(Workload):
                     va, vi, vo = T.axis.remap("SSS", [a, i, o])
                     value = T.meta_var(acc_rest[va, vi, vo])
                     c = T.meta_var(place(table, va, vo))
-                    out[c, V * L + vi] = end(value, table, other, va, vo, V * L + vi)
+                    out[c, V * L + vi] = end_of_rest(value, table, scale, other, va, vo, V * L + vi)
 
         @T.macro
-        def compute(near, data, weight, bias, table, other, out):
-            vectors(near, weight, bias, table, other, out)
+        def compute(near, data, weight, bias, table, scale, other, out):
+            vectors(near, weight, bias, table, scale, other, out)
             if R > 0:
-                rest(data, weight, bias, table, other, out)
+                rest(data, weight, bias, table, scale, other, out)
 
         return compute
 

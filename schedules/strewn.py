@@ -20,6 +20,7 @@ from tvm.script import tirx as T
 
 from .common import Knobs
 from .pointwise import Pointwise
+from .workload import leave_out
 
 
 @dataclass(frozen=True)
@@ -42,51 +43,32 @@ class Strewn(Pointwise):
         G, K, N, P = self.groups, self.inputs, self.outputs, self.plane.size
 
         # In the table the planes of inputs come first, then those of outputs, then those of what is added.
-        def of(table, a, k):
-            return table[a, k]
-
         compute = self.computation(
-            load=lambda table, data, a, k, pixel: data[of(table, a, k), pixel],
+            load=lambda table, data, a, k, pixel: data[table[a, k], pixel],
             add=(lambda table, other, a, o, pixel: other[table[a, K + N + o], pixel]) if self.residual else None,
             place=lambda table, a, o: table[a, K + o],
         )
 
-        if self.residual:
+        tables = K + 2 * N if self.residual else K + N
 
-            @T.prim_func(private=True, s_tir=True)
-            def strewn(
-                data: T.Buffer((self.sources, P), "float32"),
-                weight: T.Buffer((G, N, K), "float32"),
-                bias: T.Buffer((G, N), "float32"),
-                table: T.Buffer((G, K + 2 * N), "int32"),
-                other: T.Buffer((self.others, P), "float32"),
-                out: T.Buffer((self.targets, P), "float32"),
-            ):
-                near = T.sblock_alloc_buffer((G, K, P), "float32")
-                for a, k, p in T.grid(G, K, P):
-                    with T.sblock("near"):
-                        va, vk, vp = T.axis.remap("SSS", [a, k, p])
-                        near[va, vk, vp] = data[of(table, va, vk), vp]
-                compute(near, data, weight, bias, table, other, out)
+        @T.prim_func(private=True, s_tir=True)
+        def strewn(
+            data: T.Buffer((self.sources, P), "float32"),
+            weight: T.Buffer((G, N, K), "float32"),
+            bias: T.Buffer((G, N), "float32"),
+            table: T.Buffer((G, tables), "int32"),
+            scale: T.Buffer((G, N), "float32"),
+            other: T.Buffer((self.others, P), "float32"),
+            out: T.Buffer((self.targets, P), "float32"),
+        ):
+            near = T.sblock_alloc_buffer((G, K, P), "float32")
+            for a, k, p in T.grid(G, K, P):
+                with T.sblock("near"):
+                    va, vk, vp = T.axis.remap("SSS", [a, k, p])
+                    near[va, vk, vp] = data[table[va, vk], vp]
+            compute(near, data, weight, bias, table, scale, other, out)
 
-        else:
-
-            @T.prim_func(private=True, s_tir=True)
-            def strewn(
-                data: T.Buffer((self.sources, P), "float32"),
-                weight: T.Buffer((G, N, K), "float32"),
-                bias: T.Buffer((G, N), "float32"),
-                table: T.Buffer((G, K + N), "int32"),
-                out: T.Buffer((self.targets, P), "float32"),
-            ):
-                near = T.sblock_alloc_buffer((G, K, P), "float32")
-                for a, k, p in T.grid(G, K, P):
-                    with T.sblock("near"):
-                        va, vk, vp = T.axis.remap("SSS", [a, k, p])
-                        near[va, vk, vp] = data[of(table, va, vk), vp]
-                compute(near, data, weight, bias, table, None, out)
-
-        return strewn
+        return leave_out(strewn, *self._unused())
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         if not knobs["panel"] and not knobs["prefetch"]:

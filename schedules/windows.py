@@ -136,10 +136,16 @@ class Window(Workload):
             self._prefetch(sch, out, knobs["prefetch"])
         return c, y, v, i
 
+    def source(self, table, channel):
+        """The plane of an input channel, of a kernel that has a table of them."""
+        return channel
+
     def _prefetch(self, sch: s_tir.Schedule, out, distance: int) -> None:
         """With each vector of the output as many of the input as it stands for, of as many rows."""
-        S, pitch, data = self.stride, self.before.pitch, sch.mod["main"].params[0]
+        S, pitch = self.stride, self.before.pitch
+        params = {str(param.name): param for param in sch.mod["main"].params}
         c, y, v, i = (axis.var for axis in sch.get(out).iter_vars)
         start = y * S * pitch + self.column(v) * S + i + distance
-        lines = [data[c, start + row * pitch + part * self.vector] for row in range(S) for part in range(S)]
+        plane, data = self.source(params.get("table"), c), params["data"]
+        lines = [data[plane, start + row * pitch + part * self.vector] for row in range(S) for part in range(S)]
         prefetch_for(sch, out, lines)

@@ -15,9 +15,10 @@ from tvm import s_tir, tirx
 
 from .common import Knobs, Machine
 
-INPUT, RESIDUAL, WEIGHT, OUTPUT, SCRATCH = ROLES = ("input", "residual", "weight", "output", "scratch")
+INPUT, FACTOR, RESIDUAL = INPUTS = ("input", "factor", "residual")  # in the order in which a step has them
+WEIGHT, OUTPUT, SCRATCH = ("weight", "output", "scratch")
 # By the names that parameters of definitions have; all others are scratch, if a workload says so, or weights.
-_ROLES = {"data": INPUT, "other": RESIDUAL, "out": OUTPUT}
+_ROLES = {"data": INPUT, "scale": FACTOR, "other": RESIDUAL, "out": OUTPUT}
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ class Workload:
     def operands(self) -> tuple[Operand, ...]:
         """The parameters of the definition, and so of the kernel; of weights the sizes are those before packing."""
         return _operands(self)
+
+
+def leave_out(function: tirx.PrimFunc, *names: str) -> tirx.PrimFunc:
+    """The definition without parameters that it does not use."""
+    params = [param for param in function.params if str(param.name) not in names]
+    return tirx.PrimFunc(params, function.body, function.ret_type).with_attrs(dict(function.attrs.items()))
 
 
 @functools.lru_cache(maxsize=4096)

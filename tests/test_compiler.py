@@ -14,6 +14,7 @@ from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters, to_relax
 from tvm_shufflenet.bridge.relax_module import relax_module
 from tvm_shufflenet.graph import Node
+from tvm_shufflenet.graph.attention import fold_attention
 from tvm_shufflenet.graph.fold import fold_affine
 from tvm_shufflenet.graph.fuse import fuse_epilogues
 from tvm_shufflenet.graph.read_relax import UnsupportedGraph, read_relax
@@ -45,6 +46,7 @@ def passed(net, parameters=None):
     graph = read(net, parameters)
     simplify(graph)
     fold_affine(graph)
+    fold_attention(graph, is_pointwise)
     fuse_epilogues(graph, is_pointwise)
     return graph
 
@@ -277,6 +279,61 @@ def test_a_stage_of_split_concat_and_shuffle_moves_nothing(even, residual):
     written = [call.output for call in program.calls if call.layer == "first" or call.layer.endswith(".conv3")]
     (root,) = {view.root for view in written}
     assert len(written) == 5 and root.planes == 12
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_scale_is_known_before_what_it_scales(groups):
+    """The mean is that of the convolution's inputs, and neither scaling nor the addition is a pass of its own."""
+
+    def make(net):
+        x = net.conv("stem", 0, 6, kernel=3, pad=1)
+        y = net.conv("conv", x, 12, bias=True, groups=groups)
+        s = net.relu("squeezed", net.dense("squeeze", net.global_avg_pool("mean", y), 3))
+        y = net.multiply("scaled", y, net.sigmoid("sigmoid", net.dense("excite", s, 12)))
+        return net.relu("out", net.add("add", net.conv("shortcut", x, 12), y))
+
+    net = build(make)
+    parameters = random_parameters(net)
+    program = program_of(net)
+    kernels = [name for name in names(program) if name != "copy"]
+    assert sorted(kernels[1:]) == ["dense", "dense", "global_avg_pool", "pointwise", "pointwise"]
+    (last,) = [call for call in program.calls if getattr(call.workload, "scaled", False)]
+    assert last.workload.residual and last.workload.activation == RELU
+    squeeze = next(node for node in passed(net, parameters).nodes if node.name == "squeeze")
+    kernel = parameters["conv.weight"].reshape(groups, 12 // groups, 6 // groups).astype("float64")
+    whole = np.zeros((12, 6))
+    for g in range(groups):
+        whole[g * 12 // groups : (g + 1) * 12 // groups, g * 6 // groups : (g + 1) * 6 // groups] = kernel[g]
+    np.testing.assert_allclose(squeeze.weights["weight"], parameters["squeeze.weight"] @ whole, rtol=1e-5, atol=1e-6)
+    expected = parameters["squeeze.weight"].astype("float64") @ parameters["conv.bias"] + parameters["squeeze.bias"]
+    np.testing.assert_allclose(squeeze.weights["bias"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("between", ["relu", "read twice", "maximum"])
+def test_a_scale_of_something_else_is_a_pass_of_its_own(between):
+    def make(net):
+        y = net.conv("conv", net.conv("stem", 0, 6, kernel=3, pad=1), 8, bias=True)
+        y = net.relu("relu", y) if between == "relu" else y
+        mean = (net.global_max_pool if between == "maximum" else net.global_avg_pool)("mean", y)
+        z = net.multiply("scaled", y, net.sigmoid("sigmoid", net.dense("excite", mean, 8)))
+        return (z, net.max_pool("pool", y, 2, 2)) if between == "read twice" else z
+
+    program = program_of(build(make))
+    assert "binary" in names(program) and not [c for c in program.calls if getattr(c.workload, "scaled", False)]
+
+
+def test_projections_read_the_pixels_that_they_need_once():
+    """A stride of 2 at 1x1 leaves a pointwise convolution, which takes a residual."""
+
+    def make(net):
+        x = net.conv("stem", 0, 8, kernel=3, pad=1)
+        y = net.conv("second", net.relu("relu", net.conv("first", x, 4, stride=2)), 8)
+        return net.relu("out", net.add("add", y, net.conv("projection", x, 8, stride=2)))
+
+    program = program_of(build(make, size=(16, 16)))
+    kernels = [name for name in names(program) if name != "copy"]
+    assert sorted(kernels[1:]) == ["max_pool", "pointwise", "pointwise", "pointwise"]
+    assert sum(getattr(call.workload, "residual", False) for call in program.calls) == 1
 
 
 def test_a_plane_that_holds_another_channel_by_now_is_not_read():

@@ -24,6 +24,7 @@ from schedules import (
     Pointwise,
     Reshuffled,
     Strewn,
+    StrewnDepthwise,
     ValidAvgPool,
     WindowPool,
     Winograd,
@@ -447,9 +448,9 @@ def test_every_kernel_with_weights_takes_any_activation(machine, activation, ref
 
 
 @EACH_MACHINE
-@pytest.mark.parametrize("groups, residual", [(1, False), (1, True), (2, False)])
+@pytest.mark.parametrize("groups, residual, scaled", [(1, False, False), (1, True, False), (2, True, True)])
 @pytest.mark.parametrize("staged", [False, True], ids=["direct", "staged"])
-def test_pointwise_of_planes_anywhere(machine, groups, residual, staged):
+def test_pointwise_of_planes_anywhere(machine, groups, residual, scaled, staged):
     """49 pixels leave a rest; the planes of no channel are never read, and none of them is written."""
     plane, inputs, outputs = Plane.padded(7, 7, machine.lanes), 6, 5
     sources, targets = 3 * groups * inputs, 2 * groups * outputs
@@ -461,14 +462,48 @@ def test_pointwise_of_planes_anywhere(machine, groups, residual, staged):
     data, added = np.full((sources, plane.size), np.nan, "float32"), np.full((targets, plane.size), np.nan, "float32")
     data[of], added[also] = into_plane(x, plane), into_plane(other, plane)
     workload = Strewn(
-        groups, inputs, outputs, plane, machine.lanes, RELU, residual, sources=sources, targets=targets,
+        groups, inputs, outputs, plane, machine.lanes, RELU, residual, scaled=scaled, sources=sources, targets=targets,
         others=targets if residual else 0,
     )  # fmt: skip
+    scale = random(groups * outputs)
     knobs = workload.knobs(machine) | ({"prefetch": 64, "panel": int(machine.by_element)} if staged else {})
     tables = [of, to, also] if residual else [of, to]
     found = run_kernel(
-        workload, machine, data, weight, bias, *tables, residual=added if residual else None, knobs=knobs
+        workload, machine, data, weight, bias, *tables, residual=added if residual else None, scale=scale, knobs=knobs
     ).reshape(targets, plane.size)
-    expected = np.maximum(conv_reference(x, weight, bias, groups, 1, 0) + (other if residual else 0), 0)
+    result = conv_reference(x, weight, bias, groups, 1, 0) * (scale[:, None, None] if scaled else 1)
+    expected = np.maximum(result + (other if residual else 0), 0)
     assert relative_error(from_plane(found[to].ravel(), groups * outputs, plane), expected) < 1e-5
     assert np.isnan(np.delete(found, to, axis=0)).all()
+
+
+@EACH_MACHINE
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("size", [(4, 4), (7, 7)], ids=["whole", "rest"])
+def test_pointwise_scaled_by_channel(machine, residual, size):
+    """What is added is not scaled; the bias is."""
+    plane, groups, outputs = Plane.padded(*size, machine.lanes), 2, 9
+    x, other = random(groups * 5, *size), random(groups * outputs, *size)
+    weight, bias, scale = random(groups * outputs, 5, 1, 1), random(groups * outputs), random(groups * outputs)
+    workload = Pointwise(groups, 5, outputs, plane, machine.lanes, RELU, residual, scaled=True)
+    added = into_plane(other, plane) if residual else None
+    found = run_kernel(workload, machine, into_plane(x, plane), weight, bias, residual=added, scale=scale)
+    result = conv_reference(x, weight, bias, groups, 1, 0) * scale[:, None, None]
+    expected = np.maximum(result + (other if residual else 0), 0)
+    assert relative_error(from_plane(found, groups * outputs, plane), expected) < 1e-5
+
+
+@EACH_MACHINE
+@pytest.mark.parametrize("stride, prefetch", [(1, 0), (2, 64)])
+def test_depthwise_of_planes_anywhere(machine, stride, prefetch):
+    before, channels, sources = Plane.padded(14, 14, machine.lanes), 5, 11
+    after = Plane.padded(14 // stride, 14 // stride, machine.lanes)
+    of = np.random.default_rng(0).permutation(sources)[:channels]
+    x, weight, bias = random(channels, 14, 14), random(channels, 1, 3, 3), random(channels)
+    data = np.full((sources, before.size), np.nan, "float32")
+    data[of] = into_plane(x, before)
+    workload = StrewnDepthwise(channels, before, after, 3, stride, 1, machine.lanes, RELU, sources=sources)
+    knobs = workload.knobs(machine) | {"prefetch": prefetch}
+    found = run_kernel(workload, machine, data, weight, bias, of, knobs=knobs)
+    expected = np.maximum(conv_reference(x, weight, bias, channels, stride, 1), 0)
+    assert relative_error(from_plane(found, channels, after), expected) < 1e-5

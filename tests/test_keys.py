@@ -34,6 +34,7 @@ from schedules import (
     Scale,
     Softmax,
     Strewn,
+    StrewnDepthwise,
     Unary,
     ValidAvgPool,
     WindowPool,
@@ -82,7 +83,9 @@ EACH = [
     ValidAvgPool(*WINDOW),
     WindowPool(*WINDOW),
     WindowPool(*WINDOW, kind="avg"),
+    Pointwise(3, 20, 40, PLANE, 4, RELU, scaled=True),
     Strewn(3, 20, 40, PLANE, 4, RELU, sources=60, targets=240),
+    StrewnDepthwise(*WINDOW, sources=12),
     Strewn(3, 20, 40, PLANE, 4, RELU, True, sources=60, targets=240, others=240),
     Winograd(1, 4, 24, PLANE, Winograd.plane(14, 14, 3, 4), 3, 1, 4),
 ]

@@ -5,13 +5,14 @@ phase             what it leaves                                                
 2 read_relax      nodes with constants in numpy                                   graph/read_relax.py
 3 simplify        nothing that changes nothing; activations before concatenations graph/simplify.py
 4 fold_affine     convolutions with bias                                          graph/fold.py
-5 fuse_epilogues  one node per kernel                                             graph/fuse.py
-6 select_kernels  calls of kernels of `schedules/`; tensors are views of roots    lowering/select_kernels.py
-7 plan_memory     every root's place in one workspace                             lowering/plan_memory.py
-8 emit_module     scheduled TIR: private kernels, one entry function              lowering/emit_module.py
-9 to_object       LLVM's object code                                              lowering/to_object.py
+5 fold_attention  scales that are known before what they multiply                 graph/attention.py
+6 fuse_epilogues  one node per kernel                                             graph/fuse.py
+7 select_kernels  calls of kernels of `schedules/`; tensors are views of roots    lowering/select_kernels.py
+8 plan_memory     every root's place in one workspace                             lowering/plan_memory.py
+9 emit_module     scheduled TIR: private kernels, one entry function              lowering/emit_module.py
+10 to_object      LLVM's object code                                              lowering/to_object.py
 
-Behind 6 and 7 `lowering/verify.py` proves what the kernels rely on.
+Behind 7 and 8 `lowering/verify.py` proves what the kernels rely on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .architectures import Network
 from .bridge import to_relax
 from .bridge.relax_module import relax_module
 from .errors import UserError
+from .graph.attention import fold_attention
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
 from .graph.read_relax import read_relax
@@ -98,7 +100,7 @@ def _planned(
     target: TargetSpec,
     dump: Callable = lambda value, phase: value,
 ) -> tuple[Program, MemoryPlan]:
-    """Phases 1 to 7, verified; what the verifier finds is a `UserError`, as nothing wrong may be made."""
+    """Phases 1 to 8, verified; what the verifier finds is a `UserError`, as nothing wrong may be made."""
     try:
         program = lower_graph(network, parameters, target, dump)
         plan = plan_memory(program)
@@ -114,13 +116,14 @@ def lower_graph(
     target: TargetSpec,
     dump: Callable = lambda value, phase: value,
 ) -> Program:
-    """Phases 1 to 6; `dump(value, phase)` is given what each leaves, and passes it on."""
+    """Phases 1 to 7; `dump(value, phase)` is given what each leaves, and passes it on."""
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
     graph = dump(read_relax(module), "read_relax")
     for name, graph_pass in (
         ("simplify", simplify),
         ("fold_affine", fold_affine),
+        ("fold_attention", lambda graph: fold_attention(graph, is_pointwise)),
         ("fuse_epilogues", lambda graph: fuse_epilogues(graph, is_pointwise)),
     ):
         graph_pass(graph)

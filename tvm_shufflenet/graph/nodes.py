@@ -29,6 +29,8 @@ from schedules import IDENTITY, Activation
 class Node:
     """One step: `activation` comes last; with `residual` the last input is added right before it.
 
+    With `scaled` the second input, (C, 1, 1), multiplies the result before that.
+
     `name` is that of the layer which the step began with.
     """
 
@@ -40,6 +42,7 @@ class Node:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     activation: Activation = IDENTITY
     residual: bool = False
+    scaled: bool = False
 
     @property
     def channels(self) -> int:
@@ -47,7 +50,7 @@ class Node:
 
     def __repr__(self) -> str:
         what = ", ".join([node.name for node in self.inputs] + [f"{k}={v}" for k, v in self.attrs.items()])
-        after = " + the last" if self.residual else ""
+        after = (" * the second" if self.scaled else "") + (" + the last" if self.residual else "")
         after += f" -> {self.activation.kind}" if self.activation else ""
         return f"{self.name} {'x'.join(map(str, self.shape))} = {self.op}({what}){after}"
 

@@ -1,15 +1,16 @@
 """`Program`  =>  the place of every root and scratch in one workspace, in bytes.
 
-Lifetimes are known, so the plan is static: pieces are placed largest first, each at the lowest offset where it overlaps
-none that is alive at the same time.  An output takes the place of an input that dies there, where its kernel allows.
-What kernels may read around their buffers decides how much room there is at both ends of the workspace.
+Lifetimes are known, so the plan is static: pieces are placed one after the other, each at the lowest offset where it
+overlaps none that is alive at the same time.  An output takes the place of an input that dies there, where its kernel
+allows.  What kernels may read around their buffers decides how much room there is at both ends of the workspace.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from schedules import INPUT, RESIDUAL, SCRATCH, Operand, round_up
+from schedules import INPUTS, SCRATCH, Operand, round_up
 
 from .program import Call, Program, Root, View
 
@@ -22,6 +23,14 @@ class _Block:
     first: int
     last: int
     offset: int = -1
+
+
+# In which order pieces are placed: which one packs best differs; of equal ones the first is taken.
+ORDERS: tuple[Callable[[_Block], tuple[int, int]], ...] = (
+    lambda b: (-b.bytes, b.first),
+    lambda b: (b.first, -b.bytes),
+    lambda b: (-b.bytes * (b.last - b.first + 1), b.first),
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,21 @@ def plan_memory(program: Program) -> MemoryPlan:
     operands = [operand for call in program.calls for operand in call.workload.operands()]
     front = round_up(max((operand.before for operand in operands), default=0), ALIGN)
     behind = max((operand.behind for operand in operands), default=0)
+    pieces = list(blocks.values())
+    best = min(ORDERS, key=lambda order: _place(sorted(pieces, key=order), front))
+    end = _place(sorted(pieces, key=best), front)
+
+    roots = dict.fromkeys(view.root.home for call in program.calls for view in (*call.inputs, call.output))
+    offsets = {root: blocks[block_of(root)].offset for root in roots if not root.external}
+    live = max((sum(b.bytes for b in pieces if b.first <= i <= b.last) for i in range(len(program.calls))), default=0)
+    scratch = {key: block.offset for key, block in blocks.items() if isinstance(key, int)}
+    return MemoryPlan(offsets, scratch, max(ALIGN, round_up(end + behind, ALIGN)), live)
+
+
+def _place(pieces: list[_Block], front: int) -> int:
+    """Gives each piece the lowest offset where nothing that is alive at the same time lies; the end of all."""
     placed: list[_Block] = []
-    for block in sorted(blocks.values(), key=lambda b: (-b.bytes, b.first)):
+    for block in pieces:
         rivals = sorted((b for b in placed if b.first <= block.last and block.first <= b.last), key=lambda b: b.offset)
         offset = front
         for rival in rivals:
@@ -88,13 +110,7 @@ def plan_memory(program: Program) -> MemoryPlan:
             offset = max(offset, round_up(rival.offset + rival.bytes, ALIGN))
         block.offset = offset
         placed.append(block)
-
-    roots = dict.fromkeys(view.root.home for call in program.calls for view in (*call.inputs, call.output))
-    offsets = {root: blocks[block_of(root)].offset for root in roots if not root.external}
-    live = max((sum(b.bytes for b in placed if b.first <= i <= b.last) for i in range(len(program.calls))), default=0)
-    end = max((b.offset + b.bytes for b in placed), default=front)
-    scratch = {key: block.offset for key, block in blocks.items() if isinstance(key, int)}
-    return MemoryPlan(offsets, scratch, max(ALIGN, round_up(end + behind, ALIGN)), live)
+    return max((b.offset + b.bytes for b in placed), default=front)
 
 
 def _replaced(program: Program) -> dict[Root, Root]:
@@ -105,13 +121,13 @@ def _replaced(program: Program) -> dict[Root, Root]:
             uses.setdefault(view.root.home, []).append(index)
     owner: dict[Root, Root] = {}
     for index, call in enumerate(program.calls):
-        operands = {operand.role: operand for operand in call.workload.operands()}
-        for view, role in zip(call.inputs, (INPUT, RESIDUAL)):
+        operands = [operand for operand in call.workload.operands() if operand.role in INPUTS]
+        for view, operand in zip(call.inputs, operands):
             old, new = view.root, call.output.root
             alone = sum(other.root.home is old.home for other in call.inputs) == 1
             whole = view.planes == call.output.planes == tuple(range(old.planes)) and old.planes == new.planes
             if (
-                call.workload.may_replace(operands[role].name) and alone and whole and old.plane == new.plane
+                call.workload.may_replace(operand.name) and alone and whole and old.plane == new.plane
                 and not old.memory and not old.external and not new.external and not new.memory
                 and uses[old][-1] == index and uses[new][0] == index and new not in owner
             ):  # fmt: skip

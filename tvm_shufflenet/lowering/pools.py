@@ -81,7 +81,7 @@ def _replaced(step: Node, lists: ChannelLists, found: dict[Node, Home], now: int
     """The planes of the tensor that is added to the step, if it lies in this pool and is read for the last time."""
     if not step.residual:
         return None
-    data, other = lists.inputs(step)
+    data, *_, other = lists.inputs(step)
     dies = all(max(uses[channel]) == now and channel[0] in found for channel in other)
     if not dies or len(set(other)) < len(other) or set(data) & set(other):
         return None

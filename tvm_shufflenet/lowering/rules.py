@@ -34,6 +34,7 @@ from schedules import (
     Scale,
     Softmax,
     Strewn,
+    StrewnDepthwise,
     Unary,
     ValidAvgPool,
     WindowPool,
@@ -125,7 +126,9 @@ def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list
         return plane if fits else Plane.padded(plane.height, plane.width, machine.lanes)
 
     if is_pointwise(node):  # all in the one with the fewest pixels to compute
-        return [min(map(whole, planes), key=lambda plane: plane.size)] * len(planes)
+        large = [plane for i, plane in enumerate(planes) if not (node.scaled and i == 1)]
+        chosen = [min(map(whole, large), key=lambda plane: plane.size)] * len(large)
+        return [chosen[0], Plane.dense(1, 1), *chosen[1:]] if node.scaled else chosen
     if _per_channel(node):
         return [planes[0], Plane.dense(1, 1)]
     if node.op == "dense" or _on_one_pixel(node):
@@ -140,7 +143,12 @@ def is_pointwise(node: Node) -> bool:
     return _is_1x1(node) and node.shape[1] * node.shape[2] > 1
 
 
-stores_anywhere = reads_anywhere = is_pointwise
+stores_anywhere = is_pointwise
+
+
+def reads_anywhere(node: Node, index: int = 0) -> bool:
+    """Whether the planes of that input may lie anywhere."""
+    return _is_depthwise(node) or (is_pointwise(node) and not (node.scaled and index == 1))
 
 
 def order_free(node: Node) -> bool:
@@ -207,7 +215,7 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
     plane, groups = site.planes[0], node.attrs["groups"]
     fields = dict(
         groups=groups, inputs=node.inputs[0].channels // groups, outputs=node.channels // groups, plane=plane,
-        lanes=site.lanes, activation=node.activation, residual=node.residual,
+        lanes=site.lanes, activation=node.activation, residual=node.residual, scaled=node.scaled,
     )  # fmt: skip
     home = site.home or Places(tuple(range(node.channels)), node.channels)
     shuffle = 0 if home.is_run else _shuffle_groups(home.order)
@@ -215,9 +223,9 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
         if shuffle in (0, groups):
             return Choice(Pointwise(**fields, shuffle=bool(shuffle)), plane, _weights(node))
         return Choice(Reshuffled(**fields, shuffle_groups=shuffle), plane, _weights(node))
-    source, *others = site.sources
-    workload = Strewn(**fields, sources=source.among, targets=home.among, others=others[0].among if others else 0)
-    tables = (np.array(places.planes, "int32") for places in (source, home, *others))
+    source, other = site.sources[0], site.sources[-1] if node.residual else None
+    workload = Strewn(**fields, sources=source.among, targets=home.among, others=other.among if other else 0)
+    tables = (np.array(places.planes, "int32") for places in (source, home, other) if places)
     return Choice(workload, plane, (*_weights(node), *tables))
 
 
@@ -227,15 +235,23 @@ def _conv_of_one_pixel(node: Node, site: Site) -> Choice | None:
     return _fully_connected(node, site)
 
 
+def _is_depthwise(node: Node) -> bool:
+    window = _window(node) if node.op == "conv" else None
+    if window is None or window[0] > WINDOW or window[1] > STRIDE:
+        return False
+    return node.attrs["groups"] == node.channels == node.inputs[0].channels
+
+
 def _depthwise(node: Node, site: Site) -> Choice | None:
     window = _window(node)
-    if window is None or window[0] > WINDOW or window[1] > STRIDE:
+    if window is None or not _is_depthwise(node):
         return None
-    if not node.attrs["groups"] == node.channels == node.inputs[0].channels:
-        return None
-    plane = site.after(node)
-    workload = Depthwise(node.channels, site.planes[0], plane, *window, site.lanes, node.activation)
-    return Choice(workload, plane, _weights(node))
+    plane, source = site.after(node), site.sources[0]
+    fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
+    if source.is_run:
+        return Choice(Depthwise(*fields), plane, _weights(node))
+    workload = StrewnDepthwise(*fields, sources=source.among)
+    return Choice(workload, plane, (*_weights(node), np.array(source.planes, "int32")))
 
 
 def _winograd(node: Node, site: Site) -> Choice | None:

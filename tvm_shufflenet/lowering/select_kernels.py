@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedules import INPUT, OUTPUT, RESIDUAL, Machine, Operand, Plane
+from schedules import INPUTS, OUTPUT, Machine, Operand, Plane
 
 from ..graph import Graph, Node
 from .channels import ChannelLists, own
@@ -26,6 +26,7 @@ from .rules import (
     channelwise,
     choose,
     free_plane,
+    is_pointwise,
     order_free,
     reads_anywhere,
     reordered,
@@ -59,7 +60,7 @@ class _Selector:
         self.dense = {step for reshape in self.lists.steps if reshape.op == "reshape"
                       for step, _ in self.lists.inputs(reshape)[0]}  # fmt: skip
         # Pointwise kernels compute whole planes, their padding too.
-        self.packed = {step for reader in self.lists.steps if reads_anywhere(reader)
+        self.packed = {step for reader in self.lists.steps if is_pointwise(reader)
                        for channels in self.lists.inputs(reader) for step, _ in channels}  # fmt: skip
 
     def program(self) -> Program:
@@ -78,8 +79,8 @@ class _Selector:
         wanted = wanted_planes(step, [view.root.plane for view in views], self.machine)
         views = [self._in_plane(*each, step) for each in zip(reads, views, wanted)]
         job, home = _Job.of(step, reads, views), self.homes.get(step)
-        operands = {operand.role: operand for operand in self._choose(job, home).workload.operands()}
-        if unfit := [i for i, view in enumerate(job.views) if not self._fits(operands[(INPUT, RESIDUAL)[i]], view)]:
+        operands = [operand for operand in self._choose(job, home).workload.operands() if operand.role in INPUTS]
+        if unfit := [i for i, view in enumerate(job.views) if not self._fits(operands[i], view)]:
             for i in unfit:  # two inputs stay in the same planes
                 plane = free_plane(*_extents(views[i]), self.machine.lanes)
                 views[i] = self._moved(reads[i], views[i], views[i].root.plane if len(views) > 1 else plane, step)
@@ -246,4 +247,4 @@ def _is_set(view: View) -> bool:
 def _reads(step: Node, index: int, view: View) -> bool:
     """Whether a kernel for the step reads an input whose channels lie like that."""
     by_order = index == 0 and _is_set(view) and (order_free(step) or channelwise(step))
-    return reads_anywhere(step) or by_order
+    return reads_anywhere(step, index) or by_order

@@ -12,7 +12,7 @@ A failure is a fault of the compiler, never of a network.
 
 from __future__ import annotations
 
-from schedules import INPUT, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
+from schedules import INPUT, INPUTS, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
 
 from .plan_memory import ALIGN, MemoryPlan
 from .program import FLOAT, Call, Channel, Channels, Program, Root, View
@@ -97,8 +97,10 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
 def operands_of(call: Call) -> list[tuple[Operand, View | None]]:
     """The operands of a call's kernel with their views; None for weights and scratch."""
     inputs = iter(call.inputs)
-    views = {OUTPUT: lambda: call.output, INPUT: lambda: next(inputs, None), RESIDUAL: lambda: next(inputs, None)}
-    return [(o, views[o.role]() if o.role in views else None) for o in call.workload.operands()]
+    operands = call.workload.operands()
+    return [
+        (o, call.output if o.role == OUTPUT else next(inputs, None) if o.role in INPUTS else None) for o in operands
+    ]
 
 
 def _check_operand(call: Call, operand: Operand, view: View | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schedules import INPUT, OUTPUT, RESIDUAL, WEIGHT, Knobs
+from schedules import INPUTS, OUTPUT, WEIGHT, Knobs
 
 from ..boards.crashes import survive_crashes
 from ..boards.rpc import connect
@@ -191,7 +191,7 @@ class Bench:
         for argument, array in zip(self._taken, self._arrays):
             if argument.role == WEIGHT:
                 array[argument.inside] = next(weights)
-            elif argument.role in (INPUT, RESIDUAL):
+            elif argument.role in INPUTS:
                 array[:] = rng.standard_normal(array.size, "float32")
         return self.place.load(path, "main", *self._arrays)
 

@@ -1,0 +1,52 @@
+"""Channel attention behind a 1x1 convolution, without a pass over its result.
+
+    y = conv(x);  s = f(dense(mean(y)));  y * s    =>    s = f(dense'(mean(x)));  conv(x) scaled by s
+
+The mean of a convolution is the convolution of the mean, which the fully connected layer takes in: it then reads the
+convolution's inputs, of which a ShuffleNet unit has a quarter as many.  And s is known before y, so that y is scaled as
+it is stored.  Only where nothing lies between, no activation above all, and nothing else reads y or its mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .nodes import Graph, Node
+
+
+def fold_attention(graph: Graph, takes_scale: Callable[[Node], bool]) -> None:
+    """`takes_scale(node)`: whether a kernel for the convolution can scale its result."""
+    for product in list(graph.nodes):
+        if product.op == "multiply" and product.inputs[1].shape == (product.channels, 1, 1):
+            _fold(graph, product, takes_scale)
+
+
+def _fold(graph: Graph, product: Node, takes_scale: Callable[[Node], bool]) -> None:
+    conv, scale = product.inputs
+    readers = graph.readers()
+    means = [node for node in graph.nodes if conv in node.inputs and node is not product]
+    if conv.op != "conv" or conv.activation or readers[conv] != 2 or len(means) != 1 or not takes_scale(conv):
+        return
+    (mean,) = means
+    dense = [node for node in graph.nodes if mean in node.inputs]
+    is_mean = mean.op == "global_pool" and mean.attrs["kind"] == "avg" and not mean.activation
+    if not is_mean or readers[mean] != 1 or len(dense) != 1 or dense[0].op != "dense":
+        return
+    (source,) = conv.inputs
+    _read_inputs(dense[0], conv)
+    mean.inputs, mean.shape = [source], (source.channels, 1, 1)
+    graph.nodes.remove(conv)  # the scale is computed only behind its place
+    graph.replace(product, conv)
+    conv.inputs, conv.scaled = [source, scale], True
+
+
+def _read_inputs(dense: Node, conv: Node) -> None:
+    """Lets `dense`, which reads a mean of the convolution, read that of its inputs."""
+    groups, channels = conv.attrs["groups"], conv.channels
+    weight = dense.weights["weight"].astype("float64").reshape(-1, groups, channels // groups)
+    kernel = conv.weights["weight"].astype("float64").reshape(groups, channels // groups, -1)
+    through = np.einsum("hgo,gok->hgk", weight, kernel).reshape(len(weight), -1)
+    bias = weight.reshape(len(weight), -1) @ conv.weights["bias"] + dense.weights["bias"]
+    dense.weights = {"weight": through.astype("float32"), "bias": bias}
