@@ -19,7 +19,7 @@ from ..records.keys import task_of
 from ..targets import TargetSpec
 
 OPS = {
-    "depthwise": lambda workload: workload.name == "depthwise",
+    "depthwise": lambda workload: workload.name in ("depthwise", "strewn_depthwise"),
     "grouped": lambda workload: getattr(workload, "groups", 1) > 1,
     "all": lambda workload: True,
 }
