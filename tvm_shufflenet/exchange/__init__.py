@@ -3,6 +3,7 @@
     styles        whose names are which, and what no tensor tells
     reading       what a file may leave open, and options say
     others        a state dict in another's style
+    public_models, public_reading  models of public code that are networks of the list
     state_dict    a network from the shapes of its tensors
     onnx_reader   a network from an ONNX graph
     canonical     batch norms, shuffles and names of others in the terms of ours
@@ -82,7 +83,7 @@ def load_network(
     else:
         checkpoint = read_checkpoint(path)
         arrays, metadata = checkpoint.arrays, checkpoint.metadata
-        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading)
+        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading, model)
         found.notes = checkpoint.notes + found.notes
     if model is not None and found.network.name != model:
         raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {model}")
@@ -155,7 +156,8 @@ def _own(
     if classes is None:
         classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), 1000)
     if known is None and model is not None:
-        known = model if shapes.keys() & network(model).parameters().keys() else None
+        ours = shapes.keys() & network(model).parameters().keys()
+        known = model if 2 * len(ours) > len(shapes) else None
     elif known is None:
         names = [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
         known = next(iter(names), None)
@@ -172,14 +174,16 @@ def _size(metadata: dict) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or found[1])) if found else (224, 224)
 
 
-def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
+def _from_others(path: Path, arrays: dict, reading: Reading, model: str | None) -> Imported:
     try:
-        net, parameters, style, notes, mapping = from_others(arrays, reading)
+        read = from_others(arrays, reading, model)
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from None
-    net, parameters = _ours(net, parameters, path)
-    metadata = {"padding": "same"} if reading.padding == "same" else {}
-    return Imported(net, parameters, style, notes=notes, mapping=mapping, metadata=metadata)
+    net, parameters = _ours(read.network, read.parameters, path)
+    found = Imported(net, parameters, read.style, notes=read.notes, mapping=read.mapping)
+    found.metadata = {"padding": "same"} if read.same else {}
+    found.preprocessing = read.preprocessing
+    return found
 
 
 def _ours(net: Network, parameters: dict, path: Path) -> tuple[Network, dict]:

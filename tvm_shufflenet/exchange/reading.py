@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
+import numpy as np
+
+from ..architectures import Network
 from ..errors import UserError
 
 # The fields of `Reading` by their options, in the words of an error: what can be said.
@@ -44,6 +47,22 @@ class Reading:
     def given(self) -> list[str]:
         """The options that are given, but for the size: our own files and ONNX leave nothing else open."""
         return [f"--{f.name}" for f in fields(self) if f.name != "size" and getattr(self, f.name) is not None]
+
+
+@dataclass
+class Read:
+    """A network from a foreign file, under names of ours but not yet as the compiler wants it.
+
+    `style` in words; `mapping` as in `Imported`; `same`: whether its padding depends on the size, as TensorFlow's.
+    """
+
+    network: Network
+    parameters: dict[str, np.ndarray]
+    style: str
+    notes: list[str]
+    mapping: list[tuple[str, str]] = field(default_factory=list)
+    preprocessing: dict | None = None
+    same: bool = False
 
 
 def parse_numbers(option: str, text: str | None, allowed: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SHUFFLENET, MOBILENET = "ShuffleNet v1", "MobileNet v1"
+from .public_models import MOBILENET_V1 as MOBILENET
+from .public_models import MODELS, Model
+
+SHUFFLENET = "ShuffleNet v1"
 _PREFIXES = 8  # of modules within modules
 LEAVES = ("weight", "bias", "running_mean", "running_var")
 
@@ -126,35 +129,49 @@ STYLES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Recognised:
+    """Whose names these are: `names` in the order of execution, of which `dropped` only training needs.
+
+    `stray` is one in no place of the style; `prefix` stands before all names.
+    """
+
+    style: Style | Model
+    names: list[str]
+    dropped: list[str]
+    stray: str
+    prefix: str
+
+
 def style_names() -> list[str]:
     """Whose ShuffleNets are known: the names that tell what an unnamed list of tensors does not."""
     return [style.name for style in STYLES if style.family == SHUFFLENET]
 
 
-def recognise(names: Iterable[str]) -> tuple[Style | None, list[str], str]:
-    """Whose names these are: the style, the names in the order of execution, and what of them is in no style.
+def recognise(names: Iterable[str]) -> Recognised | None:
+    """The style or model of most of the names; None if less than half of them are of any.
 
-    Prefixes that all names share, as of `DataParallel` or of a surrounding module, do not matter.  The style is
-    None if less than half of the names are of any.
+    Prefixes that all names share, as of `DataParallel` or of a surrounding module, do not matter.
     """
     names = list(names)
-    best: tuple[int, Style | None, list[str], str] = (0, None, [], "")
+    best: tuple[int, Recognised | None] = (0, None)
     prefix = ""
     for _ in range(_PREFIXES):
-        for style in STYLES:
+        for style in (*STYLES, *MODELS):
             keys = {name: key for name in names if (key := _key(style, name.removeprefix(prefix)))}
-            if len(keys) > best[0]:
-                stray = next((name for name in names if name not in keys), "")
-                best = len(keys), style, sorted(keys, key=keys.__getitem__), stray
+            dropped = [name for name in names if isinstance(style, Model) and style.drops(name.removeprefix(prefix))]
+            if len(keys) + len(dropped) > best[0]:
+                known = sorted(keys, key=keys.__getitem__)
+                stray = next((name for name in names if name not in keys and name not in dropped), "")
+                best = len(keys) + len(dropped), Recognised(style, known, dropped, stray, prefix)
         deeper = prefix + names[0].removeprefix(prefix).partition(".")[0] + "." if names else ""
         if not deeper or not all(name.startswith(deeper) for name in names):
             break
         prefix = deeper
-    count, found, known, stray = best
-    return (found, known, stray) if 2 * count > len(names) else (None, names, "")
+    return best[1] if 2 * best[0] > len(names) else None
 
 
-def _key(style: Style, name: str) -> tuple | None:
+def _key(style: Style | Model, name: str) -> tuple | None:
     module, _, leaf = name.rpartition(".")
     place = style.key(module) if leaf in LEAVES else None
     return place and (*place, LEAVES.index(leaf))
