@@ -46,7 +46,7 @@ CASES = {
     "mm-v2-1": (public.MMPretrainV2, V2_1X, "mmpretrain", "shufflenet-v2-1x-torchvision", None),
     "mm-mobilenet-v2": (public.MMPretrainMobileNetV2, {}, "mmpretrain", "mobilenet-v2-1.0", None),
     "cv-v2-0.5": (public.PytorchCVV2, {}, "pytorchcv", None, None),
-    "cv-v2-1.5": (public.PytorchCVV2, {"channels": (174, 348, 696)}, "pytorchcv", None, None),
+    "cv-v2-1.5": (public.PytorchCVV2, {"channels": (176, 352, 704), "last": 1553}, "pytorchcv", None, None),
     "cv-squeezenet1_0": (public.PytorchCVSqueezeNet, {}, "pytorchcv", "squeezenet-1.0", None),
     "cv-squeezenet1_1": (public.PytorchCVSqueezeNet, {"version": "1.1"}, "pytorchcv", "squeezenet-1.1", None),
     "hf-mobilenet": (public.TransformersMobileNet, {}, "transformers", None, GREY),

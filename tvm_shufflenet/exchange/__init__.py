@@ -6,6 +6,7 @@
     public_models, public_reading  models of public code that are networks of the list
     state_dict    a network from the shapes of its tensors
     onnx_reader   a network from an ONNX graph
+    caffe_reader  a network from a Caffe model
     canonical     batch norms, shuffles and names of others in the terms of ours
     onnx_writer   a network as an ONNX model
 
@@ -34,12 +35,13 @@ from ..library.preprocess import from_json
 from .canonical import listed, usual_shuffles, with_batch_norms
 from .onnx_writer import onnx_model
 from .others import from_others, same_padding
-from .reading import Reading
+from .reading import Read, Reading
 from .styles import style_names
 
 __all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network", "style_names"]
 
 ONNX = ".onnx"
+CAFFE = (".caffemodel", ".prototxt")
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
@@ -77,7 +79,10 @@ def load_network(
     if model is not None:
         model = network(model, classes=1 if classes is None else classes).name  # says which there are
     kind = kind_of_file(path)
-    if kind == "ONNX" or (kind is None and path.suffix == ONNX):
+    if reading.prototxt or path.suffix in CAFFE:
+        found = _from_caffe(path, reading)
+        metadata = found.metadata
+    elif kind == "ONNX" or (kind is None and path.suffix == ONNX):
         _says_it_itself(path, reading)
         found, metadata = _from_onnx(path, reading)
     else:
@@ -174,11 +179,24 @@ def _size(metadata: dict) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or found[1])) if found else (224, 224)
 
 
+def _from_caffe(path: Path, reading: Reading) -> Imported:
+    from .caffe_reader import read_caffe
+
+    if not reading.prototxt or path.suffix == ".prototxt":
+        raise UserError(f"{path}: a Caffe model is two files: name the .caffemodel, and with --prototxt the .prototxt")
+    _says_it_itself(reading.prototxt, dataclasses.replace(reading, prototxt=None))
+    return _imported(read_caffe(reading.prototxt, path, reading.size), path)
+
+
 def _from_others(path: Path, arrays: dict, reading: Reading, model: str | None) -> Imported:
     try:
         read = from_others(arrays, reading, model)
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from None
+    return _imported(read, path)
+
+
+def _imported(read: Read, path: Path) -> Imported:
     net, parameters = _ours(read.network, read.parameters, path)
     found = Imported(net, parameters, read.style, notes=read.notes, mapping=read.mapping)
     found.metadata = {"padding": "same"} if read.same else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Reading:
     2 or 1.  `eps`: of the batch norms.  `strides`: of each stage's first unit; `pool`: the window of the average
     pooling beside it, 1 for none; one number stands for all stages.  `concat`: whether the pooled input comes
     before the branch.  `activation`: "relu", "relu6", "leaky" or "leaky:SLOPE".  `padding`: "same" as TensorFlow
-    pads, behind more than before where the size is even.
+    pads, behind more than before where the size is even.  `prototxt`: the file with the structure of a .caffemodel.
     """
 
     size: tuple[int, int] | None = None
@@ -42,6 +43,7 @@ class Reading:
     concat: str | None = None
     activation: str | None = None
     padding: str | None = None
+    prototxt: Path | None = None
 
     @property
     def given(self) -> list[str]:
