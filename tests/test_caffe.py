@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ class Model:
         dims = " ".join(f"dim: {n}" for n in data.shape)
         self.text = 'name: "model"\n'
         self.layer("data", "Input", [], f"input_param {{ shape {{ {dims} }} }}")
-        self.net = net_parameter("test")
+        self.net = net_parameter(Path("test"))
 
     def layer(self, name, kind, bottoms, settings="", top=None):
         lines = [f'name: "{name}"', f'type: "{kind}"', *(f'bottom: "{b}"' for b in bottoms), f'top: "{top or name}"']
@@ -276,7 +278,7 @@ def test_a_library_from_a_caffe_model(tmp_path, capsys):
     result = pvanet(model)
     weights, prototxt = model.save(tmp_path)
     convert.main([str(weights), str(tmp_path / "out.safetensors"), "--prototxt", str(prototxt)])
-    assert "pictures: BGR from 0 to 255 times 1 minus 104, 117, 123, as the code of BVLC" in capsys.readouterr().out
+    assert "pictures as for BVLC's models, as the .prototxt does not say it: BGR, shorter" in capsys.readouterr().out
     for source, options in (("net.caffemodel", ["--prototxt", str(prototxt)]), ("out.safetensors", [])):
         build.main(["--weights", str(tmp_path / source), "--target", "native", "-o", str(tmp_path), *options])
         library = load(tmp_path / "net-native-64x96.so")

@@ -165,7 +165,7 @@ def normalised(layer: Layer) -> int:
     mean, variance = scale * mean.ravel().astype(np.float64), scale * variance.ravel().astype(np.float64)
     if (variance < 0).any():
         raise UserError(f"{m.where}: it has a negative variance")
-    return layer.norm(x, np.ones(channels), np.zeros(channels), mean, variance, eps)
+    return layer.norm(x, (np.ones(channels), np.zeros(channels), mean, variance), eps)
 
 
 def scaled(layer: Layer) -> int:

@@ -11,6 +11,7 @@ The network is that of the phase TEST.  What a .prototxt says and no function re
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from .caffe_layers import IGNORED, LAYERS, OLD_TYPES, SOURCES
 from .caffe_text import Message, parse
 from .caffe_weights import read_caffemodel
 from .canonical import STATISTICS, batch_norm, listed, renamed, without_dead_layers
-from .reading import Read
+from .reading import Read, pictures_note
 
 MOST = 10_000  # layers
 BVLC = (104.0, 117.0, 123.0)  # the mean of ImageNet, blue first, as the code of BVLC's models subtracts it
@@ -89,17 +90,17 @@ class Layer:
             array = array.reshape(expected)
             self.parameters[name] = np.ascontiguousarray(array.T if turned else array)
 
-    def norm(self, x: int, gain, shift, mean, variance, eps: float) -> int:
-        """(x - mean) / sqrt(variance + eps) * gain + shift."""
+    def norm(self, x: int, statistics: Sequence[np.ndarray], eps: float) -> int:
+        """(x - mean) / sqrt(variance + eps) * gain + shift, of (gain, shift, mean, variance)."""
         y = self.net.batch_norm(self.name, x)
-        own = batch_norm((gain, shift, mean, variance), eps)
+        own = batch_norm(statistics, eps)
         self.parameters |= {f"{self.name}.{key}": own[key] for key in STATISTICS}
         return y
 
     def affine(self, x: int, gain: np.ndarray, shift: np.ndarray) -> int:
         """x * gain + shift, a number of each for each channel."""
         zero = np.zeros(len(gain))
-        return self.norm(x, gain, shift, zero, zero + 1, 0.0)
+        return self.norm(x, (gain, shift, zero, zero + 1), 0.0)
 
 
 def read_caffe(prototxt: Path, caffemodel: Path, size: tuple[int, int] | None = None) -> Read:
@@ -120,8 +121,7 @@ class _Reader:
         self.parameters: dict[str, np.ndarray] = {}
         self.net: NetworkBuilder | None = None
         self.notes: list[str] = []
-        self.pictures: dict = {}
-        self.said = False  # whether the file says how pictures are prepared
+        self.pictures: dict = {}  # what the file says of their preparation
 
     def read(self) -> Read:
         net = self.message
@@ -147,17 +147,8 @@ class _Reader:
         found, parameters = renamed(found, {}, parameters)
         found = self._without_softmax(found, parameters)
         how = {"channels": "BGR", "scale": 1.0, "mean": BVLC, "std": (1.0, 1.0, 1.0)} | self.pictures
-        return Read(found, parameters, "Caffe", [*self.notes, self._said(how)], preprocessing=how)
-
-    def _said(self, how: dict) -> str:
-        numbers = ", ".join(f"{number:g}" for number in how["mean"])
-        whose = "as the .prototxt says"
-        if not self.said:
-            whose = "as the code of BVLC's models has it, the .prototxt says nothing"
-        return (
-            f"pictures: BGR from 0 to 255 times {how['scale']:g} minus {numbers}, {whose}; shorter side 8/7 of the "
-            "crop; else say --channels, --resize, --scale, --mean, --std of convert"
-        )
+        whose = "the .prototxt" if self.pictures else "BVLC's models, as the .prototxt does not say it"
+        return Read(found, parameters, "Caffe", [*self.notes, pictures_note(whose, how)], preprocessing=how)
 
     def _without_softmax(self, net: Network, parameters: dict) -> Network:
         """The network of the list gives logits: so does one that is it but for a softmax at its end."""
@@ -223,7 +214,7 @@ class _Reader:
             if len(means) not in (0, 1, 3):
                 raise UserError(f"{message.where}: it has {len(means)} means, expected one or three")
             means = [scale * mean for mean in (means * 3 if len(means) == 1 else means or [0.0] * 3)]
-            self.pictures, self.said = {"mean": tuple(means), "scale": scale}, True
+            self.pictures = {"mean": tuple(means), "scale": scale}
 
     def _picture(self, top: str, shape: list[int], message: Message) -> None:
         if self.net is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def _array(blob, where: str) -> np.ndarray:
+def _array(blob: Any, where: str) -> np.ndarray:
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
     data = np.array(blob.data or blob.double_data, np.float32)
     if min(shape, default=1) < 0 or math.prod(shape) != len(data) or len(data) > ELEMENTS:
@@ -64,8 +65,8 @@ def _array(blob, where: str) -> np.ndarray:
     return data.reshape(shape)
 
 
-def net_parameter(path: Path):
-    """An empty NetParameter; `UserError` where protobuf is missing."""
+def net_parameter(path: Path) -> Any:
+    """An empty NetParameter, whose class is made while running; `UserError` where protobuf is missing."""
     try:
         return _classes()["NetParameter"]()
     except ImportError:

@@ -8,9 +8,8 @@ import numpy as np
 
 from ..architectures import BATCH_NORM_EPS, Network, network
 from ..errors import UserError
-from ..library.preprocess import USUAL
 from .public_models import Model, expanded
-from .reading import Reading, parse_activation
+from .reading import Reading, parse_activation, pictures_note
 
 Arrays = dict[str, np.ndarray]
 SAYABLE = ("--eps",)  # of the options: its structure is the model's code's
@@ -110,15 +109,9 @@ def _notes(model: Model, net: Network, reading: Reading) -> list[str]:
     norms = f", eps {next(iter(found), BATCH_NORM_EPS):g}" if found else ""
     but = f", but {', '.join(reading.given)} as said" if reading.given else ""
     whose = f"as the code of {model.name}, whose names these are, has it"
-    how = USUAL | pictures(model, net)
-    shorter = how["resize_shorter_side_ratio"] * 224
-    numbers = {key: ", ".join(f"{number:g}" for number in how[key]) for key in ("mean", "std")}
-    remark = f"; {model.remark}" if model.remark else ""
     return [
         f"no tensor tells: {model.fixed}{norms}; {whose}{but}",
-        f"pictures as for {model.name}'s weights: {how['channels']}, shorter side {shorter:.0f} for a crop of 224, "
-        f"pixels times {how['scale']:.4g}, mean {numbers['mean']}, std {numbers['std']}{remark}; else say "
-        "--channels, --resize, --scale, --mean, --std of convert",
+        pictures_note(f"{model.name}'s weights", pictures(model, net), model.remark),
     ]
 
 

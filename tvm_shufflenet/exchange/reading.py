@@ -10,6 +10,7 @@ import numpy as np
 
 from ..architectures import Network
 from ..errors import UserError
+from ..library.preprocess import USUAL
 
 # The fields of `Reading` by their options, in the words of an error: what can be said.
 SAYABLE = {
@@ -65,6 +66,17 @@ class Read:
     mapping: list[tuple[str, str]] = field(default_factory=list)
     preprocessing: dict | None = None
     same: bool = False
+
+
+def pictures_note(whose: str, given: dict, remark: str = "") -> str:
+    """How pictures are prepared as `whose` want it; `given` is what of it is not usual."""
+    how = USUAL | given
+    mean, std = (", ".join(f"{number:g}" for number in how[key]) for key in ("mean", "std"))
+    return (
+        f"pictures as for {whose}: {how['channels']}, shorter side {how['resize_shorter_side_ratio'] * 224:.0f} for a "
+        f"crop of 224, pixels times {how['scale']:.4g}, mean {mean}, std {std}{'; ' if remark else ''}{remark}; else "
+        "say --channels, --resize, --scale, --mean, --std of convert"
+    )
 
 
 def parse_numbers(option: str, text: str | None, allowed: tuple[int, ...]) -> tuple[int, ...] | None:
