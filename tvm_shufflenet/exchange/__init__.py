@@ -1,4 +1,4 @@
-"""Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, and ONNX.
+"""Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, ONNX, and Caffe models.
 
     styles        whose names are which, and what no tensor tells
     reading       what a file may leave open, and options say
@@ -69,7 +69,7 @@ class Imported:
 def load_network(
     path: str | os.PathLike, model: str | None = None, classes: int | None = None, reading: Reading | None = None
 ) -> Imported:
-    """The network and the parameters in a file: ours, another's checkpoint, or ONNX.
+    """The network and the parameters in a file: ours, another's checkpoint, ONNX, or a .caffemodel.
 
     With `model` and `classes` the file must hold that network; without, it says which it is.  A network of the list
     has its name and its names of tensors, another is called after the file.  Raises `UserError` for a file that is

@@ -16,7 +16,7 @@ from ..errors import UserError
 from . import state_dict
 from .public_models import Model
 from .public_reading import of_model, pictures
-from .reading import SAYABLE, Read, Reading, parse_activation
+from .reading import SAYABLE, Read, Reading, parse_activation, pictures_note
 from .state_dict import Linear
 from .styles import MOBILENET, SHUFFLENET, STYLES, Recognised, Style, recognise
 
@@ -83,7 +83,11 @@ def _of_shapes(found: Recognised | None, arrays: dict, reading: Reading) -> Read
         net = same_padding(net)
         notes.append("SAME padding as TensorFlow's, as --padding says")
     called = style.name if style is not None and not reading.style else structure.name
-    return Read(net, parameters, f"{kind}, {called} style", notes, mapping if style is None else [], same=same)
+    if structure.pictures:
+        notes.append(pictures_note(f"{structure.name}'s weights", structure.pictures))
+    read = Read(net, parameters, f"{kind}, {called} style", notes, mapping if style is None else [], same=same)
+    read.preprocessing = structure.pictures or None
+    return read
 
 
 def _in_order(names: list[str]) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .public_models import HALF, MODELS, RAW_BGR, Model
 from .public_models import MOBILENET_V1 as MOBILENET
-from .public_models import MODELS, Model
 
 SHUFFLENET = "ShuffleNet v1"
 _PREFIXES = 8  # of modules within modules
@@ -25,7 +25,8 @@ class Style:
     `shuffle`: "gn" reshapes the channels to (g, n) and transposes, as the paper does; "ng" to (n, g).
     `always`: also a unit whose first convolution has no groups shuffles.  `reduction`: by how much the stem
     makes the picture smaller; 4 is stride 2 and max pooling, 2 stride 2 alone, 1 neither.  `strides` and `pools`:
-    of each stage's first unit, where they are not 2 and 3.  `fixes`: whether the names are of one public code, which
+    of each stage's first unit, where they are not 2 and 3.  `pictures`: their preprocessing, where it is not the usual
+    one, as of `library.preprocess.checked`.  `fixes`: whether the names are of one public code, which
     settles all that; else they tell the order of the tensors alone.  `fixes_activation`: False where versions with
     ReLU and ReLU6 share the names.
     """
@@ -47,6 +48,7 @@ class Style:
     strides: tuple[int, ...] = ()
     pools: tuple[int, ...] = ()
     activation: str = "relu"
+    pictures: dict = field(default_factory=dict)
     fixes: bool = True
     fixes_activation: bool = True
 
@@ -73,7 +75,7 @@ STYLES = (
         "megvii", SHUFFLENET, ("first_conv.0", "first_conv.1"), r"features\.(\d+)",
         ("branch_main_1.0", "branch_main_1.1", "branch_main_1.3", "branch_main_1.4", "branch_main_2.0",
          "branch_main_2.1"),
-        "classifier.0", shuffle="ng", late_shuffle=True,
+        "classifier.0", shuffle="ng", late_shuffle=True, pictures=RAW_BGR,
     ),
     Style(
         "pytorchcv", SHUFFLENET, ("features.init_block.conv", "features.init_block.bn"),
@@ -124,7 +126,7 @@ STYLES = (
     ),
     Style(
         "timm", MOBILENET, ("conv_stem", "bn1"), r"blocks\.(\d+)\.(\d+)", ("conv_dw", "bn1", "conv_pw", "bn2"),
-        "classifier", reduction=2, activation="relu6",
+        "classifier", reduction=2, activation="relu6", pictures=HALF,
     ),
 )  # fmt: skip
 
