@@ -135,8 +135,10 @@ def test_stems_without_pooling_and_stride(tmp_path, stem):
     module, path = foreign.randomised(Changed()), tmp_path / "net.pth"
     saved(module, path)
     agrees(load_network(path, reading=Reading(size=(32, 32), stem=stem)), module)
-    (note,) = load_network(path).notes
-    assert note == (
+    found = load_network(path)
+    assert found.preprocessing == {"channels": "BGR", "scale": 1, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    assert found.notes[1].startswith("pictures as for megvii's weights: BGR, shorter side 256 for a crop of 224, ")
+    assert found.notes[0] == (
         "no tensor tells: ReLU, stride 2 and max pooling in the stem, stages of stride 2 beside 3x3 pooling, pooled "
         "input before the branch, shuffle ng behind the depthwise convolution, no activation behind the depthwise "
         "convolution, eps 1e-05; as the code of megvii, whose names these are, has it"

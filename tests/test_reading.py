@@ -216,12 +216,12 @@ def test_options_are_checked(tmp_path, options, message):
 
 
 def test_preprocessing_travels_with_the_weights(tmp_path):
-    saved(foreign.randomised(foreign.Megvii()), tmp_path / "net.pth")
+    saved(foreign.randomised(foreign.MMPretrain()), tmp_path / "net.pth")
     out = tmp_path / "out.safetensors"
     convert.main([str(tmp_path / "net.pth"), str(out), "--mean", "0,0,0", "--channels", "bgr", "--scale", "1"])
     found = load_network(out)
     assert found.preprocessing == {"channels": "BGR", "mean": [0, 0, 0], "scale": 1}
-    assert found.metadata["origin"].startswith("ShuffleNet v1, megvii style; no tensor tells")
+    assert found.metadata["origin"].startswith("ShuffleNet v1, mmpretrain style; no tensor tells")
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path):

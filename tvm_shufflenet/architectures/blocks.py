@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from .builder import NetworkBuilder
 
 
-def stem(net: NetworkBuilder, channels: int, *further: int) -> int:
-    """ShuffleNet paper, Table 1: convolution 3x3 and max pooling, each of stride 2; `further` 3x3 ones between them."""
+def stem(net: NetworkBuilder, channels: int, *further: int, clipped: bool = False) -> int:
+    """ShuffleNet paper, Table 1: convolution 3x3 and max pooling, each of stride 2; `further` 3x3 ones between them.
+
+    `clipped`: the pooling has no padding, and the last window is cut off where the plane ends, as in pytorchcv's v2.
+    """
     x = net.conv_bn("stem", "", 0, channels, kernel=3, stride=2, pad=1, relu=True)
     for index, outputs in enumerate(further, 2):
         x = net.conv_bn("stem", str(index), x, outputs, kernel=3, pad=1, relu=True)
-    return net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
+    return net.max_pool("stem.pool", x, kernel=3, stride=2, pad=0 if clipped else 1, ceil=clipped)
 
 
 def classifier(net: NetworkBuilder, x: int, classes: int, dropout: float = 0) -> int:

@@ -25,7 +25,7 @@ class Plan:
 
     `halves`: as torchvision has it.  `attention`: on each main branch, with half the unit's outputs as hidden units.
     `residual`: each branch of a stride-1 unit is added to its input.  `enlarged`: V2*, with a depthwise convolution
-    more in front of each main branch.
+    more in front of each main branch.  `clipped`: of the stem's pooling, see `stem`.
     """
 
     stages: tuple[tuple[int, int, int], ...]
@@ -36,6 +36,7 @@ class Plan:
     residual: bool = False
     enlarged: bool = False
     dropout: float = 0
+    clipped: bool = False
 
 
 # Table 5: outputs of stage 2, which double from stage to stage, and of conv5.
@@ -84,7 +85,7 @@ def _entry(
 
 def shufflenet_v2(plan: Plan, name: str, size: tuple[int, int], classes: int) -> Network:
     net = NetworkBuilder(size)
-    x = stem(net, *plan.stem)
+    x = stem(net, *plan.stem, clipped=plan.clipped)
     for stage, (channels, count, stride) in enumerate(plan.stages, 2):
         for index in range(count):
             unit = f"stage{stage}.{index}"

@@ -117,6 +117,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--activation", metavar="NAME", help="relu, relu6, leaky or leaky:SLOPE")
     group.add_argument("--padding", choices=("symmetric", "same"), help="same: as TensorFlow pads")
     group.add_argument("--eps", type=float, help="epsilon of the batch norms (1e-5)")
+    group.add_argument("--prototxt", type=Path, metavar="FILE", help="the structure of a .caffemodel")
 
 
 def reading(args: argparse.Namespace) -> Reading:
@@ -131,7 +132,7 @@ def reading(args: argparse.Namespace) -> Reading:
     return Reading(
         parse_size(args.size) if args.size else None, args.shuffle, args.style, args.stem, args.eps,
         parse_numbers("--strides", args.strides, (1, 2)), parse_numbers("--pool", args.pool, (1, 2, 3)), args.concat,
-        args.activation, args.padding,
+        args.activation, args.padding, args.prototxt,
     )  # fmt: skip
 
 

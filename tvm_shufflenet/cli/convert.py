@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tvm_shufflenet.convert",
-        description="Reads ShuffleNet v1 and MobileNet v1 from a state dict in any common style, or an ONNX model of "
-        "such a network, and writes a state dict of our PyTorch twin or an ONNX model.",
+        description="Reads the networks of the ShuffleNet papers from a state dict in any common style, any network from "
+        "an ONNX or a Caffe model, and writes a state dict of our PyTorch twin or an ONNX model.",
         epilog="examples: python -m tvm_shufflenet.convert found.pth shufflenet.safetensors\n"
         "          python -m tvm_shufflenet.convert unnamed.pth twin.pth --shuffle ng\n"
+        "          python -m tvm_shufflenet.convert net.caffemodel net.safetensors --prototxt net.prototxt\n"
         "          python -m tvm_shufflenet.convert shufflenet.safetensors shufflenet.onnx",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", type=Path, metavar="IN", help="safetensors, PyTorch or ONNX, whatever its suffix")
+    parser.add_argument("input", type=Path, metavar="IN", help="safetensors, PyTorch or ONNX, whatever its suffix, or "
+                        "a .caffemodel")  # fmt: skip
     parser.add_argument(
         "output", type=Path, metavar="OUT", help=".safetensors, .pth, .pt or .onnx: the suffix says what is written"
     )

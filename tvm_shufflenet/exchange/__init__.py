@@ -1,10 +1,12 @@
-"""Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, and ONNX.
+"""Networks that come from elsewhere, and ours that go there: checkpoints in others' styles, ONNX, and Caffe models.
 
     styles        whose names are which, and what no tensor tells
     reading       what a file may leave open, and options say
     others        a state dict in another's style
+    public_models, public_reading  models of public code that are networks of the list
     state_dict    a network from the shapes of its tensors
     onnx_reader   a network from an ONNX graph
+    caffe_reader  a network from a Caffe model
     canonical     batch norms, shuffles and names of others in the terms of ours
     onnx_writer   a network as an ONNX model
 
@@ -33,12 +35,13 @@ from ..library.preprocess import from_json
 from .canonical import listed, usual_shuffles, with_batch_norms
 from .onnx_writer import onnx_model
 from .others import from_others, same_padding
-from .reading import Reading
+from .reading import Read, Reading
 from .styles import style_names
 
 __all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network", "style_names"]
 
 ONNX = ".onnx"
+CAFFE = (".caffemodel", ".prototxt")
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
@@ -66,7 +69,7 @@ class Imported:
 def load_network(
     path: str | os.PathLike, model: str | None = None, classes: int | None = None, reading: Reading | None = None
 ) -> Imported:
-    """The network and the parameters in a file: ours, another's checkpoint, or ONNX.
+    """The network and the parameters in a file: ours, another's checkpoint, ONNX, or a .caffemodel.
 
     With `model` and `classes` the file must hold that network; without, it says which it is.  A network of the list
     has its name and its names of tensors, another is called after the file.  Raises `UserError` for a file that is
@@ -76,13 +79,16 @@ def load_network(
     if model is not None:
         model = network(model, classes=1 if classes is None else classes).name  # says which there are
     kind = kind_of_file(path)
-    if kind == "ONNX" or (kind is None and path.suffix == ONNX):
+    if reading.prototxt or path.suffix in CAFFE:
+        found = _from_caffe(path, reading)
+        metadata = found.metadata
+    elif kind == "ONNX" or (kind is None and path.suffix == ONNX):
         _says_it_itself(path, reading)
         found, metadata = _from_onnx(path, reading)
     else:
         checkpoint = read_checkpoint(path)
         arrays, metadata = checkpoint.arrays, checkpoint.metadata
-        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading)
+        found = _own(path, arrays, metadata, model, classes, reading) or _from_others(path, arrays, reading, model)
         found.notes = checkpoint.notes + found.notes
     if model is not None and found.network.name != model:
         raise UserError(f"{path} holds {_called(found.network)} ({found.style}), expected {model}")
@@ -155,7 +161,8 @@ def _own(
     if classes is None:
         classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), 1000)
     if known is None and model is not None:
-        known = model if shapes.keys() & network(model).parameters().keys() else None
+        ours = shapes.keys() & network(model).parameters().keys()
+        known = model if 2 * len(ours) > len(shapes) else None
     elif known is None:
         names = [name for name in model_names() if shapes == network(name, classes=classes).parameters()]
         known = next(iter(names), None)
@@ -172,14 +179,29 @@ def _size(metadata: dict) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or found[1])) if found else (224, 224)
 
 
-def _from_others(path: Path, arrays: dict, reading: Reading) -> Imported:
+def _from_caffe(path: Path, reading: Reading) -> Imported:
+    from .caffe_reader import read_caffe
+
+    if not reading.prototxt or path.suffix == ".prototxt":
+        raise UserError(f"{path}: a Caffe model is two files: name the .caffemodel, and with --prototxt the .prototxt")
+    _says_it_itself(reading.prototxt, dataclasses.replace(reading, prototxt=None))
+    return _imported(read_caffe(reading.prototxt, path, reading.size), path)
+
+
+def _from_others(path: Path, arrays: dict, reading: Reading, model: str | None) -> Imported:
     try:
-        net, parameters, style, notes, mapping = from_others(arrays, reading)
+        read = from_others(arrays, reading, model)
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from None
-    net, parameters = _ours(net, parameters, path)
-    metadata = {"padding": "same"} if reading.padding == "same" else {}
-    return Imported(net, parameters, style, notes=notes, mapping=mapping, metadata=metadata)
+    return _imported(read, path)
+
+
+def _imported(read: Read, path: Path) -> Imported:
+    net, parameters = _ours(read.network, read.parameters, path)
+    found = Imported(net, parameters, read.style, notes=read.notes, mapping=read.mapping)
+    found.metadata = {"padding": "same"} if read.same else {}
+    found.preprocessing = read.preprocessing
+    return found
 
 
 def _ours(net: Network, parameters: dict, path: Path) -> tuple[Network, dict]:

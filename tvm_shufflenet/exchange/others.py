@@ -14,34 +14,60 @@ import numpy as np
 from ..architectures import BATCH_NORM_EPS, Layer, Network
 from ..errors import UserError
 from . import state_dict
-from .reading import SAYABLE, Reading, parse_activation
+from .public_models import Model
+from .public_reading import of_model, pictures
+from .reading import SAYABLE, Read, Reading, parse_activation, pictures_note
 from .state_dict import Linear
-from .styles import MOBILENET, SHUFFLENET, STYLES, Style, recognise
+from .styles import MOBILENET, SHUFFLENET, STYLES, Recognised, Style, recognise
 
 OF_SHUFFLENET = ("shuffle", "strides", "pool", "concat")  # what a MobileNet does not have
 _STEMS = {4: "stride 2 and max pooling in the stem", 2: "stride 2 in the stem", 1: "a stem without stride"}
 
 
-def from_others(
-    arrays: dict[str, np.ndarray], reading: Reading
-) -> tuple[Network, dict[str, np.ndarray], str, list[str], list[tuple[str, str]]]:
+def from_others(arrays: dict[str, np.ndarray], reading: Reading, named: str | None = None) -> Read:
     """The network, its parameters, the style in words, notes, and which tensors went where by their order.
 
-    `UserError` for what fits no network, or leaves open what only the user can know.
+    `named` is the network of the list that the user says it is.  `UserError` for what fits no network, or leaves
+    open what only the user can know.
     """
     counters = [
         name for name, array in arrays.items() if not array.ndim and not np.issubdtype(array.dtype, np.floating)
     ]
     ignored = [name for name in counters if name.rpartition(".")[2] != "num_batches_tracked"]
+    notes = [f"{len(ignored)} counters ignored, such as {ignored[0]}"] if ignored else []
     arrays = {name: array for name, array in arrays.items() if name not in set(counters)}
+    found = recognise(arrays)
+    if found and found.dropped:
+        notes.append(f"{len(found.dropped)} tensors that only training needs ignored, such as {found.dropped[0]}")
+        arrays = {name: array for name, array in arrays.items() if name not in set(found.dropped)}
     for name, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating):
             raise UserError(f"tensor {name} is {array.dtype}, expected floating-point numbers")
         if not np.isfinite(array).all():
             raise UserError(f"tensor {name} holds NaN or infinity")
-    style, names, stray = recognise(arrays)
-    if style is not None and stray:
-        raise UserError(f"looks like {style.family} of {style.name}, but tensor {stray} belongs to none of it")
+    if found and found.stray:
+        whose = f"{found.style.family} of {found.style.name}"
+        raise UserError(f"looks like {whose}, but tensor {found.stray} belongs to none of it")
+    if found and isinstance(found.style, Model):
+        read = _of_model(found.style, found.prefix, arrays, reading, named)
+    else:
+        read = _of_shapes(found, arrays, reading)
+    read.notes[:0] = notes
+    return read
+
+
+def _of_model(model: Model, prefix: str, arrays: dict, reading: Reading, named: str | None) -> Read:
+    net, parameters, notes = of_model(model, prefix, arrays, reading, named)
+    same = model.padding == "same"
+    read = Read(same_padding(net) if same else net, parameters, f"{model.family}, {model.name} style", notes, same=same)
+    read.preprocessing = pictures(model, net) or None
+    return read
+
+
+def _of_shapes(found: Recognised | None, arrays: dict, reading: Reading) -> Read:
+    """ShuffleNet v1 or MobileNet v1 of any width, which shapes tell."""
+    style = found.style if found and isinstance(found.style, Style) else None
+    names = found.names if found else list(arrays)
     if style is None:
         _in_order(names)
     layers = state_dict.cut({name: arrays[name] for name in names})
@@ -50,16 +76,18 @@ def from_others(
     if said:
         raise UserError(f"it is {kind}, about which --{said[0]} says nothing: leave it out")
     structure, notes = _structure(kind, style, layers, reading)
-    if ignored:
-        notes.insert(0, f"{len(ignored)} counters ignored, such as {ignored[0]}")
     size = reading.size or (structure.size, structure.size)
     net, parameters, mapping = state_dict.network(layers, structure, size, reading.eps or BATCH_NORM_EPS)
-    net = _with_activation(net, structure.activation)
-    if reading.padding == "same":
+    net, same = _with_activation(net, structure.activation), reading.padding == "same"
+    if same:
         net = same_padding(net)
         notes.append("SAME padding as TensorFlow's, as --padding says")
     called = style.name if style is not None and not reading.style else structure.name
-    return net, parameters, f"{kind}, {called} style", notes, mapping if style is None else []
+    if structure.pictures:
+        notes.append(pictures_note(f"{structure.name}'s weights", structure.pictures))
+    read = Read(net, parameters, f"{kind}, {called} style", notes, mapping if style is None else [], same=same)
+    read.preprocessing = structure.pictures or None
+    return read
 
 
 def _in_order(names: list[str]) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 
+import numpy as np
+
+from ..architectures import Network
 from ..errors import UserError
+from ..library.preprocess import USUAL
 
 # The fields of `Reading` by their options, in the words of an error: what can be said.
 SAYABLE = {
@@ -26,7 +31,7 @@ class Reading:
     2 or 1.  `eps`: of the batch norms.  `strides`: of each stage's first unit; `pool`: the window of the average
     pooling beside it, 1 for none; one number stands for all stages.  `concat`: whether the pooled input comes
     before the branch.  `activation`: "relu", "relu6", "leaky" or "leaky:SLOPE".  `padding`: "same" as TensorFlow
-    pads, behind more than before where the size is even.
+    pads, behind more than before where the size is even.  `prototxt`: the file with the structure of a .caffemodel.
     """
 
     size: tuple[int, int] | None = None
@@ -39,11 +44,39 @@ class Reading:
     concat: str | None = None
     activation: str | None = None
     padding: str | None = None
+    prototxt: Path | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that are given, but for the size: our own files and ONNX leave nothing else open."""
         return [f"--{f.name}" for f in fields(self) if f.name != "size" and getattr(self, f.name) is not None]
+
+
+@dataclass
+class Read:
+    """A network from a foreign file, under names of ours but not yet as the compiler wants it.
+
+    `style` in words; `mapping` as in `Imported`; `same`: whether its padding depends on the size, as TensorFlow's.
+    """
+
+    network: Network
+    parameters: dict[str, np.ndarray]
+    style: str
+    notes: list[str]
+    mapping: list[tuple[str, str]] = field(default_factory=list)
+    preprocessing: dict | None = None
+    same: bool = False
+
+
+def pictures_note(whose: str, given: dict, remark: str = "") -> str:
+    """How pictures are prepared as `whose` want it; `given` is what of it is not usual."""
+    how = USUAL | given
+    mean, std = (", ".join(f"{number:g}" for number in how[key]) for key in ("mean", "std"))
+    return (
+        f"pictures as for {whose}: {how['channels']}, shorter side {how['resize_shorter_side_ratio'] * 224:.0f} for a "
+        f"crop of 224, pixels times {how['scale']:.4g}, mean {mean}, std {std}{'; ' if remark else ''}{remark}; else "
+        "say --channels, --resize, --scale, --mean, --std of convert"
+    )
 
 
 def parse_numbers(option: str, text: str | None, allowed: tuple[int, ...]) -> tuple[int, ...] | None:

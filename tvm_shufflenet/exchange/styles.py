@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-SHUFFLENET, MOBILENET = "ShuffleNet v1", "MobileNet v1"
+from .public_models import HALF, MODELS, RAW_BGR, Model
+from .public_models import MOBILENET_V1 as MOBILENET
+
+SHUFFLENET = "ShuffleNet v1"
 _PREFIXES = 8  # of modules within modules
 LEAVES = ("weight", "bias", "running_mean", "running_var")
 
@@ -22,7 +25,8 @@ class Style:
     `shuffle`: "gn" reshapes the channels to (g, n) and transposes, as the paper does; "ng" to (n, g).
     `always`: also a unit whose first convolution has no groups shuffles.  `reduction`: by how much the stem
     makes the picture smaller; 4 is stride 2 and max pooling, 2 stride 2 alone, 1 neither.  `strides` and `pools`:
-    of each stage's first unit, where they are not 2 and 3.  `fixes`: whether the names are of one public code, which
+    of each stage's first unit, where they are not 2 and 3.  `pictures`: their preprocessing, where it is not the usual
+    one, as of `library.preprocess.checked`.  `fixes`: whether the names are of one public code, which
     settles all that; else they tell the order of the tensors alone.  `fixes_activation`: False where versions with
     ReLU and ReLU6 share the names.
     """
@@ -44,6 +48,7 @@ class Style:
     strides: tuple[int, ...] = ()
     pools: tuple[int, ...] = ()
     activation: str = "relu"
+    pictures: dict = field(default_factory=dict)
     fixes: bool = True
     fixes_activation: bool = True
 
@@ -70,7 +75,7 @@ STYLES = (
         "megvii", SHUFFLENET, ("first_conv.0", "first_conv.1"), r"features\.(\d+)",
         ("branch_main_1.0", "branch_main_1.1", "branch_main_1.3", "branch_main_1.4", "branch_main_2.0",
          "branch_main_2.1"),
-        "classifier.0", shuffle="ng", late_shuffle=True,
+        "classifier.0", shuffle="ng", late_shuffle=True, pictures=RAW_BGR,
     ),
     Style(
         "pytorchcv", SHUFFLENET, ("features.init_block.conv", "features.init_block.bn"),
@@ -121,9 +126,23 @@ STYLES = (
     ),
     Style(
         "timm", MOBILENET, ("conv_stem", "bn1"), r"blocks\.(\d+)\.(\d+)", ("conv_dw", "bn1", "conv_pw", "bn2"),
-        "classifier", reduction=2, activation="relu6",
+        "classifier", reduction=2, activation="relu6", pictures=HALF,
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Whose names these are: `names` in the order of execution, of which `dropped` only training needs.
+
+    `stray` is one in no place of the style; `prefix` stands before all names.
+    """
+
+    style: Style | Model
+    names: list[str]
+    dropped: list[str]
+    stray: str
+    prefix: str
 
 
 def style_names() -> list[str]:
@@ -131,30 +150,30 @@ def style_names() -> list[str]:
     return [style.name for style in STYLES if style.family == SHUFFLENET]
 
 
-def recognise(names: Iterable[str]) -> tuple[Style | None, list[str], str]:
-    """Whose names these are: the style, the names in the order of execution, and what of them is in no style.
+def recognise(names: Iterable[str]) -> Recognised | None:
+    """The style or model of most of the names; None if less than half of them are of any.
 
-    Prefixes that all names share, as of `DataParallel` or of a surrounding module, do not matter.  The style is
-    None if less than half of the names are of any.
+    Prefixes that all names share, as of `DataParallel` or of a surrounding module, do not matter.
     """
     names = list(names)
-    best: tuple[int, Style | None, list[str], str] = (0, None, [], "")
+    best: tuple[int, Recognised | None] = (0, None)
     prefix = ""
     for _ in range(_PREFIXES):
-        for style in STYLES:
+        for style in (*STYLES, *MODELS):
             keys = {name: key for name in names if (key := _key(style, name.removeprefix(prefix)))}
-            if len(keys) > best[0]:
-                stray = next((name for name in names if name not in keys), "")
-                best = len(keys), style, sorted(keys, key=keys.__getitem__), stray
+            dropped = [name for name in names if isinstance(style, Model) and style.drops(name.removeprefix(prefix))]
+            if len(keys) + len(dropped) > best[0]:
+                known = sorted(keys, key=keys.__getitem__)
+                stray = next((name for name in names if name not in keys and name not in dropped), "")
+                best = len(keys) + len(dropped), Recognised(style, known, dropped, stray, prefix)
         deeper = prefix + names[0].removeprefix(prefix).partition(".")[0] + "." if names else ""
         if not deeper or not all(name.startswith(deeper) for name in names):
             break
         prefix = deeper
-    count, found, known, stray = best
-    return (found, known, stray) if 2 * count > len(names) else (None, names, "")
+    return best[1] if 2 * best[0] > len(names) else None
 
 
-def _key(style: Style, name: str) -> tuple | None:
+def _key(style: Style | Model, name: str) -> tuple | None:
     module, _, leaf = name.rpartition(".")
     place = style.key(module) if leaf in LEAVES else None
     return place and (*place, LEAVES.index(leaf))
