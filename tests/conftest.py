@@ -26,6 +26,21 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "data" / "imagenette"))
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--full", action="store_true", help="only the tests marked `full`, which are left out otherwise")
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """What is marked `full` takes hours, and is run alone."""
+    full = config.getoption("--full")
+    chosen, others = [], []
+    for item in items:
+        (chosen if bool(item.get_closest_marker("full")) == full else others).append(item)
+    items[:] = chosen
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item) -> None:
     """Tests marked `emulator` are skipped without one, and fail where TSN_REQUIRE_EMULATOR is set."""
@@ -77,13 +92,22 @@ def build_folder():
         yield Path(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build(build_folder):
-    """`build(model, ...)` -> `Built`, as the command does."""
+    """`build(model, ...)` -> `Built`, as the command does; what was built with the same options before is given again.
+
+    Each is in a folder of its own.  Only a test that removes the library may change it.
+    """
     from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
+    made: dict = {}
+
     def build_one(model: str | None, target: str = "native", **options):
-        return build_library(BuildOptions(model, target, output=build_folder, **options))
+        key = (model, target, *sorted(options.items()))
+        if key not in made or not made[key].path.exists():
+            output = build_folder / str(len(made))
+            made[key] = build_library(BuildOptions(model, target, output=output, **options))
+        return made[key]
 
     return build_one
 
