@@ -13,6 +13,8 @@ from tvm_shufflenet.architectures import mobilenet_v1, shufflenet_v1
 
 from . import emulator
 
+# Of PyTorch, here and in commands: threads of tests that run side by side mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The networks of ShuffleNet's Tables 2 and 3 with MobileNet v1 and AlexNet; and one of each structure beside them.
 EARLIER = [*shufflenet_v1.entries(), *mobilenet_v1.entries(), "alexnet"]
 STRUCTURES = [
@@ -72,17 +74,6 @@ def twin_logits(net, parameters: dict, data: np.ndarray) -> np.ndarray:
     module.load_state_dict({k: torch.from_numpy(v) for k, v in parameters.items()}, strict=False)
     with torch.inference_mode():
         return module(torch.from_numpy(data)).numpy()
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """For PyTorch with small tensors: several threads mostly wait for each other, above all on a busy machine."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
