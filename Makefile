@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 # Processes that run tests at the same time.
 JOBS ?= 2
 
-.PHONY: demo check test test-all fuzz fences emulator clean
+.PHONY: demo check test test-all full fuzz fences emulator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -25,6 +25,10 @@ test: $(VENV)/installed-test emulator
 
 test-all: $(VENV)/installed-test emulator
 	$(PY) -m pytest -q -n $(JOBS) --dist loadscope
+
+# What the slow tests take samples of: the networks of ShuffleNet's main tables at every size.  Hours.
+full: $(VENV)/installed-test
+	$(PY) -m pytest -q -n $(JOBS) --full
 
 # Random networks against PyTorch: `make fuzz N=1000`; in the emulator: `make fuzz N=100 TARGET=cortex-a72`.
 N ?= 1000

@@ -13,6 +13,8 @@ from tvm_shufflenet.architectures import mobilenet_v1, shufflenet_v1
 
 from . import emulator
 
+# Of PyTorch, here and in commands: threads of tests that run side by side mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The networks of ShuffleNet's Tables 2 and 3 with MobileNet v1 and AlexNet; and one of each structure beside them.
 EARLIER = [*shufflenet_v1.entries(), *mobilenet_v1.entries(), "alexnet"]
 STRUCTURES = [
@@ -24,6 +26,21 @@ STRUCTURES = [
 ROOT = Path(__file__).resolve().parent.parent
 # A folder that holds val.tar or val/, of the layout val/WNID/NAME.JPEG.
 IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "data" / "imagenette"))
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--full", action="store_true", help="only the tests marked `full`, which are left out otherwise")
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """What is marked `full` takes hours, and is run alone."""
+    full = config.getoption("--full")
+    chosen, others = [], []
+    for item in items:
+        (chosen if bool(item.get_closest_marker("full")) == full else others).append(item)
+    items[:] = chosen
+    if others:
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,17 +76,6 @@ def twin_logits(net, parameters: dict, data: np.ndarray) -> np.ndarray:
         return module(torch.from_numpy(data)).numpy()
 
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """For PyTorch with small tensors: several threads mostly wait for each other, above all on a busy machine."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def build_folder():
     """Where tests put libraries; removed at the end."""
@@ -77,13 +83,22 @@ def build_folder():
         yield Path(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build(build_folder):
-    """`build(model, ...)` -> `Built`, as the command does."""
+    """`build(model, ...)` -> `Built`, as the command does; what was built with the same options before is given again.
+
+    Each is in a folder of its own.  Only a test that removes the library may change it.
+    """
     from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
+    made: dict = {}
+
     def build_one(model: str | None, target: str = "native", **options):
-        return build_library(BuildOptions(model, target, output=build_folder, **options))
+        key = (model, target, *sorted(options.items()))
+        if key not in made or not made[key].path.exists():
+            output = build_folder / str(len(made))
+            made[key] = build_library(BuildOptions(model, target, output=output, **options))
+        return made[key]
 
     return build_one
 

@@ -24,9 +24,6 @@ from .conftest import EARLIER, STRUCTURES
 SMALL = "shufflenet-v1-0.25x-g3"
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def loaded_twin(name: str, size=(64, 64), classes=10, seed=0):
     """A twin in evaluation mode with random parameters, and those parameters."""
     net = network(name, size, classes)

@@ -13,7 +13,8 @@ import pytest
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import load_checkpoint, random_parameters, save_checkpoint
 from tvm_shufflenet.bridge.shipped import FOLDER, shipped
-from tvm_shufflenet.cli import evaluate
+from tvm_shufflenet.cli import build as build_command
+from tvm_shufflenet.cli import classify, evaluate
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure import entries
 from tvm_shufflenet.training.evaluation import _score
@@ -133,26 +134,22 @@ def test_boards_that_are_right_wrong_or_freeze(build, labelled_pictures, checkpo
                 score(tmp_path, random, *data, address, "--timeout", 3)
 
 
-def test_build_takes_the_weights_of_the_project(tmp_path):
+def test_build_takes_the_weights_of_the_project(tmp_path, capsys):
     """Unless it is told otherwise; and then the photograph is recognised."""
 
     def call(command, *arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", f"tvm_shufflenet.{command}", *map(str, arguments)],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command.main([*map(str, arguments)])
+        return capsys.readouterr().out
 
-    build = ["build", TRAINED, "--target", "native", "-o", tmp_path]
-    said = call(*build)
+    argv = [TRAINED, "--target", "native", "-o", tmp_path]
+    said = call(build_command, *argv)
     assert f"weights: {TRAINED}.safetensors" in said and "the project holds" in said and "tench" in said
     library = tmp_path / f"{TRAINED}-native.so"
-    call("classify", library, ROOT / "examples" / "pictures" / "parachute.jpg", "--json", tmp_path / "classes.json")
+    call(classify, library, ROOT / "examples" / "pictures" / "parachute.jpg", "--json", tmp_path / "classes.json")
     best = json.loads((tmp_path / "classes.json").read_text())["pictures"][0]["classes"][0]
     assert best["name"] == "parachute"
     for arguments, classes in ((["--weights", "random"], 1000), (["--seed", 3], 1000), (["--classes", 10], 10)):
-        said = call(*build, *arguments)
+        said = call(build_command, *argv, *arguments)
         assert "weights: random, seed" in said and "the project holds" not in said
         manifest = json.loads((tmp_path / f"{TRAINED}-native.json").read_text())
         assert manifest["outputs"][0]["shape"] == [1, classes] and not manifest["class_names"]

@@ -8,7 +8,6 @@ import pytest
 
 from . import conftest, emulator, fuzz, graphs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH = 10
 
 

@@ -31,9 +31,6 @@ STYLES = {
 PAPER_1X = {"channels": (24, 240, 480, 960), "repeats": (4, 8, 4)}
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def logits(module: nn.Module, data: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         return getattr(module, "logits", module)(torch.from_numpy(data)).numpy()

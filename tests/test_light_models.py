@@ -17,7 +17,7 @@ from .conftest import picture, relative_error
 onnx = pytest.importorskip("onnx")
 from .onnx_torch import tensors, with_random_constants  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 FILES = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
 
 

@@ -31,9 +31,6 @@ from .onnx_torch import execute, with_random_constants  # noqa: E402
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def computes(found: Imported, expected: np.ndarray, data: np.ndarray) -> None:
     assert expected.std() > 1e-3
     assert relative_error(twin_logits(found.network, found.parameters, data), expected) < 1e-5

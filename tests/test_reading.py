@@ -26,8 +26,6 @@ CASES = ROOT / "tests" / "cases"
 SHAPE = {"channels": (24, 48, 96, 192), "groups": 3, "repeats": (4, 8, 4)}
 OPEN = Reading((32, 32), "gn", stem=1, strides=(1, 2, 2), pool=(1, 2, 2), concat="pooled-first")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def logits_of_mobilenet(path, activation, data, prefix="model.{}.{}", bn=None):
     """MobileNet v1 by functions of PyTorch, from the tensors of the file."""

@@ -14,6 +14,7 @@ failed.  Only their ratio is compared: noise, and a slower board, fall on both a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -85,6 +86,7 @@ def knob_key(knobs: dict[str, int]) -> tuple:
     return tuple(sorted(knobs.items()))
 
 
+@functools.cache
 def tvm_version() -> str:
     return importlib.metadata.version("apache-tvm")
 
