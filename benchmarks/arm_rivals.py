@@ -42,26 +42,29 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
-    models = list(dict.fromkeys(args.models or MODELS))
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")
 
+    from tvm_shufflenet.architectures import own_name
+
     from .yardstick import check_names, costs
 
+    models = list(dict.fromkeys(own_name(model) or model for model in args.models or MODELS))
     check_names(models, args.rivals, args.core)
     install.require(args.rivals)
 
     from rich.console import Console
 
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder, Console(stderr=True).status("") as status:
-        found = list(costs(models, args.rivals, args.core, Path(folder), args.caches, status.update))
+        absent: list[str] = []
+        found = list(costs(models, args.rivals, args.core, Path(folder), args.caches, status.update, absent))
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
-        write_json(args.json, to_json(found, command))
+        write_json(args.json, to_json(found, absent, command))
     console = open_console()
     for name in args.core:
         console.print(table([cost for cost in found if cost.core == name], name))
-    for line in footer(found, args.caches, command):
+    for line in (*footer(found, args.caches), *absent, command):
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -95,7 +98,7 @@ def table(costs: list, name: str):
     return drawn
 
 
-def footer(costs: list, caches: bool, command: str) -> list[str]:
+def footer(costs: list, caches: bool) -> list[str]:
     """What the figures depend on."""
     from tvm_shufflenet.estimation.pricing import model_note
     from tvm_shufflenet.targets.cores import core
@@ -108,16 +111,17 @@ def footer(costs: list, caches: bool, command: str) -> list[str]:
     engines = [RIVALS[engine] for engine in COUNTED if any(cost.engine == engine for cost in costs)]
     versions = ", ".join(f"{engine.title} {install.PINNED[engine.package]}" for engine in engines)
     lines.append(f"{versions}; ours / rival: below 1, ours is faster")
-    return [*lines, command]
+    return lines
 
 
-def to_json(costs: list, command: str) -> dict:
+def to_json(costs: list, absent: list[str], command: str) -> dict:
     from tvm_shufflenet import __version__
     from tvm_shufflenet.estimation.tools import llvm
 
     return {
         "command": command,
         "versions": {"tvm_shufflenet": __version__, "llvm": llvm().version, **install.PINNED},
+        "not_run": absent,
         "costs": [cost.to_json() for cost in costs],
     }
 

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm_shufflenet.architectures import Network, network
+from tvm_shufflenet.architectures import Network, network, own_name
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.cli.common import parse_size, run
 from tvm_shufflenet.cli.terminal import Terminal, open_console
@@ -34,8 +34,10 @@ BUILD = 60.0  # seconds
 IMPORT = 0.2  # seconds
 IMPORTS = 7
 IMPORT_CODE = "import time; start = time.perf_counter(); import tvm_shufflenet; print(time.perf_counter() - start)"
-# What is computed in the memory of its input, and, of an addition, in that of either.
-IN_PLACE = ("batch_norm", "relu", "dropout", "shuffle", "flatten", "add", "concat")
+# What is computed in the memory of its input, and, of an addition or product, in that of either.
+IN_PLACE = (
+    "batch_norm", "relu", "clip", "sigmoid", "multiply", "dropout", "shuffle", "flatten", "add", "concat",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
     size = parse_size(args.size)
-    nets = [network(model, size) for model in dict.fromkeys(args.models or MODELS)]
+    nets = [network(name, size) for name in dict.fromkeys(own_name(model) or model for model in args.models or MODELS)]
     resolve(args.target)
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")

@@ -55,9 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")
 
-    from tvm_shufflenet.architectures import network
+    from tvm_shufflenet.architectures import network, own_name
 
-    nets = [network(model, size) for model in dict.fromkeys(args.models or MODELS)]
+    nets = [network(name, size) for name in dict.fromkeys(own_name(model) or model for model in args.models or MODELS)]
     rivals, missing = choose(args.rivals)
 
     if args.keep:

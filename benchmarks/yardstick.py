@@ -25,6 +25,7 @@ from tvm_shufflenet.targets.cores import Core, core
 from .rivals import COUNTED, OURS, RIVALS
 from .rivals.board import identity
 from .rivals.counted import Exported, inference
+from .rivals.worker import Failed
 
 PRICED = 0.999  # of the instructions
 PLAIN = "cortex-a72"  # whose kernels are every engine's ordinary ones
@@ -108,17 +109,25 @@ def _priced(blocks: list[Block], target: Core, caches: bool) -> Figures:
     return result
 
 
-def costs(models: list[str], engines: list[str], names: list[str], folder: Path, caches: bool, step) -> Iterator[Cost]:
-    """All of them, ours first for each network and core; `step(text)` is told what comes next."""
+def costs(
+    models: list[str], engines: list[str], names: list[str], folder: Path, caches: bool, step, absent: list[str]
+) -> Iterator[Cost]:
+    """All of them, ours first for each network and core; `step(text)` is told what comes next.
+
+    `absent` gets a line for each network that an engine cannot have.
+    """
     for model in models:
         with Exported(network(model)) as exported:
             for name in names:
                 step(f"{model} on {name}: ours")
                 yield ours(model, name, folder, caches)
             for engine in engines:
-                for name in names:
-                    step(f"{model} on {name}: {RIVALS[engine].title}")
-                    yield rival(engine, exported, name, caches)
+                try:
+                    for name in names:
+                        step(f"{model} on {name}: {RIVALS[engine].title}")
+                        yield rival(engine, exported, name, caches)
+                except Failed as error:
+                    absent.append(f"no {model}: {error}")
 
 
 def check_names(models: list[str], engines: list[str], names: list[str]) -> None:

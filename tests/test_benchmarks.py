@@ -14,13 +14,14 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import contest, footprint, latency
+from benchmarks import contest, footprint, latency, yardstick
 from benchmarks.contest import Contest, Contestant, Files
-from benchmarks.rivals import INSTALL, OURS, RIVALS, agreement, folded, install, ncnn, worker
+from benchmarks.rivals import INSTALL, OURS, RIVALS, agreement, folded, install, ncnn, onnx_model, worker
 from benchmarks.rivals.worker import Failed, Worker
-from tvm_shufflenet.architectures import network
+from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.exchange import load_network
 
 from .conftest import ROOT, relative_error, twin_logits
 
@@ -60,6 +61,60 @@ def test_folding_leaves_what_has_to_be_computed(name):
             assert steps[step.inputs[0]].op in ("add", "concat")
     relus = sum(layer.op == "relu" for layer in net.layers)
     assert kinds.count("relu") + sum(step.relu for step in steps) == relus
+
+
+def folded_and_back(net, folder) -> float:
+    """How far the folded network is from the twin, by way of ONNX."""
+    parameters = random_parameters(net)
+    onnx_model.write(net, parameters, folder / "folded.onnx")
+    found = load_network(folder / "folded.onnx")
+    image = worker.picture(net.layers[0].shape)
+    return relative_error(twin_logits(found.network, found.parameters, image), twin_logits(net, parameters, image))
+
+
+@pytest.mark.parametrize("name,remaining", [
+    ("pvanet", 16), ("condensenet-74-g8", 73), ("shufflenet-v2-0.5x-se", 0), ("mobilenet-v2-0.35", 0)
+])  # fmt: skip
+def test_a_batch_norm_that_no_convolution_can_have_remains(tmp_path, name, remaining):
+    net = small(name)
+    kinds = [step.op for step in folded.fold(net, random_parameters(net))]
+    assert kinds.count("batch_norm") == remaining
+    assert folded_and_back(net, tmp_path) < 1e-5
+
+
+def test_nothing_is_folded_across_a_relu_or_into_what_others_read(tmp_path):
+    net = NetworkBuilder((8, 8))
+    x = net.batch_norm("behind", net.relu("relu", net.conv("conv1", 0, 4)))
+    y = net.conv("conv2", x, 4)
+    y = net.add("add", y, net.batch_norm("shared", net.dropout("dropout", y, 0.5)))
+    net.dense("fc", net.global_avg_pool("pool", y), 10)
+    net = net.network("net")
+    kinds = [step.op for step in folded.fold(net, random_parameters(net))]
+    assert kinds.count("batch_norm") == 2
+    assert folded_and_back(net, tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pvanet", "condensenet-74-g8", "shufflenet-v2-0.5x", "squeezenet-1.1"])
+def test_a_network_that_is_not_written_for_an_engine_is_refused_in_one_line(tmp_path, name):
+    net = small(name)
+    with pytest.raises(UserError, match=r"^\S+: (no \w+ is written for ncnn|the rivals are given square windows)"):
+        ncnn.export(net, random_parameters(net), tmp_path)
+
+
+def test_the_others_are_counted_where_an_engine_cannot_have_a_network(monkeypatch, tmp_path):
+    def rival(engine, exported, name, caches):
+        if engine == "ncnn":
+            raise Failed("ncnn failed on this machine: no slice")
+        return engine, name
+
+    monkeypatch.setattr(yardstick, "ours", lambda model, name, folder, caches: ("ours", name))
+    monkeypatch.setattr(yardstick, "rival", rival)
+    absent: list[str] = []
+    found = list(yardstick.costs(
+        ["shufflenet-v2-1x"], ["ncnn", "mnn"], ["cortex-a53", "cortex-a72"], tmp_path, False, str, absent
+    ))  # fmt: skip
+    assert found == [(engine, core) for engine in ("ours", "mnn") for core in ("cortex-a53", "cortex-a72")]
+    assert absent == ["no shufflenet-v2-1x: ncnn failed on this machine: no slice"]
 
 
 @pytest.mark.parametrize("name", NAMES)

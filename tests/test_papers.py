@@ -179,9 +179,9 @@ def table(*rows: Row, **options) -> Table:
 
 
 SMALL_TABLE = table(
-    Row(SMALL, {"macs_C": 13, "ms": 4.0}, "F", size=SIZE), Row("mobilenet-v1-0.25", {"ms": 8.0}, size=SIZE),
-    Row("resnet-999", {"macs_C": None}, size=SIZE), Row("alexnet", {"ms": 1.0}, size=(16, 16)),
-    Row("Some Net", {"ms": 2.0}, "U", "nobody knows it", SIZE),
+    Row(SMALL, {"macs_C": 13, "ms": 4.0}, SIZE), Row("mobilenet-v1-0.25", {"ms": 8.0}, SIZE),
+    Row("resnet-999", {"macs_C": None}, SIZE), Row("alexnet", {"ms": 1.0}, (16, 16)),
+    Row("pnasnet-5", {"ms": 2.0}, SIZE),
 )  # fmt: skip
 
 
@@ -197,11 +197,14 @@ def test_cells():
     assert second["speed"] == second["share"] == second["speedup"] == "it broke"
     assert second["theory"] == nets[0].multiply_adds() / nets[1].multiply_adds()
     assert unknown["macs_C"] == "not published" and unknown["ms"] == "not transcribed"
-    assert "not among the networks" in unknown["parameters"] and "not among" in unknown["speed"]
+    assert unknown["parameters"].startswith("unknown model 'resnet-999'") and "unknown" in unknown["speed"]
     assert "too small" in small["multiply_adds"] and "too small" in small["speedup"]
-    assert left_out["theory"] == "network left out: nobody knows it" and rows[4]["mark"] == ""
+    assert left_out["theory"].startswith("network left out: found by a search")
+    assert [row["mark"] for row in rows] == ["fitted", "settled", "", "settled", ""]
     missing_base = table(SMALL_TABLE.rows[2], SMALL_TABLE.rows[0])
-    assert fill(missing_base, missing_base.rows, None)[1]["cells"]["theory"].startswith("resnet-999, the base: not")
+    assert fill(missing_base, missing_base.rows, None)[1]["cells"]["theory"].startswith(
+        "resnet-999, the base: unknown model"
+    )
 
 
 def test_gaps_have_footnotes():
@@ -309,7 +312,7 @@ def test_the_command_shows_a_table_that_was_interrupted(tmp_path, capsys, monkey
     (written,) = json.loads(out.read_text())["tables"]
     assert written["speeds"]["interrupted"] and written["rows"][0]["cells"]["speed"] > 0
     assert "too small" in written["rows"][3]["cells"]["speed"]["missing"]
-    assert written["rows"][0]["mark"] == "F" and written["rows"][1]["base"] == SMALL
+    assert written["rows"][0]["mark"] == "fitted" and written["rows"][1]["base"] == SMALL
 
 
 def test_no_latency_of_an_emulated_machine(tmp_path, monkeypatch):
@@ -330,11 +333,12 @@ def shown(capsys, command, *arguments) -> str:
 
 def test_what_is_counted_is_shown_at_once(capsys, tmp_path):
     text = shown(capsys, paper_command, "--no-measure", "--json", str(tmp_path / "all.json"))
-    for part in ("v1-8: Table 8", "v2-a1: Appendix", "unit of ShuffleNet", "F: fitted", "errors are the paper's",
-                 "Snapdragon 820", "network left out: the growth of its blocks is not published"):  # fmt: skip
+    for part in ("v1-8: Table 8", "v2-a1: Appendix", "unit of ShuffleNet", "fitted: reproduces",
+                 "errors are the paper's", "Snapdragon 820",
+                 "network left out: its growth rate is not published"):  # fmt: skip
         assert part in text, part
     line = next(line for line in text.splitlines() if line.startswith("shufflenet-v1-1.5x-g3"))
-    assert line.split() == ["shufflenet-v1-1.5x-g3", "S", "(a)", "292", "(a)", "28.5", "292.4", "3.44", "1.94"]
+    assert line.split() == ["shufflenet-v1-1.5x-g3", "settled", "(a)", "292", "(a)", "28.5", "292.4", "3.44", "1.94"]
     tables = json.loads((tmp_path / "all.json").read_text())["tables"]
     assert len(tables) == 12 and tables[-1]["claims"][-1]["figures"]["counted"] == 7_949_760
     assert max(len(line) for line in text.splitlines() if line.startswith(("shufflenet", "mobilenet"))) <= 100

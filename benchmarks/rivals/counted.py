@@ -14,6 +14,7 @@ import functools
 import gzip
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,16 +56,23 @@ class Exported:
     @functools.cached_property
     def expected(self) -> np.ndarray:
         """Our own logits, from the library for this machine."""
-        return self._here(OURS, self.folder / OURS)
+        try:
+            return self._here(OURS, self.folder / OURS)
+        except Failed as error:  # no rival's failure
+            raise UserError(f"{self.net.name}: ours failed on this machine: {error}") from None
 
     def of(self, rival: str) -> Path:
-        """The folder with the rival's files, after the rival gave our logits on this machine."""
+        """The folder with the rival's files, after the rival gave our logits on this machine.
+
+        `Failed` where it cannot have or run the network, `UserError` where it computes something else.
+        """
         folder = self.folder / rival
         if not folder.exists():
             try:
                 found = self._here(rival, folder)
             except Failed as error:
-                raise UserError(f"{RIVALS[rival].title} failed on this machine: {error}") from None
+                shutil.rmtree(folder, ignore_errors=True)  # for the next core to fail as well
+                raise Failed(f"{RIVALS[rival].title} failed on this machine: {error}") from None
             self.check(rival, "on this machine", found)
         return folder
 

@@ -18,7 +18,10 @@ CONVOLUTIONS = ("conv", "dense")
 
 @dataclass
 class Step:
-    """One operator with its parameters; `relu` where a ReLU ends it."""
+    """One operator with its parameters; `relu` where a ReLU ends it.
+
+    The weight and bias of a `batch_norm` are a gain and an addend for each channel, its statistics are in them.
+    """
 
     op: str
     name: str
@@ -31,7 +34,10 @@ class Step:
 
 
 def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, ...] = CONVOLUTIONS) -> list[Step]:
-    """The steps of `net`: no `batch_norm` nor `dropout` remains, and no `relu` behind what is to fuse it."""
+    """The steps of `net`: no `dropout` remains, and no `batch_norm` or `relu` behind what is to have it in itself.
+
+    A `batch_norm` remains where its input is read elsewhere, too, or is no convolution.
+    """
     readers = [0] * len(net.layers)
     for layer in net.layers:
         for source in layer.inputs:
@@ -41,15 +47,23 @@ def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, 
     for index, layer in enumerate(net.layers):
         inputs = [place[source] for source in layer.inputs]
         alone = len(inputs) == 1 and readers[layer.inputs[0]] == 1
+        producer = steps[inputs[0]] if inputs else None
         if layer.op == "dropout":
             place[index] = inputs[0]
+            readers[index] += readers[layer.inputs[0]] - 1
         elif layer.op == "batch_norm":
-            if not (alone and steps[inputs[0]].op == "conv"):
-                raise ValueError(f"{layer.name}: its input is no convolution of its own")
-            _fold_batch_norm(steps[inputs[0]], layer, parameters)
-            place[index] = inputs[0]
-        elif layer.op == "relu" and alone and steps[inputs[0]].op in fuse_relu:
-            steps[inputs[0]].relu = True
+            scale, shift = _affine(layer, parameters)
+            if alone and producer.op in CONVOLUTIONS and not producer.relu:
+                gains = scale.reshape(-1, *[1] * (producer.weight.ndim - 1))
+                producer.weight = (producer.weight * gains).astype(np.float32)
+                producer.bias = (producer.bias * scale + shift).astype(np.float32)
+                place[index] = inputs[0]
+            else:
+                weight, bias = scale.astype(np.float32), shift.astype(np.float32)
+                steps.append(Step("batch_norm", layer.name, inputs, layer.shape, {}, weight, bias))
+                place[index] = len(steps) - 1
+        elif layer.op == "relu" and alone and producer.op in fuse_relu:
+            producer.relu = True
             place[index] = inputs[0]
         else:
             weight = parameters.get(f"{layer.name}.weight")
@@ -69,10 +83,10 @@ def square(step: Step) -> tuple[int, int, int]:
     return tuple(size.pop() for size in sizes)
 
 
-def _fold_batch_norm(conv: Step, norm: Layer, parameters: dict[str, np.ndarray]) -> None:
+def _affine(norm: Layer, parameters: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and addend of a batch norm for each channel, float64."""
     gamma, beta, mean, variance = (
         parameters[f"{norm.name}.{key}"].astype(np.float64) for key in ("weight", "bias", "running_mean", "running_var")
     )
     scale = gamma / np.sqrt(variance + norm.attrs["eps"])
-    conv.weight = (conv.weight * scale[:, None, None, None]).astype(np.float32)
-    conv.bias = ((conv.bias - mean) * scale + beta).astype(np.float32)
+    return scale, beta - mean * scale

@@ -148,7 +148,7 @@ def _add(graph: _Graph, step: Step, inputs: list[int], before: list[Step]) -> in
         return graph.operator("CONCATENATION", inputs, name, shape, "ConcatenationOptions", axis=3)
     if step.op == "relu":
         return graph.operator("RELU", inputs, name, shape)
-    raise UserError(f"{name}: LiteRT has no operator {step.op}")
+    raise UserError(f"{name}: no {step.op} is written for LiteRT")
 
 
 def _reshape(graph: _Graph, x: int, name: str, shape) -> int:

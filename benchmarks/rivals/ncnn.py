@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_shufflenet.errors import UserError
+
 from .folded import Step, fold, square
 
 MAGIC = 7767517
@@ -97,7 +99,7 @@ def _describe(step: Step) -> tuple[str, dict]:
         return "Pooling", {0: 0, **window} if step.op == "max_pool" else {0: 1, **window, 6: 1}
     if step.op == "adaptive_avg_pool":
         return "Pooling", {0: 1, 7: 1, 18: a["size"][0], 8: a["size"][1]}
-    return {
+    kinds = {
         "input": ("Input", {}),
         "relu": ("ReLU", {}),
         "add": ("BinaryOp", {0: 0}),
@@ -106,4 +108,7 @@ def _describe(step: Step) -> tuple[str, dict]:
         "shuffle": ("ShuffleChannel", {0: a.get("groups")}),
         "global_avg_pool": ("Pooling", {0: 1, 4: 1}),
         "lrn": ("LRN", {0: 0, 1: a.get("size"), 2: a.get("alpha"), 3: a.get("beta"), 4: a.get("k")}),
-    }[step.op]
+    }
+    if step.op not in kinds:
+        raise UserError(f"{step.name}: no {step.op} is written for ncnn")
+    return kinds[step.op]

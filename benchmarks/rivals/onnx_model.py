@@ -18,9 +18,13 @@ def write(net, parameters: dict[str, np.ndarray], path: Path) -> None:
     steps = fold(net, parameters, fuse_relu=())
     arrays = {f"{step.name}.weight": step.weight for step in steps if step.weight is not None}
     arrays |= {f"{step.name}.bias": step.bias for step in steps if step.bias is not None}
+    for step in steps:
+        if step.op == "batch_norm":  # statistics that change nothing
+            arrays[f"{step.name}.running_mean"] = np.zeros_like(step.bias)
+            arrays[f"{step.name}.running_var"] = np.ones_like(step.bias)
+    further = {"conv": {"bias": True}, "batch_norm": {"eps": 0.0}}
     layers = tuple(
-        Layer(step.op, step.name, tuple(step.inputs), step.shape,
-              step.attrs | {"bias": True} if step.op == "conv" else step.attrs)
+        Layer(step.op, step.name, tuple(step.inputs), step.shape, step.attrs | further.get(step.op, {}))
         for step in steps
-    )  # fmt: skip
+    )
     path.write_bytes(onnx_model(dataclasses.replace(net, layers=layers, outputs=(len(layers) - 1,)), arrays))

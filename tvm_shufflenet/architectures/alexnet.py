@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .blocks import adapted
 from .builder import NetworkBuilder
-from .entries import Entry, Published
+from .entries import About, Entry
 from .network import Network
 
 
 def entries() -> dict[str, Entry]:
     return {
-        "alexnet": Entry(alexnet, Published("v1", "Table 6", 720, 42.8)),
-        "alexnet-torchvision": Entry(one_column, Published("v1", "Table 6", note="one column, without LRN")),
+        "alexnet": Entry(alexnet, About("v1", "Table 6")),
+        "alexnet-torchvision": Entry(one_column, About("v1", "Table 6", note="one column, without LRN")),
     }
 
 

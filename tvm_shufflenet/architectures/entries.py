@@ -1,4 +1,4 @@
-"""What the list holds of a network beside its layers: how it is made, what is published of it, how sure that is."""
+"""What the list holds of a network beside its layers: how it is made, where it is from, how sure that is."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from dataclasses import dataclass
 
 from .network import Network
 
-# How sure a description is: a paper or public code says it; it reproduces published figures, but no source says it;
-# or neither.
-MARKS = SETTLED, FITTED, UNCERTAIN = ("settled", "fitted", "uncertain")
+# How sure a description is, from the surest.
+SETTLED, FITTED, UNCERTAIN = "settled", "fitted", "uncertain"
+MARKS = {
+    SETTLED: "by a paper or public code",
+    FITTED: "reproduces published figures, no source says so",
+    UNCERTAIN: "no source says it, and published figures do not settle it",
+}
+NOWHERE = "not in the paper"  # of a variant that no table of it names
 
 
 @dataclass(frozen=True)
-class Published:
-    """What the literature prints of a network.
+class About:
+    """Where a network is from; the figures that are printed of it are in `published`.
 
-    `paper` is the ShuffleNet paper that names it, "v1" (arXiv:1707.01083) or "v2" (arXiv:1807.11164), `table` where.
-    `multiply_adds`: millions at 224x224; `error`: ImageNet top-1, %; None where nothing is printed.  `mark` is one of
-    `MARKS`; `note` says in a line what is fitted, uncertain or else unlike its source.
+    `paper` is the ShuffleNet paper that names it, "v1" (arXiv:1707.01083) or "v2" (arXiv:1807.11164), `table` where, or
+    `NOWHERE`.
+    `mark` is one of `MARKS`; `note` says in a line what is fitted, uncertain or else unlike its source.
     """
 
     paper: str
     table: str
-    multiply_adds: float | None = None
-    error: float | None = None
     mark: str = SETTLED
     note: str = ""
 
@@ -34,5 +37,5 @@ class Entry:
     """A network of the list: `build(name, size, classes)` makes it; `aliases` are its names elsewhere."""
 
     build: Callable[[str, tuple[int, int], int], Network]
-    published: Published
+    about: About
     aliases: tuple[str, ...] = ()

@@ -11,8 +11,10 @@ import math
 import re
 
 from .builder import NetworkBuilder
+from .entries import SETTLED
 from .network import Network
 
+MARK = SETTLED  # of `experiment`
 BLOCKS = 10
 PLANE = (56, 56)
 _UNITS = re.compile(r"shufflenet-v2-units-([1-9][0-9]{0,4})")

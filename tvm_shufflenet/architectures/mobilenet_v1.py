@@ -7,27 +7,21 @@ from functools import partial
 
 from .blocks import classifier
 from .builder import NetworkBuilder
-from .entries import Entry, Published
+from .entries import About, Entry
 from .network import Network
-
-WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
 # (output channels at width 1, stride of the depthwise layer)
 BLOCKS = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
     (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
-# Millions of multiply-adds (MobileNet paper, Table 6) and top-1 error (ShuffleNet paper, Table 5).
-PUBLISHED = {1.0: (569, 29.4), 0.75: (325, 31.6), 0.5: (149, 36.3), 0.25: (41, 49.4)}
 PYTORCHCV = {1.0: "mobilenet_w1", 0.75: "mobilenet_w3d4", 0.5: "mobilenet_wd2", 0.25: "mobilenet_wd4"}
 
 
 def entries() -> dict[str, Entry]:
     return {
-        f"mobilenet-v1-{width}": Entry(
-            partial(mobilenet_v1, width), Published("v1", "Table 5", *PUBLISHED[width]), (PYTORCHCV[width],)
-        )
-        for width in WIDTHS
+        f"mobilenet-v1-{width}": Entry(partial(mobilenet_v1, width), About("v1", "Table 5"), (alias,))
+        for width, alias in PYTORCHCV.items()
     }
 
 

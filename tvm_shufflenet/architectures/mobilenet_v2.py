@@ -7,7 +7,7 @@ from typing import Any
 
 from .blocks import classifier
 from .builder import NetworkBuilder
-from .entries import FITTED, Entry, Published
+from .entries import NOWHERE, About, Entry
 from .network import Network
 
 # Table 2 of MobileNet v2: expansion, outputs, units, stride of the first.
@@ -17,23 +17,17 @@ BLOCKS = (
 UNITS = tuple(units for _, _, units, _ in BLOCKS)
 IGCV3_UNITS = (1, 4, 6, 8, 6, 6, 1)  # symbols/igcv3.py of homles11/IGCV3
 STEM, LAST = 32, 1280
-# Millions of multiply-adds: MobileNet v2's own paper and code; top-1 error (%): ShuffleNet V2, Table 8.
-PUBLISHED = {
-    "1.4": (582, 25.3), "1.0": (300, 28.0), "0.75": (209, None), "0.5": (97, None), "0.35": (59, None),
-}  # fmt: skip
+WIDTHS = {"1.4": "Table 8", "1.0": "Table 8", **dict.fromkeys(("0.75", "0.5", "0.35"), NOWHERE)}
 
 
 def entries() -> dict[str, Entry]:
     found = {}
-    for width, figures in PUBLISHED.items():
-        table = "Table 8" if figures[1] else "not in the paper"
-        found[f"mobilenet-v2-{width}"] = Entry(
-            partial(mobilenet_v2, float(width)), Published("v2", table, *figures),
-            ("mobilenet_v2",) if width == "1.0" else (),
-        )  # fmt: skip
+    for width, table in WIDTHS.items():
+        aliases = ("mobilenet_v2",) if width == "1.0" else ()
+        found[f"mobilenet-v2-{width}"] = Entry(partial(mobilenet_v2, float(width)), About("v2", table), aliases)
     found["igcv3-d-1.0"] = Entry(
         partial(mobilenet_v2, 1.0, units=IGCV3_UNITS, groups=2),
-        Published("v2", "Table 8", 318, 27.8, FITTED, "as the authors' code has it; the published cost is 1.6 % more"),
+        About("v2", "Table 8", note="as the authors' code has it; the published cost is 1.6 % more"),
     )
     return found
 

@@ -12,9 +12,9 @@ from functools import partial
 
 from .blocks import Bottleneck, bottleneck, classifier, stem
 from .builder import NetworkBuilder
-from .entries import FITTED, Entry, Published
+from .entries import FITTED, About, Entry
 from .network import Network
-from .shufflenet_v1 import ARCH2_UNITS, UNITS, shufflenet_v1
+from .shufflenet_v1 import ARCH2_UNITS, UNITS, WIDENED, certainty, shufflenet_v1
 
 CARDINALITY = 16  # of ResNeXt-like units
 
@@ -23,6 +23,7 @@ LEVELS = {
     "140m": (24, UNITS), "38m": (12, UNITS), "13m": (12, UNITS), "arch2-40m": (12, ARCH2_UNITS),
     "arch2-13m": (12, ARCH2_UNITS),
 }  # fmt: skip
+SCALE = {"140m": 1, "38m": 0.5, "13m": 0.25}  # of the ShuffleNet that costs as much
 VGG = {"140m": (25, 50, 100), "38m": (12, 25, 50)}
 # Outputs of stage 2; they double from stage to stage.
 RESNET = {"140m": 96, "38m": 48, "13m": 24, "arch2-40m": 52, "arch2-13m": 26}
@@ -32,12 +33,6 @@ RESNEXT = {
     "arch2-13m": (26, (16, 16, 48)),
 }  # fmt: skip
 XCEPTION = {"140m": 144, "38m": 72, "13m": 36, "arch2-40m": 78, "arch2-13m": 38}
-# Top-1 error (%).
-ERROR = {
-    "vgg-like-140m": 50.7, "resnet-like-140m": 37.3, "resnet-like-38m": 48.8, "resnet-like-13m": 63.7,
-    "resnext-like-140m": 33.3, "resnext-like-38m": 46.0, "resnext-like-13m": 65.2,
-    "xception-like-140m": 33.6, "xception-like-38m": 45.1, "xception-like-13m": 57.1,
-}  # fmt: skip
 
 FIT = "stem, shortcuts and the place of the stride are those that reproduce the published cost at 38 M"
 PROJECTED = f"{FIT}: 12 channels, projections, the 3x3 convolution; at 140 M everything is twice as wide"
@@ -45,7 +40,6 @@ NOTES = {
     "vgg-like": f"{FIT}: 12 channels, none, the first convolution; at 140 M everything is twice as wide",
     "resnet-like": PROJECTED,
     "resnext-like": f"{PROJECTED}; half the channels to the multiple of 16 below, at least 16, at 38 M",
-    "xception-like": "ShuffleNet with g = 1; the stem of 12 channels fits the published cost",
 }
 
 
@@ -57,11 +51,18 @@ def entries() -> dict[str, Entry]:
     }  # fmt: skip
     for kind, (build, widths) in kinds.items():
         for level, width in widths.items():
-            name, cost = f"{kind}-{level}", int(level.removeprefix("arch2-").rstrip("m"))
-            table = "preprint, Table 4" if "arch2" in level else "Table 4"
-            about = Published("v1", table, cost, ERROR.get(name), FITTED, NOTES[kind])
-            found[name] = Entry(partial(build, width, *LEVELS[level]), about)
+            found[f"{kind}-{level}"] = Entry(partial(build, width, *LEVELS[level]), _about(kind, level))
     return found
+
+
+def _about(kind: str, level: str) -> About:
+    arch2 = "arch2" in level
+    if kind == "xception-like":
+        mark, note = (FITTED, WIDENED) if arch2 else certainty(SCALE[level], 1)
+        note = "; ".join(filter(None, ["ShuffleNet with g = 1", note]))
+    else:
+        mark, note = FITTED, NOTES[kind] + "; arch2's width fits its published cost" * arch2
+    return About("v1", "preprint, Table 4" if arch2 else "Table 4", mark, note)
 
 
 def vgg_like(

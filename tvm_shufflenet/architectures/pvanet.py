@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 from .blocks import adapted
 from .builder import NetworkBuilder
-from .entries import FITTED, Entry, Published
+from .entries import FITTED, About, Entry
 from .network import Network
 
 # Units of stages 2 and 3: convolutions 1x1, 3x3 with C.ReLU, and 1x1.
@@ -27,10 +27,10 @@ MULTIPLE = 32  # elsewhere the pooled branch and the strided ones have other siz
 def entries() -> dict[str, Entry]:
     head = "the head, pooling 2x2 in front of 4096-4096-1000, is the one that fits the published cost"
     return {
-        "pvanet": Entry(pvanet, Published("v1", "Table 5", 557, 29.7, FITTED, head)),
+        "pvanet": Entry(pvanet, About("v1", "Table 6", FITTED, head)),
         "pvanet-body": Entry(
             partial(pvanet, head=False),
-            Published("v1", "Table 5", note="the body alone: its output is the last feature map"),
+            About("v1", "Table 6", note="the body alone: its output is the last feature map"),
         ),
     }
 

@@ -30,7 +30,7 @@ from . import (
     vgg,
     xception,
 )
-from .entries import SETTLED, Entry, Published
+from .entries import SETTLED, About, Entry
 from .network import Network
 
 # The first of several that are the same is the one that an imported network is.
@@ -39,13 +39,22 @@ FAMILIES = (
     vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries, mobilenet_v2.entries,
     xception.entries, resnet.entries, condensenet.entries,
 )  # fmt: skip
-# Networks of the papers that are not in the list.
 _DENSENET = "its growth rate is not published, and several fit the cost"
+_MOBILENET = "how its widths are rounded is not published, and MobileNet v2's code does not give the published cost"
+_IGCV3 = "its authors' code does not give the published cost at this width"
+_UNITS = 'its channels are "adjusted to the same FLOPs" and not published'
+# Networks that the papers' tables name and that are not in the list.
 LEFT_OUT = {
     "nasnet-a-mobile": "found by a search and described by its code only: cells of five branches, windows to 7x7",
     "pnasnet-5": "found by a search, and the width of the network that was measured is not published",
+    "shufflenet-v1-50": "the width of its bottlenecks is not published, and no usual ratio gives its cost within 4 %",
     **{f"densenet-{scale}x": _DENSENET for scale in ("0.5", "1", "1.5", "2")},
-}
+    **{f"mobilenet-v2-{width}": _MOBILENET for width in ("0.4-at-160", "0.15", "0.75-at-192", "0.6")},
+    **{f"igcv2-{level}m": "its units are not described here" for level in (40, 140, 300, 500)},
+    "igcv3-d-0.7": _IGCV3, "igcv3-d-1.4": _IGCV3,
+    **{f"{kind}-units-{channels}": _UNITS
+       for kind in ("shufflenet-v1", "mobilenet-v2", "xception") for channels in (64, 128, 256)},
+}  # fmt: skip
 
 
 @functools.cache
@@ -75,9 +84,9 @@ def aliases(name: str) -> tuple[str, ...]:
     return _entries()[name].aliases
 
 
-def published(name: str) -> Published:
-    """What is published of a network of the list."""
-    return _entries()[name].published
+def about(name: str) -> About:
+    """Where a network of the list is from, and how sure its description is."""
+    return _entries()[name].about
 
 
 def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
@@ -95,6 +104,6 @@ def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) 
     if not 1 <= classes <= checks.ELEMENTS:
         raise UserError(f"--classes {classes}: expected 1 or more, at most {checks.ELEMENTS}")
     entry = _entries()[known]
-    net, about = entry.build(known, size, classes), entry.published
-    said = about.note if about.mark == SETTLED else f"{about.mark}: {about.note}"
+    net, its = entry.build(known, size, classes), entry.about
+    said = its.note if its.mark == SETTLED else f"{its.mark}: {its.note}"
     return dataclasses.replace(net, note="; ".join(filter(None, [said, net.note])))

@@ -6,19 +6,19 @@ from functools import partial
 
 from .blocks import Bottleneck, bottleneck, classifier
 from .builder import NetworkBuilder
-from .entries import Entry, Published
+from .entries import About, Entry
 from .network import Network
 
 
 def entries() -> dict[str, Entry]:
     later = "the stride is the 3x3 convolution's, as in torchvision"
     return {
-        "resnet-50": Entry(resnet50, Published("v2", "Table 6", 3800, 24.0)),
+        "resnet-50": Entry(resnet50, About("v2", "Table 6")),
         "resnet-50-torchvision": Entry(
-            partial(resnet50, stride_first=False), Published("v2", "Table 6", note=later), ("resnet50",)
+            partial(resnet50, stride_first=False), About("v2", "Table 6", note=later), ("resnet50",)
         ),
         "senet-154": Entry(
-            senet154, Published("v2", "Table 6", 20700, 18.68, note="as in Cadene's pretrained-models.pytorch"),
+            senet154, About("v2", "Table 6", note="as in Cadene's pretrained-models.pytorch"),
             ("senet154",),
         ),
     }  # fmt: skip

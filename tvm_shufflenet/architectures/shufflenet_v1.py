@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
 
+from ..published.v1 import ARCH2_ABLATED
 from .blocks import channel_attention, classifier
 from .builder import NetworkBuilder
-from .entries import FITTED, SETTLED, UNCERTAIN, Entry, Published
+from .entries import FITTED, NOWHERE, SETTLED, UNCERTAIN, About, Entry
 from .network import Network
 
 SCALES = (0.25, 0.5, 1, 1.5, 2)
@@ -21,32 +23,9 @@ UNITS = (4, 8, 4)  # Table 1: units of stages 2, 3 and 4, the first of stride 2
 STEM_CHANNELS = {0.25: 12, 0.5: 12, 0.75: 18, 1: 24, 1.5: 24, 2: 48}
 ATTENTION = 16  # channels for each hidden unit of the channel attention
 
-# Multiply-adds (millions): Table 1 at scale 1, Tables 2 and 5 at the others.
-MULTIPLY_ADDS = {
-    0.25: dict.fromkeys(GROUPS, 13), 0.5: dict.fromkeys(GROUPS, 38), 1: {1: 143, 2: 140, 3: 137, 4: 133, 8: 137},
-    1.5: {3: 292}, 2: {3: 524},
-}  # fmt: skip
-# Top-1 error (%): Table 2, and Tables 3 and 5; `ERROR_NOSHUFFLE` is Table 3's ablation.
-ERROR = {
-    (1, 1): 33.6, (1, 2): 32.7, (1, 3): 32.6, (1, 4): 32.8, (1, 8): 32.4,
-    (0.5, 1): 45.1, (0.5, 2): 44.4, (0.5, 3): 43.2, (0.5, 4): 41.6, (0.5, 8): 42.3,
-    (0.25, 1): 57.1, (0.25, 2): 56.8, (0.25, 3): 55.0, (0.25, 4): 54.2, (0.25, 8): 52.7,
-    (1.5, 3): 28.5, (2, 3): 26.3,
-}  # fmt: skip
-ERROR_NOSHUFFLE = {
-    (1, 3): 34.5, (1, 8): 37.6, (0.5, 3): 45.7, (0.5, 8): 48.1, (0.25, 3): 56.3, (0.25, 8): 56.5,
-}  # fmt: skip
-
 # "arch2" of the preprint (arXiv:1707.01083v1, section 4.1.1): two units of stage 3 fewer, wider maps.
 ARCH2_UNITS = (4, 6, 4)
 ARCH2_CHANNELS = {0.5: {1: 78, 2: 108, 3: 132, 4: 152, 8: 208}, 0.25: {1: 38, 2: 52, 3: 63, 4: 72, 8: 96}}
-ARCH2_MULTIPLY_ADDS = {0.5: 40, 0.25: 13}
-ARCH2_ERROR = {
-    (0.5, 1): 45.7, (0.5, 2): 44.3, (0.5, 3): 43.8, (0.5, 4): 43.2, (0.5, 8): 42.7,
-    (0.25, 1): 56.5, (0.25, 2): 55.3, (0.25, 3): 55.5, (0.25, 4): 54.3, (0.25, 8): 53.3,
-}  # fmt: skip
-ARCH2_ERROR_NOSHUFFLE = {(0.5, 8): 46.2, (0.25, 3): 56.6, (0.25, 8): 57.3}
-
 WIDENED = (
     "widths: stage 2 is the multiple of g nearest to 13/12 of Table 1's that is within 3.5 % of the published cost"
 )
@@ -56,14 +35,12 @@ SE_PLACE = "channel attention on the output channels, 16 to a hidden unit, fits 
 def entries() -> dict[str, Entry]:
     found = {}
     for scale, groups in ((scale, groups) for scale in SCALES for groups in GROUPS):
-        name, (mark, note) = f"shufflenet-v1-{scale:g}x-g{groups}", _certainty(scale, groups)
+        name, sure = f"shufflenet-v1-{scale:g}x-g{groups}", certainty(scale, groups)
         build = partial(shufflenet_v1, int(STAGE2_CHANNELS[groups] * scale), groups, STEM_CHANNELS[scale])
-        macs, key = MULTIPLY_ADDS[scale].get(groups), (scale, groups)
-        table = "Table 2" if scale <= 1 else "Table 5"
-        found[name] = Entry(build, Published("v1", table, macs, ERROR.get(key), mark, note))
-        found[f"{name}-noshuffle"] = Entry(
-            partial(build, shuffle=False), Published("v1", "Table 3", macs, ERROR_NOSHUFFLE.get(key), mark, note)
-        )
+        table = "Table 2" if scale <= 1 else "Table 5" if groups == 3 else NOWHERE
+        found[name] = Entry(build, About("v1", table, *sure))
+        table = "Table 3" if scale <= 1 and groups in (3, 8) else NOWHERE
+        found[f"{name}-noshuffle"] = Entry(partial(build, shuffle=False), About("v1", table, *sure))
     return found
 
 
@@ -72,34 +49,36 @@ def further_entries() -> dict[str, Entry]:
     found = {}
     for groups in (1, 3):
         build = partial(shufflenet_v1, STAGE2_CHANNELS[groups] * 3 // 4, groups, STEM_CHANNELS[0.75])
-        note = f"widths of pytorchcv's shufflenet_g{groups}_w3d4, units as in the paper"
-        about = Published("v1", "not in the paper", note=note)
+        about = About("v1", NOWHERE, *certainty(0.75, groups))
         found[f"shufflenet-v1-0.75x-g{groups}"] = Entry(build, about)
         found[f"shufflenet-v1-0.75x-g{groups}-noshuffle"] = Entry(partial(build, shuffle=False), about)
     for scale, groups in [(scale, groups) for scale in SCALES for groups in GROUPS] + [(0.75, 1), (0.75, 3)]:
         build = partial(
             shufflenet_v1, int(STAGE2_CHANNELS[groups] * scale), groups, STEM_CHANNELS[scale], attention=ATTENTION
         )
-        macs, error = (527, 24.7) if (scale, groups) == (2, 3) else (None, None)
-        about = Published("v1", "Table 5, with channel attention", macs, error, FITTED, SE_PLACE)
+        mark, note = certainty(scale, groups)
+        about = About(
+            "v1", "Table 5, with channel attention" if (scale, groups) == (2, 3) else NOWHERE,
+            FITTED if mark == SETTLED else mark, "; ".join(filter(None, [SE_PLACE, note])),
+        )  # fmt: skip
         found[f"shufflenet-v1-{scale:g}x-g{groups}-se"] = Entry(build, about)
     for scale, groups in ((scale, groups) for scale in ARCH2_CHANNELS for groups in GROUPS):
-        name, key, macs = f"shufflenet-v1-arch2-{scale:g}x-g{groups}", (scale, groups), ARCH2_MULTIPLY_ADDS[scale]
+        name, about = f"shufflenet-v1-arch2-{scale:g}x-g{groups}", About("v1", "preprint, Table 2", FITTED, WIDENED)
         build = partial(shufflenet_v1, ARCH2_CHANNELS[scale][groups], groups, STEM_CHANNELS[scale], units=ARCH2_UNITS)
-        place = "preprint, Tables 2 and 3"
-        found[name] = Entry(build, Published("v1", place, macs, ARCH2_ERROR[key], FITTED, WIDENED))
-        found[f"{name}-noshuffle"] = Entry(
-            partial(build, shuffle=False),
-            Published("v1", place, macs, ARCH2_ERROR_NOSHUFFLE.get(key), FITTED, WIDENED),
-        )
+        found[name] = Entry(build, about)
+        table = "preprint, Table 3" if (scale, groups) in ARCH2_ABLATED else NOWHERE
+        found[f"{name}-noshuffle"] = Entry(partial(build, shuffle=False), dataclasses.replace(about, table=table))
     found["shufflenet-v1-shallow-0.5x-g3"] = Entry(
         partial(shufflenet_v1, 174, 3, STEM_CHANNELS[0.5], units=(2, 4, 2)),
-        Published("v1", "Table 5", 40, 42.8, FITTED, "width of stage 2, 174, fits the published cost"),
+        About("v1", "Table 5", FITTED, "width of stage 2, 174, fits the published cost"),
     )
     return found
 
 
-def _certainty(scale: float, groups: int) -> tuple[str, str]:
+def certainty(scale: float, groups: int) -> tuple[str, str]:
+    """The mark of ShuffleNet v1 and its note."""
+    if scale == 0.75:
+        return SETTLED, f"widths of pytorchcv's shufflenet_g{groups}_w3d4, units as in the paper"
     if scale == 1 or (groups == 3 and scale > 0.25):  # Table 1, and megvii's code
         return SETTLED, ""
     if scale > 1:

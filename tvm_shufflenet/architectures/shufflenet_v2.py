@@ -13,7 +13,7 @@ from functools import partial
 
 from .blocks import channel_attention, classifier, stem
 from .builder import NetworkBuilder
-from .entries import SETTLED, UNCERTAIN, Entry, Published
+from .entries import NOWHERE, SETTLED, UNCERTAIN, About, Entry
 from .network import Network
 
 UNITS = (4, 8, 4)  # Table 5: units of stages 2, 3 and 4
@@ -41,8 +41,6 @@ class Plan:
 
 # Table 5: outputs of stage 2, which double from stage to stage, and of conv5.
 WIDTHS = {"0.5": (48, 1024), "1": (116, 1024), "1.5": (176, 1024), "2": (244, 2048)}
-# Table 8: millions of multiply-adds and top-1 error (%).
-PUBLISHED = {"0.5": (41, 39.7), "1": (146, 30.6), "1.5": (299, 27.4), "2": (591, 25.1)}
 TORCHVISION = {"0.5": "x0_5", "1": "x1_0", "1.5": "x1_5", "2": "x2_0"}
 
 BRANCH = (
@@ -58,29 +56,28 @@ def entries() -> dict[str, Entry]:
     for scale, (channels, last) in WIDTHS.items():
         name, stages = f"shufflenet-v2-{scale}x", tuple((channels << i, count, 2) for i, count in enumerate(UNITS))
         plan = partial(Plan, stages, last, dropout=0.2 if last == 2048 else 0)
-        found[name] = _entry(plan(), "Table 8", *PUBLISHED[scale])
+        found[name] = _entry(plan(), "Table 8")
         found[f"{name}-torchvision"] = _entry(
             plan(halves=True), "Table 8", note="both branches of a first unit have half of the outputs",
             aliases=(f"shufflenet_v2_{TORCHVISION[scale]}",),
         )  # fmt: skip
-        macs, error = (597, 24.6) if scale == "2" else (None, None)
-        found[f"{name}-se"] = _entry(plan(attention=True), "Table 8", macs, error, UNCERTAIN, BRANCH)
-        found[f"{name}-residual"] = _entry(plan(residual=True), "appendix", None, None, UNCERTAIN, RESIDUAL)
-        found[f"{name}-star"] = _entry(plan(enlarged=True), "Table 7", None, None, UNCERTAIN, ENLARGED)
+        printed = "Table 8" if scale == "2" else NOWHERE
+        found[f"{name}-se"] = _entry(plan(attention=True), printed, UNCERTAIN, BRANCH)
+        found[f"{name}-residual"] = _entry(plan(residual=True), "appendix", UNCERTAIN, RESIDUAL)
+        found[f"{name}-star"] = _entry(plan(enlarged=True), "Table 7", UNCERTAIN, ENLARGED)
     large = Plan(((244, 3, 1), (488, 4, 2), (976, 6, 2), (1952, 3, 2)), 2048, (64,))
-    found["shufflenet-v2-50"] = _entry(large, "Table 6", 2300, 22.8)
+    found["shufflenet-v2-50"] = _entry(large, "Table 6")
     larger = Plan(
         ((340, 10, 1), (680, 10, 2), (1360, 23, 2), (2720, 10, 2)), 2048, (64, 64, 128), attention=True, residual=True
     )
-    found["se-shufflenet-v2-164"] = _entry(larger, "Table 6", 12700, 18.56, UNCERTAIN, RESIDUAL)
+    found["se-shufflenet-v2-164"] = _entry(larger, "Table 6", UNCERTAIN, RESIDUAL)
     return found
 
 
 def _entry(
-    plan: Plan, table: str, macs: float | None = None, error: float | None = None, mark: str = SETTLED, note: str = "",
-    aliases: tuple[str, ...] = (),
+    plan: Plan, table: str, mark: str = SETTLED, note: str = "", aliases: tuple[str, ...] = ()
 ) -> Entry:  # fmt: skip
-    return Entry(partial(shufflenet_v2, plan), Published("v2", table, macs, error, mark, note), aliases)
+    return Entry(partial(shufflenet_v2, plan), About("v2", table, mark, note), aliases)
 
 
 def shufflenet_v2(plan: Plan, name: str, size: tuple[int, int], classes: int) -> Network:

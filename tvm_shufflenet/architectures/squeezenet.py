@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from functools import partial
 
 from .builder import NetworkBuilder
-from .entries import Entry, Published
+from .entries import About, Entry
 from .network import Network
 
 SQUEEZED = (16, 16, 32, 32, 48, 48, 64, 64)  # outputs of the squeezing convolutions of fire2 to fire9
 
 
 def entries() -> dict[str, Entry]:
-    published = 833, 42.5
     note = "the published cost is that at 227x227; the last convolution has no padding, as torchvision's"
     return {
         "squeezenet-1.0": Entry(
-            partial(squeezenet, 96, 7, (2, 5, 9)), Published("v1", "Table 6", *published, note=note),
+            partial(squeezenet, 96, 7, (2, 5, 9)), About("v1", "Table 6", note=note),
             ("squeezenet1_0", "squeezenet_v1_0"),
         ),
         "squeezenet-1.1": Entry(
-            partial(squeezenet, 64, 3, (2, 4, 6)), Published("v1", "Table 6", note="a cheaper version of its authors'"),
+            partial(squeezenet, 64, 3, (2, 4, 6)), About("v1", "Table 6", note="a cheaper version of its authors'"),
             ("squeezenet1_1", "squeezenet_v1_1"),
         ),
     }  # fmt: skip

@@ -6,7 +6,7 @@ from functools import partial
 
 from .blocks import adapted
 from .builder import NetworkBuilder
-from .entries import Entry, Published
+from .entries import About, Entry
 from .network import Network
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # outputs and convolutions, max pooling behind each
@@ -14,10 +14,10 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # outputs and convol
 
 def entries() -> dict[str, Entry]:
     return {
-        "vgg16": Entry(vgg16, Published("v1", "Table 6", 15300, 28.5)),
+        "vgg16": Entry(vgg16, About("v1", "Table 6")),
         "vgg16-bn": Entry(
             partial(vgg16, batch_norm=True),
-            Published("v1", "Table 6", note="with batch norms behind biased convolutions, as torchvision's vgg16_bn"),
+            About("v1", "Table 6", note="with batch norms behind biased convolutions, as torchvision's vgg16_bn"),
             ("vgg16_bn", "bn_vgg16b"),
         ),
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from ..architectures import checks, model_names, network
-from ..architectures.registry import LEFT_OUT, aliases, published
+from ..architectures.entries import NOWHERE
+from ..architectures.registry import LEFT_OUT, about, aliases
 from ..errors import UserError
 from ..files import write_json
+from ..published import ERRORS, MULTIPLY_ADDS
 from .common import check_count, parse_size
 
 PAPERS = {"v1": "ShuffleNet", "v2": "ShuffleNet V2"}
@@ -16,18 +18,18 @@ COLUMNS = ("multiply-\nadds, M", "published,\nat 224", "para-\nmeters, M", "publ
 
 def describe(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> dict:
     """The figures of one network; `error` says why there is none of that size."""
-    about = published(name)
-    row: dict = {"name": name, "aliases": aliases(name), "paper": about.paper, "table": about.table}
+    its = about(name)
+    row: dict = {"name": name, "aliases": aliases(name), "paper": its.paper, "table": its.table}
     try:
         net = network(name, size, classes)
         row |= {"multiply_adds": net.multiply_adds(), "parameters": net.parameter_count()}
     except UserError as error:
         row |= {"error": str(error)}
     return row | {
-        "published_multiply_adds_millions": about.multiply_adds,
-        "published_top1_error_percent": about.error,
-        "mark": about.mark,
-        "note": about.note,
+        "published_multiply_adds_millions": MULTIPLY_ADDS.get(name),
+        "published_top1_error_percent": ERRORS.get(name),
+        "mark": its.mark,
+        "note": its.note,
     }
 
 
@@ -40,7 +42,7 @@ def _tables(rows: list[dict]):
     places: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
         places.setdefault((row["paper"], row["table"]), []).append(row)
-    for (paper, place), group in sorted(places.items(), key=lambda item: item[0][0]):
+    for (paper, place), group in sorted(places.items(), key=lambda item: (item[0][0], item[0][1] == NOWHERE)):
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         notes: dict[str, int] = {}
         table.add_column("model", no_wrap=True, min_width=width)
@@ -82,8 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     size = parse_size(args.size)
     check_count("--classes", args.classes, 1, checks.ELEMENTS)
     rows = [describe(name, size, args.classes) for name in model_names()]
-    left_out = [{"name": name, "reason": reason} for name, reason in LEFT_OUT.items()]
     if args.json:
+        left_out = [{"name": name, "reason": reason} for name, reason in LEFT_OUT.items()]
         write_json(args.json, {"size": size, "classes": args.classes, "networks": rows, "left_out": left_out})
 
     from rich.console import Console
@@ -98,5 +100,6 @@ def main(argv: list[str] | None = None) -> None:
         for note in notes:
             console.print(note, markup=False, soft_wrap=True)
     console.print("\n[bold]Left out[/bold]")
-    for row in left_out:
-        console.print(f"{row['name']}: {row['reason']}", markup=False, soft_wrap=True)
+    for reason in dict.fromkeys(LEFT_OUT.values()):
+        names = [name for name, why in LEFT_OUT.items() if why == reason]
+        console.print(f"{', '.join(names)}: {reason}", markup=False, soft_wrap=True)

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..architectures.entries import MARKS
 from ..errors import UserError
 from ..files import write_json
 from ..published import TABLES
-from ..published.figures import COLUMNS, MARKS, Row, Size, Table
+from ..published.figures import COLUMNS, Row, Size, Table
 from .common import parse_size
 from .speeds import Column, add_speed_options, conditions_json, conditions_of, draw, how, json_cells, meter
 from .speeds import speed_columns as columns_of_speed
@@ -119,7 +120,7 @@ def _table(table: Table, sizes: list[Size], how: How | None, find: Meter | None)
     filled = fill(table, rows, speeds)
     labels = [(_label(row), each["mark"]) for row, each in zip(rows, filled)]
     cells = [row["cells"] for row in filled]
-    drawn, footnotes = draw(("network", "S/\nF/U"), labels, cells, _columns(table, bases, how))
+    drawn, footnotes = draw(("network", "mark"), labels, cells, _columns(table, bases, how))
     lines = [
         *footnotes,
         *(f"{mark}: {text}" for mark, text in MARKS.items() if any(row["mark"] == mark for row in filled)),

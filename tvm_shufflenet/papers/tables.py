@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..architectures import Network, model_names, network
+from ..architectures import Network, experiments, model_names, network
 from ..architectures.experiments import experiment
+from ..architectures.registry import LEFT_OUT, about
 from ..errors import UserError
 from ..published.figures import Row, Size, Table
 from .speeds import Speeds
@@ -21,16 +22,19 @@ def chosen_rows(table: Table, sizes: Sequence[Size]) -> list[Row]:
 
 def find_network(row: Row) -> Network | str:
     """The network of a row, or why there is none."""
-    if row.left_out:
-        return f"network left out: {row.left_out}"
-    if found := experiment(row.network, row.size):
-        return found
-    if row.network not in model_names():
-        return "not among the networks of `python -m tvm_shufflenet.models`"
+    if row.network in LEFT_OUT:
+        return f"network left out: {LEFT_OUT[row.network]}"
     try:
-        return network(row.network, row.size)
-    except UserError as error:  # too small
+        return experiment(row.network, row.size) or network(row.network, row.size)
+    except UserError as error:  # unknown, or too small
         return str(error)
+
+
+def mark(row: Row) -> str:
+    """How sure the description of a row's network is, one of `MARKS`; empty where there is none."""
+    if row.network in model_names():
+        return about(row.network).mark
+    return experiments.MARK if experiment(row.network, row.size) else ""
 
 
 def fill(table: Table, rows: Sequence[Row], speeds: Speeds | None) -> list[dict]:
@@ -67,8 +71,7 @@ def _filled(table: Table, row: Row, speeds: Speeds | None) -> dict:
             "share": speed if isinstance(speed, str) else speed.share,
             "speedup": ratio(_amount(net, speeds), _amount(base, speeds)),
         }
-    mark = "" if row.left_out else row.mark
-    return {"network": row.network, "size": row.size, "mark": mark, "cells": cells}
+    return {"network": row.network, "size": row.size, "mark": mark(row), "cells": cells}
 
 
 def _multiply_adds(net: Network | str) -> Cell:

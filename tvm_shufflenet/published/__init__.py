@@ -8,7 +8,11 @@ from .figures import Row, Table
 from .v1 import MILLISECONDS, PROCESSOR, milliseconds, speedup
 
 __all__ = [
-    "BOARDS", "MILLISECONDS", "NETWORKS", "PROCESSOR", "TABLES", "Board", "Row", "Table", "milliseconds", "speedup",
+    "BOARDS", "ERRORS", "MILLISECONDS", "MULTIPLY_ADDS", "NETWORKS", "PROCESSOR", "TABLES", "Board", "Row", "Table",
+    "milliseconds", "speedup",
 ]  # fmt: skip
 
 TABLES = {table.name: table for table in (*v1.TABLES, *v2.TABLES)}
+# By network, in millions at 224x224 and in % on ImageNet, top-1; where both versions of v1 print one, C's.
+MULTIPLY_ADDS: dict[str, float] = v1.MACS_P | v1.MACS_C | v2.MACS | v2.MOBILENET_V2
+ERRORS: dict[str, float] = v1.ERROR_P | v1.ERROR_C | v2.ERROR

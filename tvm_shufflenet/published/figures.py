@@ -1,4 +1,4 @@
-"""What a published table is here: rows of networks, columns of figures, and why a figure is not there."""
+"""What a published table is here: rows of networks and columns of figures, or why one is not there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from dataclasses import dataclass, field
 NOT_PUBLISHED = "not published"
 NOT_TRANSCRIBED = "not transcribed"
 
-# How a network came to be as it is built here; printed beside it.
-MARKS = {
-    "S": "settled by the paper or its authors' code",
-    "F": "fitted: reproduces the published figures, no source says so",
-    "U": "uncertain",
-}
 # What the columns of the tables hold.  P is the preprint, C the conference's version.
 COLUMNS = {
     "macs": "multiply-adds, millions",
@@ -32,14 +26,12 @@ Size = tuple[int, int]  # height and width of the input in pixels
 class Row:
     """A network of a table with its printed figures.
 
-    `figures` are by column of `COLUMNS`: None is not published, one that lacks was not transcribed.  `left_out` says
-    why there is no such network here; then `network` is the paper's name for it, else a name of `architectures`.
+    `network` is a name of `architectures`, also of a network that is left out there.  `figures` are by column of
+    `COLUMNS`: None is not published, one that lacks was not transcribed.
     """
 
     network: str
     figures: Mapping[str, float | None] = field(default_factory=dict)
-    mark: str = "S"
-    left_out: str = ""
     size: Size = (224, 224)
 
     def figure(self, column: str) -> float | str:

@@ -19,6 +19,7 @@ LEVELS: dict[float, int] = {
     0.25: 13,
 }  # millions of multiply-adds that a scale stands for in Tables 2 to 4
 ARCH2: dict[float, int] = {0.5: 40, 0.25: 13}  # the same of arch2, P
+ARCH2_ABLATED = ((0.5, 8), (0.25, 3), (0.25, 8))  # arch2 without shuffle, Table 3 of P
 
 
 def shufflenet(scale: float, groups: int, suffix: str = "") -> str:
@@ -29,10 +30,13 @@ def _arch2(scale: float, groups: int, suffix: str = "") -> str:
     return f"shufflenet-v1-arch2-{scale:g}x-g{groups}{suffix}"
 
 
-# Millions of multiply-adds: Table 1 at scale 1, Tables 2 and 5 at the others.
-MACS: dict[str, float] = {
+# Millions of multiply-adds in C: Table 1 at scale 1, Tables 2 to 5 of the others.
+MACS_C: dict[str, float] = {
     **{shufflenet(1, groups): macs for groups, macs in zip(GROUPS, (143, 140, 137, 133, 137))},
     **{shufflenet(scale, groups): LEVELS[scale] for scale in (0.5, 0.25) for groups in GROUPS},
+    **{shufflenet(scale, groups, "-noshuffle"): LEVELS[scale] for scale in SCALES for groups in (3, 8)},
+    **{f"{kind}-like-{macs}m": macs for kind in ("vgg", "resnet", "resnext", "xception") for macs in LEVELS.values()
+       if (kind, macs) != ("vgg", 13)},
     shufflenet(1.5, 3): 292, shufflenet(2, 3): 524, shufflenet(2, 3, "-se"): 527, "shufflenet-v1-shallow-0.5x-g3": 40,
     # Of the MobileNet paper (arXiv:1704.04861, Table 6), repeated in Table 5.
     "mobilenet-v1-1.0": 569, "mobilenet-v1-0.75": 325, "mobilenet-v1-0.5": 149, "mobilenet-v1-0.25": 41,
@@ -40,7 +44,7 @@ MACS: dict[str, float] = {
     "vgg16": 15300, "googlenet": 1500, "alexnet": 720, "squeezenet-1.0": 833, "pvanet": 557,
 }  # fmt: skip
 
-# Top-1 error in % in C: Table 2, and Tables 3, 5 and 6.
+# Top-1 error in % in C: Table 2, and Tables 3 to 6.
 ERROR_C = {
     **{
         shufflenet(scale, groups): error
@@ -57,17 +61,25 @@ ERROR_C = {
     shufflenet(0.5, 3, "-noshuffle"): 45.7, shufflenet(0.5, 8, "-noshuffle"): 48.1,
     shufflenet(0.25, 3, "-noshuffle"): 56.3, shufflenet(0.25, 8, "-noshuffle"): 56.5,
     "mobilenet-v1-1.0": 29.4, "mobilenet-v1-0.75": 31.6, "mobilenet-v1-0.5": 36.3, "mobilenet-v1-0.25": 49.4,
-    "googlenet": 31.3, "alexnet": 42.8, "squeezenet-1.0": 42.5, "pvanet": 29.7,
+    "vgg16": 28.5, "googlenet": 31.3, "alexnet": 42.8, "squeezenet-1.0": 42.5, "pvanet": 29.7,
     "vgg-like-140m": 50.7,
     "resnet-like-140m": 37.3, "resnet-like-38m": 48.8, "resnet-like-13m": 63.7,
     "resnext-like-140m": 33.3, "resnext-like-38m": 46.0, "resnext-like-13m": 65.2,
 }  # fmt: skip
+# Xception's structure is ShuffleNet's with one group, and its errors are those of Table 2.
+ERROR_C |= {f"xception-like-{macs}m": ERROR_C[shufflenet(scale, 1)] for scale, macs in LEVELS.items()}
 
 # The same in P; of its networks without "arch2" few were transcribed.
+MACS_P: dict[str, float] = {
+    **{_arch2(scale, groups): macs for scale, macs in ARCH2.items() for groups in GROUPS},
+    **{_arch2(scale, groups, "-noshuffle"): ARCH2[scale] for scale, groups in ARCH2_ABLATED},
+    **{f"{kind}-like-arch2-{macs}m": macs for kind in ("resnet", "resnext", "xception") for macs in ARCH2.values()},
+    "shufflenet-v1-shallow-0.5x-g3": 40, "pvanet": 557,
+}  # fmt: skip
 ERROR_P = {
     **{_arch2(0.5, groups): error for groups, error in zip(GROUPS, (45.7, 44.3, 43.8, 43.2, 42.7))},
     **{_arch2(0.25, groups): error for groups, error in zip(GROUPS, (56.5, 55.3, 55.5, 54.3, 53.3))},
-    _arch2(0.5, 8, "-noshuffle"): 46.2, _arch2(0.25, 3, "-noshuffle"): 56.6, _arch2(0.25, 8, "-noshuffle"): 57.3,
+    **{_arch2(*which, "-noshuffle"): error for which, error in zip(ARCH2_ABLATED, (46.2, 56.6, 57.3))},
     "shufflenet-v1-shallow-0.5x-g3": 45.2, "pvanet": 35.3,
 }  # fmt: skip
 
@@ -91,51 +103,18 @@ ALEXNET_SPEEDUP = 13.0  # abstract: of a ShuffleNet of comparable accuracy over 
 SE_SLOWER = (25.0, 40.0)  # networks with SE modules, %
 
 
-def printed(model: str) -> dict:
-    """Of `Network.paper`: millions of multiply-adds `macs` and top-1 `error` in % as C prints them, None if not."""
-    return {"macs": MACS.get(model.removesuffix("-noshuffle")), "error": ERROR_C.get(model)}
-
-
-def mark(model: str) -> str:
-    """How settled the network is, see `figures.MARKS`."""
-    if model.startswith("shufflenet-v1-"):
-        # The stem of 12 channels is in the authors' code of 0.5x with g = 3 alone.
-        small = "-0.25x" in model or ("-0.5x" in model and "-g3" not in model)
-        return "F" if small or "arch2" in model or "shallow" in model or model.endswith("-se") else "S"
-    return "F" if "-like-" in model or model == "pvanet" else "S"
-
-
 def _row(model: str, **figures: float | None) -> Row:
-    """A row with the figures of `model` that are known from anywhere in C, or in P, but for `figures`."""
-    known = {}
-    if model.removesuffix("-noshuffle") in MACS:
-        known["macs_C"] = MACS[model.removesuffix("-noshuffle")]
-    known |= {key: table[model] for key, table in (("error_C", ERROR_C), ("error_P", ERROR_P)) if model in table}
+    """A row with the figures of `model` that are known from any table, but for `figures`."""
+    tables = {"macs_P": MACS_P, "macs_C": MACS_C, "error_P": ERROR_P, "error_C": ERROR_C}
+    known: dict[str, float | None] = dict.fromkeys(("macs_C", "error_C")) if "arch2" in model else {}
+    known |= {column: table[model] for column, table in tables.items() if model in table}
     size = (227, 227) if model == "squeezenet-1.0" else (224, 224)  # at which it has the published multiply-adds
-    return Row(model, known | figures, mark(model), size=size)
+    return Row(model, known | figures, size)
 
 
-def _level(model: str, scale: float) -> Row:
-    """A row of Tables 2 to 4 in C, which print a round number for all networks of a scale."""
-    return _row(model, macs_C=LEVELS[scale])
-
-
-def _arch2_row(model: str, scale: float) -> Row:
-    return _row(model, macs_P=ARCH2[scale], macs_C=None, error_C=None)
-
-
-def _structures(*kinds: str) -> tuple[Row, ...]:
-    rows = [_level(f"{kind}-like-{LEVELS[scale]}m", scale) for scale in SCALES for kind in kinds
-            if (kind, scale) != ("vgg", 0.25)]  # fmt: skip
-    # Xception's structure is ShuffleNet's with one group, and its errors are those of Table 2.
-    xceptions = [
-        Row(f"xception-like-{LEVELS[scale]}m", {"macs_C": LEVELS[scale], "error_C": ERROR_C[shufflenet(scale, 1)]},
-            mark(shufflenet(scale, 1))) for scale in SCALES
-    ]  # fmt: skip
-    shufflenets = [_level(shufflenet(scale, groups), scale) for scale, groups in ((1, 8), (0.5, 4), (0.25, 8))]
-    arch2 = [_arch2_row(f"{kind}-like-arch2-{macs}m", scale) for scale, macs in ARCH2.items()
-             for kind in ("resnet", "resnext", "xception")]  # fmt: skip
-    return (*rows, *xceptions, *shufflenets, *arch2)
+def _level(scale: float, groups: int, suffix: str = "") -> Row:
+    """A row of Tables 2 to 5 in C, which print a round number for all networks of a scale."""
+    return _row(shufflenet(scale, groups, suffix), macs_C=LEVELS[scale])
 
 
 _BOTH = ("macs_P", "macs_C", "error_P", "error_C")
@@ -143,29 +122,29 @@ TABLES = (
     Table("v1-1", "Table 1: the architecture with 1 to 8 groups", PAPER, ("macs_P", "macs_C"),
           tuple(_row(shufflenet(1, groups)) for groups in GROUPS)),
     Table("v1-2", "Table 2: error by number of groups", PAPER, _BOTH, (
-        *(_level(shufflenet(scale, groups), scale) for scale in SCALES for groups in GROUPS),
-        *(_arch2_row(_arch2(scale, groups), scale) for scale in ARCH2 for groups in GROUPS),
+        *(_level(scale, groups) for scale in SCALES for groups in GROUPS),
+        *(_row(_arch2(scale, groups)) for scale in ARCH2 for groups in GROUPS),
     )),
     Table("v1-3", "Table 3: with and without channel shuffle", PAPER, _BOTH, (
-        *(_level(shufflenet(scale, groups, suffix), scale)
-          for scale in SCALES for groups in (3, 8) for suffix in ("", "-noshuffle")),
-        *(_arch2_row(_arch2(scale, groups, suffix), scale)
-          for scale, groups in ((0.5, 8), (0.25, 3), (0.25, 8)) for suffix in ("", "-noshuffle")),
+        *(_level(scale, groups, suffix) for scale in SCALES for groups in (3, 8) for suffix in ("", "-noshuffle")),
+        *(_row(_arch2(scale, groups, suffix)) for scale, groups in ARCH2_ABLATED for suffix in ("", "-noshuffle")),
     )),
-    Table("v1-4", "Table 4: other structures in the same frame", PAPER, _BOTH, _structures("vgg", "resnet", "resnext"),
-          bases=(shufflenet(1, 8),)),
+    Table("v1-4", "Table 4: other structures in the same frame", PAPER, _BOTH, (
+        *(_row(model) for table in (MACS_C, MACS_P) for model in table if "-like-" in model),
+        *(_level(scale, groups) for scale, groups in ((1, 8), (0.5, 4), (0.25, 8))),
+    ), bases=(shufflenet(1, 8),)),
     Table("v1-5", "Table 5: beside MobileNet", PAPER, _BOTH, (
         _row(shufflenet(2, 3)), _row(shufflenet(2, 3, "-se")), _row("mobilenet-v1-1.0"),
         _row(shufflenet(1.5, 3)), _row("mobilenet-v1-0.75"),
-        _level(shufflenet(1, 8), 1), _row("mobilenet-v1-0.5"),
-        _row(shufflenet(0.5, 4)), _row("shufflenet-v1-shallow-0.5x-g3", macs_P=40), _row("mobilenet-v1-0.25"),
+        _level(1, 8), _row("mobilenet-v1-0.5"),
+        _row(shufflenet(0.5, 4)), _row("shufflenet-v1-shallow-0.5x-g3"), _row("mobilenet-v1-0.25"),
     ), bases=("mobilenet-v1-1.0",)),
     Table("v1-6", "Table 6: beside popular networks", PAPER, _BOTH, (
-        _row("vgg16"), _row(shufflenet(2, 3)), _row("googlenet"), _level(shufflenet(1, 8), 1),
-        _row("alexnet"), _row("squeezenet-1.0"), _row("pvanet", macs_P=557), _row(shufflenet(0.5, 4)),
+        _row("vgg16"), _row(shufflenet(2, 3)), _row("googlenet"), _level(1, 8),
+        _row("alexnet"), _row("squeezenet-1.0"), _row("pvanet"), _row(shufflenet(0.5, 4)),
     ), bases=("alexnet",)),
     Table("v1-8", "Table 8: time on a phone", PAPER, ("ms",), tuple(
-        Row(model, {"ms": times[size]}, mark(model), size=size)
+        Row(model, {"ms": times[size]}, size)
         for size in SIZES for model, times in (MILLISECONDS | MILLISECONDS_P).items()
     ), bases=("alexnet",), where=f"{PROCESSOR}, one thread; arch2 in P only", sizes=SIZES),
 )  # fmt: skip
