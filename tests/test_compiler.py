@@ -491,11 +491,11 @@ def test_debug_dump(tmp_path):
     compile_network(net, random_parameters(net), resolve("cortex-a53"), tmp_path)
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == [
-        "1_relax.py", "2_read_relax.txt", "3_simplify.txt", "4_fold_affine.txt", "5_fuse_epilogues.txt",
-        "6_select_kernels.txt", "7_plan_memory.txt", "8_emit_module.py", "9_to_object.ll",
+        "01_relax.py", "02_read_relax.txt", "03_simplify.txt", "04_fold_affine.txt", "05_fold_attention.txt",
+        "06_fuse_epilogues.txt", "07_select_kernels.txt", "08_plan_memory.txt", "09_emit_module.py", "10_to_object.ll",
     ]  # fmt: skip
-    assert "permute_dims" in (tmp_path / "1_relax.py").read_text()
-    assert "affine" in (tmp_path / "3_simplify.txt").read_text()
-    assert "affine" not in (tmp_path / "4_fold_affine.txt").read_text()
-    assert "pointwise_1" in (tmp_path / "8_emit_module.py").read_text()
-    assert "<4 x float>" in (tmp_path / "9_to_object.ll").read_text()
+    assert "permute_dims" in (tmp_path / "01_relax.py").read_text()
+    assert "affine" in (tmp_path / "03_simplify.txt").read_text()
+    assert "affine" not in (tmp_path / "04_fold_affine.txt").read_text()
+    assert "pointwise_1" in (tmp_path / "09_emit_module.py").read_text()
+    assert "<4 x float>" in (tmp_path / "10_to_object.ll").read_text()

@@ -149,5 +149,5 @@ class _Dump:
             suffix, text = "ll", value.inspect_source("ll")
         else:
             suffix, text = "txt", value if isinstance(value, str) else value.describe()
-        (self.folder / f"{self.count}_{phase}.{suffix}").write_text(text)
+        (self.folder / f"{self.count:02}_{phase}.{suffix}").write_text(text)
         return value
