@@ -214,7 +214,10 @@ class _Growth:
         """Several layers in an order that networks are made of."""
         planes = [i for i in range(len(self.net.layers)) if len(self._shape(i)) == 4]
         x = self.rng.choice(planes[-3:])
-        unit = self.rng.choice((self._residual, self._squeeze_excite, self._split, self._shuffle_unit, self._twice))
+        unit = self.rng.choice(
+            (self._residual, self._squeeze_excite, self._split, self._shuffle_unit, self._twice, self._stage,
+             self._attention, self._projection)
+        )  # fmt: skip
         try:
             unit(x, self._shape(x)[1])
         except UserError:  # what was appended before stays, read by nothing
@@ -256,6 +259,54 @@ class _Growth:
         y = self._add("concat", self._add("avg_pool", x, kernel=3, stride=2, pad=1), y)
         self._add("relu", y)
 
+    def _stage(self, x: int, channels: int) -> None:
+        """ShuffleNet v2's units of stride 1, of any widths: some channels stay, the others are computed anew."""
+        x = self._add("conv", x, channels=self.rng.randint(2, 16))
+        for _ in range(self.rng.randint(1, 4)):
+            channels, even = self._shape(x)[1], self.rng.random() < 0.5
+            cut = self.rng.randint(1, channels - 1)
+            ends = ((0, channels, 2), (1, channels, 2)) if even else ((0, cut, 1), (cut, channels, 1))
+            kept, y = (self._add("slice", x, start=start, stop=stop, step=step) for start, stop, step in ends)
+            width = self._shape(y)[1]
+            z = self._add("conv", y, channels=self.rng.choice((width, self.rng.randint(1, 8))))
+            if self.rng.random() < 0.5:
+                z = self._add("conv", z, channels=self._shape(z)[1], groups=self._shape(z)[1], kernel=3, pad=1)
+            if self.rng.random() < 0.3:
+                z = self._attention(z, width)
+            else:
+                z = self._add("conv", z, channels=width, groups=self.rng.choice(_common(self._shape(z)[1], width)))
+            if self.rng.random() < 0.3:
+                z = self._add("add", y, z)
+            if self.rng.random() < 0.7:
+                z = self._add("relu", z)
+            parts = [kept, z]
+            self.rng.shuffle(parts)
+            x = self._add("concat", *parts)
+            divisors = _divisors(self._shape(x)[1])
+            x = x if even else self._add("shuffle", x, groups=self.rng.choice(divisors))
+        if self.rng.random() < 0.5:
+            self._add("conv", x, channels=self.rng.randint(1, 16))
+
+    def _attention(self, x: int, channels: int) -> int:
+        """A 1x1 convolution and its channel attention, of means or of maxima."""
+        channels = self.rng.choice((channels, self.rng.randint(1, 16)))
+        y = self._add(
+            "conv", x, channels=channels, groups=self.rng.choice(_common(self._shape(x)[1], channels)), bias=True
+        )
+        if self.rng.random() < 0.2:
+            y = self._add("relu", y)
+        s = self._add(self.rng.choice(("global_avg_pool",) * 4 + ("global_max_pool",)), y)
+        s = self._add("relu", self._add("dense", s, units=self.rng.randint(1, 8)))
+        return self._add("multiply", y, self._add("sigmoid", self._add("dense", s, units=channels)))
+
+    def _projection(self, x: int, channels: int) -> None:
+        """A bottleneck of stride 2 and the 1x1 convolution beside it."""
+        stride = self.rng.choice((2, 2, 3, (1, 2)))
+        y = self._add("relu", self._add("conv", x, channels=channels, stride=stride))
+        y = self._add("conv", y, channels=channels, kernel=3, pad=1)
+        z = self._add("conv", x, channels=2 * channels, stride=stride)
+        self._add("relu", self._add("add", self._add("conv", y, channels=2 * channels), z))
+
     def _twice(self, x: int, channels: int) -> None:
         """The same tensor on both sides."""
         self._shuffle_behind(self._add(self.rng.choice(("add", "concat", "multiply")), x, x))
@@ -263,6 +314,10 @@ class _Growth:
     def _shuffle_behind(self, x: int) -> None:
         if self.rng.random() < 0.5:
             self._add("shuffle", x, groups=self.rng.choice(_divisors(self._shape(x)[1])))
+
+
+def _common(a: int, b: int) -> list[int]:
+    return _divisors(math.gcd(a, b))
 
 
 def _divisors(number: int) -> list[int]:

@@ -322,6 +322,17 @@ def test_a_scale_of_something_else_is_a_pass_of_its_own(between):
     assert "binary" in names(program) and not [c for c in program.calls if getattr(c.workload, "scaled", False)]
 
 
+def test_attention_may_be_written_as_convolutions_of_one_pixel():
+    def make(net):
+        y = net.conv("conv", net.conv("stem", 0, 6, kernel=3, pad=1), 8, bias=True)
+        s = net.reshape("pixel", net.global_avg_pool("mean", y), (1, 8, 1, 1))
+        s = net.conv("excite", net.relu("relu", net.conv("squeeze", s, 3, bias=True)), 8, bias=True)
+        return net.multiply("scaled", y, net.sigmoid("sigmoid", s))
+
+    (last,) = [call for call in program_of(build(make)).calls if call.layer == "conv" and call.workload.name != "copy"]
+    assert last.workload.scaled
+
+
 def test_projections_read_the_pixels_that_they_need_once():
     """A stride of 2 at 1x1 leaves a pointwise convolution, which takes a residual."""
 

@@ -32,7 +32,7 @@ def _fold(graph: Graph, product: Node, takes_scale: Callable[[Node], bool]) -> N
     (mean,) = means
     dense = [node for node in graph.nodes if mean in node.inputs]
     is_mean = mean.op == "global_pool" and mean.attrs["kind"] == "avg" and not mean.activation
-    if not is_mean or readers[mean] != 1 or len(dense) != 1 or dense[0].op != "dense":
+    if not is_mean or readers[mean] != 1 or len(dense) != 1 or not _is_dense(dense[0]):
         return
     (source,) = conv.inputs
     _read_inputs(dense[0], conv)
@@ -42,11 +42,19 @@ def _fold(graph: Graph, product: Node, takes_scale: Callable[[Node], bool]) -> N
     conv.inputs, conv.scaled = [source, scale], True
 
 
+def _is_dense(node: Node) -> bool:
+    """Whether the step is fully connected; many write it as a convolution of one pixel."""
+    if node.op != "conv":
+        return node.op == "dense"
+    return node.attrs["kernel"] == (1, 1) and node.attrs["groups"] == 1 and not any(node.attrs["pad"])
+
+
 def _read_inputs(dense: Node, conv: Node) -> None:
     """Lets `dense`, which reads a mean of the convolution, read that of its inputs."""
     groups, channels = conv.attrs["groups"], conv.channels
+    tail = dense.weights["weight"].shape[2:]
     weight = dense.weights["weight"].astype("float64").reshape(-1, groups, channels // groups)
     kernel = conv.weights["weight"].astype("float64").reshape(groups, channels // groups, -1)
-    through = np.einsum("hgo,gok->hgk", weight, kernel).reshape(len(weight), -1)
+    through = np.einsum("hgo,gok->hgk", weight, kernel).reshape(len(weight), -1, *tail)
     bias = weight.reshape(len(weight), -1) @ conv.weights["bias"] + dense.weights["bias"]
     dense.weights = {"weight": through.astype("float32"), "bias": bias}
