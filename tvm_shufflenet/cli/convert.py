@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tvm_shufflenet.convert",
-        description="Reads the networks of the ShuffleNet papers from a state dict in any common style, any network from "
-        "an ONNX or a Caffe model, and writes a state dict of our PyTorch twin or an ONNX model.",
+        description="Reads the networks of the ShuffleNet papers from a state dict in any common style, any network "
+        "from an ONNX or a Caffe model, and writes a state dict of our PyTorch twin or an ONNX model.",
         epilog="examples: python -m tvm_shufflenet.convert found.pth shufflenet.safetensors\n"
         "          python -m tvm_shufflenet.convert unnamed.pth twin.pth --shuffle ng\n"
         "          python -m tvm_shufflenet.convert net.caffemodel net.safetensors --prototxt net.prototxt\n"
