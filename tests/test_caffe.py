@@ -272,6 +272,34 @@ def test_crelu_becomes_what_the_networks_of_the_list_have(tmp_path):
     assert [layer.inputs for layer in net.layers[2:5]] == [(1,), (1,), (2, 3)]
 
 
+def test_units_whose_normalisation_comes_first(tmp_path):
+    """As in PVANET 9.1: BatchNorm, Scale and ReLU of a tensor that the shortcut reads, too; Slice, Bias and PROD."""
+    data = picture((12, 12), 3)
+    m = Model(data)
+    raw = m.conv("conv", "data", 6, 3, 1, 1)
+    m.layer("copy", "Power", [raw], "power_param { scale: 2 shift: 0.5 }")
+    m.tensors["copy"] = 2 * m.tensors[raw] + 0.5
+    y = m.conv("unit", m.relu(m.norm("copy")), 6, 1)
+    x = m.added("sum", raw, y)
+    m.layer("cut", "Slice", [x], "slice_param { axis: 1 slice_point: 2 }", 'a" top: "b')
+    first, second = m.tensors[x][:, :2], m.tensors[x][:, 2:]
+    m.layer("bias", "Bias", ["a"])
+    shift = m.random(2)
+    m.blobs("bias", shift)
+    m.tensors["whole"] = torch.cat((second, first + torch.from_numpy(shift)[None, :, None, None]), 1)
+    m.layer("whole", "Concat", ["b", "bias"], "concat_param { axis: 1 }")
+    m.layer("square", "Eltwise", ["whole", "whole"], "eltwise_param { operation: PROD }")
+    m.layer("soft", "Sigmoid", ["square"])
+    m.tensors["soft"] = torch.sigmoid(m.tensors["whole"] ** 2)
+    result = m.dense("ip", "soft", 7)
+    weights, prototxt = m.save(tmp_path)
+    found = load_network(weights, reading=Reading(prototxt=prototxt))
+    assert relative_error(twin_logits(found.network, found.parameters, data), m.tensors[result].numpy()) < 1e-5
+    build.main(["--weights", str(weights), "--prototxt", str(prototxt), "--target", "native", "-o", str(tmp_path)])
+    library = load(tmp_path / "net-native-12x12.so")
+    assert relative_error(library(data), m.tensors[result].numpy()) < 1e-5
+
+
 def test_a_library_from_a_caffe_model(tmp_path, capsys):
     data = picture((64, 96), 2)
     model = Model(data)

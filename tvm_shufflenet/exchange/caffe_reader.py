@@ -146,9 +146,12 @@ class _Reader:
         found, parameters = joined_norms(found, parameters)
         found, parameters = renamed(found, {}, parameters)
         found = self._without_softmax(found, parameters)
-        how = {"channels": "BGR", "scale": 1.0, "mean": BVLC, "std": (1.0, 1.0, 1.0)} | self.pictures
-        whose = "the .prototxt" if self.pictures else "BVLC's models, as the .prototxt does not say it"
-        return Read(found, parameters, "Caffe", [*self.notes, pictures_note(whose, how)], preprocessing=how)
+        read = Read(found, parameters, "Caffe", self.notes)
+        if found.layers[0].shape[1] == len(BVLC):
+            read.preprocessing = {"channels": "BGR", "scale": 1.0, "mean": BVLC, "std": (1.0, 1.0, 1.0)} | self.pictures
+            whose = "the .prototxt" if self.pictures else "BVLC's models, as the .prototxt does not say it"
+            read.notes.append(pictures_note(whose, read.preprocessing))
+        return read
 
     def _without_softmax(self, net: Network, parameters: dict) -> Network:
         """The network of the list gives logits: so does one that is it but for a softmax at its end."""
@@ -183,7 +186,11 @@ class _Reader:
             self.unread.pop(bottom, None)
         inputs, own = [self.blobs[bottom] for bottom in bottoms], self.weights.pop(name, [])
         layer = Layer(self.net, name, message, inputs, tops, own)
-        made = LAYERS[kind](layer)
+        try:
+            made = LAYERS[kind](layer)
+        except UserError as error:  # the builder's say the layer, but not the file
+            said = str(error)
+            raise UserError(said if said.startswith(self.source) else f"{self.source}: {said}") from None
         results = [made] * len(tops) if isinstance(made, int) else made
         if not tops or len(results) != len(tops) or (len(tops) > 1 and kind not in ("Split", "Slice")):
             raise UserError(f"{message.where}: it has {len(tops)} outputs, expected one")

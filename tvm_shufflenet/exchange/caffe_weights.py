@@ -56,10 +56,11 @@ def read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:
 
 def _array(blob: Any, where: str) -> np.ndarray:
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
-    data = np.array(blob.data or blob.double_data, np.float32)
-    if min(shape, default=1) < 0 or math.prod(shape) != len(data) or len(data) > ELEMENTS:
+    numbers = blob.data or blob.double_data
+    if min(shape, default=1) < 0 or math.prod(shape) != len(numbers) or len(numbers) > ELEMENTS:
         text = "x".join(map(str, shape))
-        raise UserError(f"{where}: a blob of the shape {text[:60]} has {len(data)} numbers")
+        raise UserError(f"{where}: a blob of the shape {text[:60]} has {len(numbers)} numbers")
+    data = np.fromiter(numbers, np.float32, len(numbers))  # `np.array` would make a list of Python's numbers first
     if not np.isfinite(data).all():
         raise UserError(f"{where} holds NaN or infinity")
     return data.reshape(shape)
