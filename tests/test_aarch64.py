@@ -56,11 +56,11 @@ def test_aarch64_agrees_with_an_imported_module(board, build, tmp_path):
 @pytest.mark.parametrize(
     "name,target,size",
     [
-        ("shufflenet-v1-1x-g3", "arm", (224, 224)),
+        pytest.param("shufflenet-v1-1x-g3", "arm", (224, 224), marks=pytest.mark.slow),
         ("shufflenet-v1-0.5x-g3", "cortex-a53", (224, 224)),
-        ("shufflenet-v1-1x-g8", "cortex-a72", (224, 224)),
+        pytest.param("shufflenet-v1-1x-g8", "cortex-a72", (224, 224), marks=pytest.mark.slow),
         ("shufflenet-v1-1x-g8-noshuffle", "snapdragon-820", (97, 131)),
-        ("mobilenet-v1-1.0", "cortex-a76", (224, 224)),
+        pytest.param("mobilenet-v1-1.0", "cortex-a76", (224, 224), marks=pytest.mark.slow),
         ("alexnet", "arm", (224, 224)),
     ],
 )

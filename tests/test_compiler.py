@@ -181,7 +181,10 @@ def test_residuals_are_fused_where_nothing_else_reads_the_sum():
     ]
 
 
-@pytest.mark.parametrize("name", SHUFFLED)
+@pytest.mark.parametrize(
+    "name",
+    [n if "-0.25x-" in n or n == "shufflenet-v1-1x-g3" else pytest.param(n, marks=pytest.mark.slow) for n in SHUFFLED],
+)
 def test_the_shuffle_leaves_no_operator(name):
     """No copy: a kernel for each layer, and each shuffle is the order in which one of them stores its output."""
     net = network(name)
@@ -473,8 +476,17 @@ def lifetimes(program):
     return {root: span for root, span in spans.items() if not root.external}
 
 
-@pytest.mark.parametrize("name", [n for n in (*EARLIER, *STRUCTURES) if "noshuffle" not in n])
-@pytest.mark.parametrize("machine", [NEON, AVX512], ids=["neon", "avx512"])
+# The quick tests take each structure on one of the machines, and each number of groups on the other.
+QUICK_PLANS = {*((name, NEON) for name in (*STRUCTURES, "shufflenet-v1-1x-g3", "alexnet", "mobilenet-v1-0.25")),
+               *((f"shufflenet-v1-0.25x-g{groups}", AVX512) for groups in (1, 2, 3, 4, 8)),
+               ("alexnet", AVX512), ("googlenet", AVX512)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name,machine", [
+    pytest.param(name, machine, id=f"{label}-{name}", marks=() if (name, machine) in QUICK_PLANS else pytest.mark.slow)
+    for name in (*EARLIER, *STRUCTURES) if "noshuffle" not in name
+    for label, machine in (("neon", NEON), ("avx512", AVX512))
+])  # fmt: skip
 def test_memory_plan(name, machine):
     """Nothing alive at the same time overlaps but an output in the place of an input, and little is lost."""
     program = program_of(network(name, (128, 160)), machine)

@@ -21,6 +21,7 @@ from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.building import manifest
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.cli import profile as command
+from tvm_shufflenet.cli.common import run
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library import link
 from tvm_shufflenet.library.elf import read_elf
@@ -370,13 +371,12 @@ def test_nothing_is_timed_on_an_emulated_machine(library, monkeypatch):
             profile(ProfileOptions(str(library)))
 
 
-def test_nothing_listens():
-    """The command as users start it: one line and exit status 2, before anything is built."""
+def test_nothing_listens(capsys):
+    """As `python -m` runs the command: one line and exit status 2, before anything is built."""
     address = f"{HOST}:{free_port()}"
-    argv = [sys.executable, "-m", "tvm_shufflenet.profile", "--rpc", address, "--target", "cortex-a72"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(f"error: nothing listens at {address}") and done.stderr.count("\n") == 1
+    assert run(lambda: command.main(["--rpc", address, "--target", "cortex-a72"])) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"error: nothing listens at {address}") and said.err.count("\n") == 1
 
 
 # ---------------------------------------------------------------------------------------- targets
