@@ -19,10 +19,10 @@ from tvm_shufflenet.graph.fold import fold_affine
 from tvm_shufflenet.graph.fuse import fuse_epilogues
 from tvm_shufflenet.graph.read_relax import UnsupportedGraph, read_relax
 from tvm_shufflenet.graph.simplify import simplify
+from tvm_shufflenet.lowering.abilities import is_pointwise
 from tvm_shufflenet.lowering.moves import copies
 from tvm_shufflenet.lowering.plan_memory import plan_memory
 from tvm_shufflenet.lowering.program import Root, View
-from tvm_shufflenet.lowering.rules import is_pointwise
 from tvm_shufflenet.lowering.select_kernels import select_kernels
 from tvm_shufflenet.lowering.verify import InvalidProgram, operands_of, verify, verify_plan
 from tvm_shufflenet.pipeline import compile_network

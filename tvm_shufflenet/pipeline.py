@@ -34,11 +34,11 @@ from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
 from .graph.read_relax import read_relax
 from .graph.simplify import simplify
+from .lowering.abilities import is_pointwise
 from .lowering.choose_knobs import choose_knobs
 from .lowering.emit_module import emit_module
 from .lowering.plan_memory import MemoryPlan, plan_memory
 from .lowering.program import Program, ScheduledKernel
-from .lowering.rules import is_pointwise
 from .lowering.select_kernels import select_kernels
 from .lowering.to_object import compile_module
 from .lowering.verify import InvalidProgram, verify, verify_plan

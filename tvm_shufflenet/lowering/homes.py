@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from schedules import Plane
 
 from ..graph import Node
+from .abilities import stores_anywhere
 from .channels import ChannelLists, own
 from .program import Channels, Root
-from .rules import stores_anywhere
 
 
 @dataclass(eq=False)

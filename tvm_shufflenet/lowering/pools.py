@@ -8,9 +8,9 @@ more.  Channels that are read next come first, so that a reader finds most of it
 from __future__ import annotations
 
 from ..graph import Node
+from .abilities import stores_anywhere
 from .channels import ChannelLists
 from .homes import Home, Room
-from .rules import stores_anywhere
 
 Uses = dict[tuple[Node, int], list[int]]
 

@@ -1,12 +1,11 @@
 """Which kernel computes a node: for each kind of node an ordered list of rules.
 
 A rule returns None as soon as its kernel does not fit.  The last rule of each list is a kernel that takes every shape.
-Rules see planes, not memory: whether a kernel may touch the caller's buffers is checked by `place_tensors`.
+Rules see planes, not memory: whether a kernel may touch the caller's buffers is checked by `select_kernels`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,9 +43,8 @@ from schedules import (
 
 from ..architectures.resizing import resize_tables
 from ..graph import Node
+from .abilities import STRIDE, WINDOW, free_plane, is_depthwise, is_pointwise, on_one_pixel, per_channel, square_window
 
-# Beyond these the window kernels, which are unrolled whole, would become too much code.
-WINDOW, STRIDE = 7, 2
 LRN_WINDOW = 15
 
 
@@ -73,9 +71,8 @@ class Site:
     """What a rule needs to know of a node's surroundings.
 
     `planes` are those of its inputs, and `sources` say where these lie.  `target` is the plane that its output is to
-    lie in, if that is settled; `dense` asks for planes without padding, `packed` for
-    rows without any where the kernel has a choice.  `home` says where each output channel is
-    wanted; None is as they come.
+    lie in, if that is settled; `dense` asks for planes without padding, `packed` for rows without any where the kernel
+    has a choice.  `home` says where each output channel is wanted; None is as they come.
     """
 
     machine: Machine
@@ -105,78 +102,12 @@ class Choice:
     parameters: tuple[np.ndarray, ...] = ()
 
 
-def free_plane(height: int, width: int, lanes: int, dense: bool = False) -> Plane:
-    """Planes of whole vectors; of single pixels, and where `dense` asks for it, without padding."""
-    return Plane.dense(height, width) if dense or height * width == 1 else Plane.padded(height, width, lanes)
-
-
 def choose(node: Node, site: Site) -> Choice:
     """The kernel of the first rule that fits."""
     for rule in RULES[node.op]:
         if choice := rule(node, site):
             return choice
     raise AssertionError(f"no rule for {node}: the last one takes everything")
-
-
-def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list[Plane]:
-    """In which planes a node's kernel wants its inputs: those that they have, wherever it takes them."""
-
-    def whole(plane: Plane) -> Plane:
-        fits = plane.size % machine.lanes == 0
-        return plane if fits else Plane.padded(plane.height, plane.width, machine.lanes)
-
-    if is_pointwise(node):  # all in the one with the fewest pixels to compute
-        large = [plane for i, plane in enumerate(planes) if not (node.scaled and i == 1)]
-        chosen = [min(map(whole, large), key=lambda plane: plane.size)] * len(large)
-        return [chosen[0], Plane.dense(1, 1), *chosen[1:]] if node.scaled else chosen
-    if _per_channel(node):
-        return [planes[0], Plane.dense(1, 1)]
-    if node.op == "dense" or _on_one_pixel(node):
-        return [Plane.dense(1, 1)] * len(planes)
-    if node.op in ("global_pool", "lrn") and planes[0].height * planes[0].width > 1:
-        return [whole(planes[0])]
-    return list(planes)
-
-
-def is_pointwise(node: Node) -> bool:
-    """Whether the pointwise kernels compute a node; they alone add a residual, or read and store planes anywhere."""
-    return _is_1x1(node) and node.shape[1] * node.shape[2] > 1
-
-
-stores_anywhere = is_pointwise
-
-
-def reads_anywhere(node: Node, index: int = 0) -> bool:
-    """Whether the planes of that input may lie anywhere."""
-    return _is_depthwise(node) or (is_pointwise(node) and not (node.scaled and index == 1))
-
-
-def order_free(node: Node) -> bool:
-    """Whether its first input's channels may come in any order, if its weights do."""
-    return node.op == "dense" or (node.op == "conv" and node.attrs["groups"] == 1)
-
-
-def channelwise(node: Node) -> bool:
-    """Whether each output channel is computed from that channel alone of one input: its outputs follow their order."""
-    if node.op == "conv":
-        return node.attrs["groups"] == node.channels == node.inputs[0].channels > 1 and not node.residual
-    return node.op in ("affine", "activation", "pool", "global_pool", "adaptive_avg_pool", "resize")
-
-
-def reordered(node: Node, order: Sequence[int]) -> Node:
-    """The same for a first input whose channel i is channel order[i] of the node's."""
-    axis, names = (1, ("weight",)) if order_free(node) else (0, ("weight", "bias", "scale", "shift"))
-    weights = {k: np.take(v, order, axis) if k in names else v for k, v in node.weights.items()}
-    return dataclasses.replace(node, weights=weights)
-
-
-def _is_1x1(node: Node) -> bool:
-    return node.op == "conv" and node.attrs["kernel"] == node.attrs["stride"] == (1, 1) and not any(node.attrs["pad"])
-
-
-def _on_one_pixel(node: Node) -> bool:
-    """A convolution of a single pixel without groups is a fully connected layer."""
-    return _is_1x1(node) and node.shape[1:] == (1, 1) and node.attrs["groups"] == 1
 
 
 def _shuffle_groups(order: tuple[int, ...]) -> int:
@@ -190,20 +121,6 @@ def _shuffle_groups(order: tuple[int, ...]) -> int:
 
 def _weights(node: Node) -> tuple[np.ndarray, ...]:
     return tuple(np.ascontiguousarray(node.weights[key], "float32") for key in ("weight", "bias"))
-
-
-def _one(values: Sequence[int]) -> int | None:
-    """The number that all are, or None."""
-    return values[0] if len(set(values)) == 1 else None
-
-
-def _window(node: Node) -> tuple[int, int, int] | None:
-    """Kernel, stride and padding of a square window, padded alike above and left, each window touching pixels."""
-    a = node.attrs
-    kernel, stride, pad = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2])
-    if kernel is None or stride is None or pad is None or a["dilation"] != (1, 1) or pad >= kernel:
-        return None
-    return kernel, stride, pad
 
 
 # Convolutions
@@ -230,21 +147,14 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
 
 
 def _conv_of_one_pixel(node: Node, site: Site) -> Choice | None:
-    if not _on_one_pixel(node):
+    if not on_one_pixel(node):
         return None
     return _fully_connected(node, site)
 
 
-def _is_depthwise(node: Node) -> bool:
-    window = _window(node) if node.op == "conv" else None
-    if window is None or window[0] > WINDOW or window[1] > STRIDE:
-        return False
-    return node.attrs["groups"] == node.channels == node.inputs[0].channels
-
-
 def _depthwise(node: Node, site: Site) -> Choice | None:
-    window = _window(node)
-    if window is None or not _is_depthwise(node):
+    window = square_window(node)
+    if window is None or not is_depthwise(node):
         return None
     plane, source = site.after(node), site.sources[0]
     fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
@@ -255,7 +165,7 @@ def _depthwise(node: Node, site: Site) -> Choice | None:
 
 
 def _winograd(node: Node, site: Site) -> Choice | None:
-    window, groups = _window(node), node.attrs["groups"]
+    window, groups = square_window(node), node.attrs["groups"]
     if window is None or not Winograd.fits(*window[:2]) or node.inputs[0].channels == groups:
         return None
     kernel, _, pad = window
@@ -271,7 +181,7 @@ def _winograd(node: Node, site: Site) -> Choice | None:
 
 
 def _direct(node: Node, site: Site) -> Choice | None:
-    window, groups = _window(node), node.attrs["groups"]
+    window, groups = square_window(node), node.attrs["groups"]
     if window is None:
         return None
     plane = Plane.padded_rows(*node.shape[1:], site.lanes)
@@ -315,20 +225,15 @@ def _activation(node: Node, site: Site) -> Choice:
 
 def _binary(node: Node, site: Site) -> Choice:
     plane, (first, second) = site.target or site.planes[0], site.planes
-    workload = Binary(node.op, node.channels, first, second, plane, _per_channel(node), node.activation)
+    workload = Binary(node.op, node.channels, first, second, plane, per_channel(node), node.activation)
     return Choice(workload, plane)
-
-
-def _per_channel(node: Node) -> bool:
-    """Whether the second input has a number for each channel of the first."""
-    return node.op in ("add", "multiply") and node.inputs[0].shape != node.inputs[1].shape
 
 
 # Windows
 
 
 def _window_pool(node: Node, site: Site) -> Choice | None:
-    window = _window(node)
+    window = square_window(node)
     if window is None or window[0] > WINDOW or window[1] > STRIDE:
         return None
     kernel, stride, _ = window

@@ -14,24 +14,13 @@ import numpy as np
 from schedules import INPUTS, OUTPUT, Machine, Operand, Plane
 
 from ..graph import Graph, Node
+from .abilities import channelwise, free_plane, is_pointwise, order_free, reads_anywhere, reordered, wanted_planes
 from .channels import ChannelLists, own
 from .homes import Home, Room, settle_lists, settle_outputs
 from .moves import copies
 from .pools import find_pools
 from .program import FLOAT, Call, Channels, Program, Root, View
-from .rules import (
-    Choice,
-    Places,
-    Site,
-    channelwise,
-    choose,
-    free_plane,
-    is_pointwise,
-    order_free,
-    reads_anywhere,
-    reordered,
-    wanted_planes,
-)  # fmt: skip
+from .rules import Choice, Places, Site, choose
 
 
 def select_kernels(graph: Graph, machine: Machine, layout: str = "NCHW") -> Program:
