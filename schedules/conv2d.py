@@ -40,7 +40,7 @@ WIDE = 4  # rows, of which not two fit
 
 @dataclass(frozen=True)
 class Conv2d(Workload):
-    """`inputs` and `outputs` are channels per group; the rows of `after` are whole vectors."""
+    """`inputs` and `outputs` are channels per group; the rows of `after` are whole vectors, or it `has_room`."""
 
     groups: int
     inputs: int
@@ -57,9 +57,19 @@ class Conv2d(Workload):
     external = ("data",)
     scratch = ("padded",)
 
+    @staticmethod
+    def has_room(after: Plane, lanes: int) -> bool:
+        """Whether the last vector of its last row fits; those of other rows may reach into the next, written later."""
+        return (after.height - 1) * after.pitch + round_up(after.width, lanes) <= after.size
+
     def __post_init__(self):
-        if self.after.pitch % self.lanes:
+        if self.after.pitch % self.lanes and not self.has_room(self.after, self.lanes):
             raise ValueError(f"rows of {self.after.pitch} floats are no whole number of vectors")
+
+    @property
+    def _row(self) -> int:
+        """Floats of a row that are computed."""
+        return round_up(self.after.width, self.lanes) if self.after.pitch % self.lanes else self.after.pitch
 
     @property
     def _band(self) -> int:
@@ -74,7 +84,7 @@ class Conv2d(Workload):
     @property
     def _columns(self) -> int:
         """Of one phase of a padded row: whole vectors, so that rows are at offsets that fit into instructions."""
-        return round_up(self.after.pitch + (self.kernel - 1) // self.stride, self.lanes)
+        return round_up(self._row + (self.kernel - 1) // self.stride, self.lanes)
 
     @property
     def _padded(self) -> tuple[int, int, int, int]:
@@ -89,7 +99,7 @@ class Conv2d(Workload):
     def definition(self) -> tirx.PrimFunc:
         G, N, J, K, S = self.groups, self.inputs, self.outputs, self.kernel, self.stride
         before, after, finish, band = self.before, self.after, self.activation.apply, self._band
-        pitch, rows, columns, bands = after.pitch, self._padded[1], self._columns, -(-after.height // band)
+        row, rows, columns, bands = self._row, self._padded[1], self._columns, -(-after.height // band)
         fill_row = row_filler(before, self.pad, S, columns)
 
         def first(b):
@@ -104,7 +114,7 @@ class Conv2d(Workload):
             out: T.Buffer((G * J, after.size), "float32"),
             padded: T.Buffer((G * N, rows, S, columns), "float32"),
         ):
-            acc = T.sblock_alloc_buffer((bands, G, J, band, pitch), "float32")
+            acc = T.sblock_alloc_buffer((bands, G, J, band, row), "float32")
             for b in range(bands):
                 for c, y in T.grid(G * N, rows):
                     with T.sblock("pad"):
@@ -112,7 +122,7 @@ class Conv2d(Workload):
                         T.reads(data[vc, 0 : before.size])
                         T.writes(padded[vc, vy, 0:S, 0:columns])
                         fill_row(data, vc, first(vb) * S + vy, padded, vc, vy)
-                for a, o, y, x, k, ky, kx in T.grid(G, J, band, pitch, N, K, K):
+                for a, o, y, x, k, ky, kx in T.grid(G, J, band, row, N, K, K):
                     with T.sblock("acc"):
                         vb, va, vo, vy, vx, vk, vky, vkx = T.axis.remap("SSSSSRRR", [b, a, o, y, x, k, ky, kx])
                         with T.init():
@@ -121,10 +131,10 @@ class Conv2d(Workload):
                             acc[vb, va, vo, vy, vx]
                             + weight[va, vo, vk, vky, vkx] * padded[va * N + vk, vy * S + vky, vkx % S, vx + vkx // S]
                         )
-                for a, o, y, x in T.grid(G, J, band, pitch):
+                for a, o, y, x in T.grid(G, J, band, row):
                     with T.sblock("out"):
                         vb, va, vo, vy, vx = T.axis.remap("SSSSS", [b, a, o, y, x])
-                        out[va * J + vo, (first(vb) + vy) * pitch + vx] = finish(acc[vb, va, vo, vy, vx])
+                        out[va * J + vo, (first(vb) + vy) * after.pitch + vx] = finish(acc[vb, va, vo, vy, vx])
 
         return conv2d
 
@@ -133,7 +143,7 @@ class Conv2d(Workload):
 
         `prefetch`: how far ahead of its stores, which are the larger part of what it moves.
         """
-        vectors = min(2, self.after.pitch // machine.lanes)
+        vectors = min(2, self._row // machine.lanes)
         rows = row_tile(self.outputs, machine.tile // vectors)
         operands = self.kernel * (vectors + -(-rows // machine.lanes))
         unroll = not machine.loads_apart or operands <= machine.registers - rows * vectors
@@ -181,7 +191,7 @@ class Conv2d(Workload):
         return [pack_rows(grouped, 1, knobs["rows"]), bias]
 
     def space(self, machine: Machine) -> list[Knobs]:
-        tiles = register_tiles(machine, self.outputs, range(1, min(8, self.after.pitch // self.lanes) + 1))
+        tiles = register_tiles(machine, self.outputs, range(1, min(8, self._row // self.lanes) + 1))
         return [
             {**tile, "prefetch": distance} for tile in tiles
             for distance in {0, self.prefetch_knob(tile["rows"], tile["vectors"])}

@@ -264,11 +264,20 @@ def test_depthwise_with_any_tile(rows, vectors, channels, prefetch, stride):
         (1, 3, 5, 134, 256, 3, 2, 1),  # bands, the last of which starts early
         (1, 2, 3, 5, 1, 3, 2, 1),  # no column that is inside in every phase
         (1, 2, 3, 1, 6, 5, 2, 2),
+        (1, 3, 9, 28, 27, 3, 2, 1),
     ],
 )
-def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride, pad):
+@pytest.mark.parametrize("packed", [False, True], ids=["rows", "packed"])
+def test_conv2d(machine, groups, inputs, outputs, height, width, kernel, stride, pad, packed):
+    """Rows of whole vectors, and rows without padding, where a vector reaches into the next row."""
     rows, columns = ((n + 2 * pad - kernel) // stride + 1 for n in (height, width))
     before, after = Plane.dense(height, width), Plane.padded_rows(rows, columns, machine.lanes)
+    if packed:
+        after = Plane.padded(rows, columns, machine.lanes)
+        if after.pitch % machine.lanes and not Conv2d.has_room(after, machine.lanes):
+            with pytest.raises(ValueError, match="no whole number of vectors"):
+                Conv2d(groups, inputs, outputs, before, after, kernel, stride, pad, machine.lanes)
+            return
     x, weight, bias = (
         random(groups * inputs, height, width),
         random(groups * outputs, inputs, kernel, kernel),

@@ -185,8 +185,11 @@ def _direct(node: Node, site: Site) -> Choice | None:
     if window is None:
         return None
     plane = Plane.padded_rows(*node.shape[1:], site.lanes)
-    if site.target and site.target.pitch % site.lanes == 0:
-        plane = site.target
+    wanted = site.after(node)
+    if (site.target and wanted.pitch % site.lanes == 0) or (
+        (site.target or site.packed) and Conv2d.has_room(wanted, site.lanes)
+    ):
+        plane = wanted
     workload = Conv2d(
         groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, *window, site.lanes,
         node.activation,
