@@ -9,6 +9,7 @@ output row that needs it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ class Depthwise(Window):
 
         return self.function(compute)
 
-    def function(self, compute) -> tirx.PrimFunc:
+    def function(self, compute: Callable) -> tirx.PrimFunc:
         """With the parameters `data`, `weight`, `out`, whose computation is `compute(data, weight, table, out)`."""
         C, K, before, after = self.channels, self.kernel, self.before, self.after
 

@@ -6,8 +6,9 @@ Strategy: `depthwise`'s; the table costs a load for each channel and tile.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -26,10 +27,10 @@ class StrewnDepthwise(Depthwise):
     name = "strewn_depthwise"
     whole = ("data",)
 
-    def source(self, table, channel):
+    def source(self, table: Any, channel: tirx.Expr) -> tirx.Expr:
         return table[channel]
 
-    def function(self, compute) -> tirx.PrimFunc:
+    def function(self, compute: Callable) -> tirx.PrimFunc:
         C, K, before, after = self.channels, self.kernel, self.before, self.after
 
         @T.prim_func(private=True, s_tir=True)

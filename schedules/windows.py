@@ -12,6 +12,7 @@ masks, and those are constants.  Padded copies would be written and read once mo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
@@ -136,7 +137,7 @@ class Window(Workload):
             self._prefetch(sch, out, knobs["prefetch"])
         return c, y, v, i
 
-    def source(self, table, channel):
+    def source(self, table: Any, channel: tirx.Expr) -> tirx.Expr:
         """The plane of an input channel, of a kernel that has a table of them."""
         return channel
 
