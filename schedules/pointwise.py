@@ -48,6 +48,7 @@ from .workload import Workload, leave_out
 
 WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
+RAGGED = 4096  # weights of a group that are not few
 SMALL_L1, LINE = 32 * 1024, 64
 STRIP, PAGES = 48 * 1024, 32 * 1024  # bytes of a strip's pixels; of a plane that is large
 
@@ -86,11 +87,14 @@ class Pointwise(Workload):
     def _pixels(self) -> tuple[int, int]:
         """Vectors of pixels, and single pixels behind them.
 
-        More than half a vector is a whole one: a plane's size is a whole number of vectors.
+        More than half a vector is a whole one: a plane's size is a whole number of vectors.  Where no tile of 8 divides
+        many outputs (244 at 14x14), already two cost as much, since their weights are no vectors.
         """
         pixels = (self.plane.height - 1) * self.plane.pitch + self.plane.width
         vectors, rest = divmod(pixels, self.lanes)
-        return (vectors, rest) if vectors and rest <= self.lanes // 2 else (-(-pixels // self.lanes), 0)
+        ragged = self.outputs % 8 and self.inputs * self.outputs > RAGGED
+        few = 1 if ragged else self.lanes // 2
+        return (vectors, rest) if vectors and rest <= few else (-(-pixels // self.lanes), 0)
 
     @property
     def _floats(self) -> int:
