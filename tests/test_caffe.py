@@ -18,8 +18,6 @@ from tvm_shufflenet.library.loading import load
 
 from .conftest import picture, relative_error, twin_logits
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 EPS = 1e-5
 
 

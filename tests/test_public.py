@@ -18,8 +18,6 @@ from . import foreign, public
 from .conftest import picture, relative_error
 from .test_import import agrees, logits, saved
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 V2_1X, V2_2X = {"channels": (116, 232, 464)}, {"channels": (244, 488, 976), "last": 2048}
 HALF_WIDTH = {"stem": 16, "widths": (8, 16, 16, 32, 48, 80, 160)}
 RAW = {"channels": "BGR", "scale": 1.0, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
