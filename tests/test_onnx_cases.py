@@ -101,6 +101,13 @@ def test_outputs_have_the_shape_of_the_file(tmp_path, size, nodes, shape):
     assert found.classes == (shape[1] if shape[2:] in ((), (1, 1)) else 0)
 
 
+@pytest.mark.parametrize("pool", ["GlobalAveragePool", "GlobalMaxPool"])
+def test_pooling_of_a_picture_that_became_single_pixels(tmp_path, pool):
+    """Each of the 32 numbers is a plane then: the mean is not that of the picture's planes."""
+    nodes = [("Reshape", ["x", "shape"], ["pixels"], {}), (pool, ["pixels"], ["y"], {})]
+    assert read(tmp_path, (2, 2), nodes, shape=[1, 32, 1, 1]).shapes.outputs == ((1, 32, 1, 1),)
+
+
 def test_numbers_for_each_entry_of_flat_planes(tmp_path):
     """A batch norm behind Flatten has more numbers than the planes have channels."""
     statistics = {name: np.full(32, 1 + index, np.float32) for index, name in enumerate("abcd")}

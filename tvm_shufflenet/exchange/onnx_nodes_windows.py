@@ -146,7 +146,9 @@ def average_pool(reader: Reader, node: Node, x: Given) -> Value:
 
 def global_pool(reader: Reader, node: Node, x: Given) -> Value:
     x = reader.value(x)
-    layer = reader.planes(x) if x.shape[2:] != (1, 1) or not reader.looks.whole(x) else x.layer
+    # A vector of one pixel per channel is its own mean; the planes of a flattened picture are others.
+    as_it_is = x.shape[2:] == (1, 1) and reader.looks.whole(x) and reader.net.shape(x.layer)[1] == x.shape[1]
+    layer = x.layer if as_it_is else reader.planes(x)
     if len(reader.net.shape(layer)) == 4:
         maximum = node.kind in ("GlobalMaxPool", "ReduceMax")
         pool = reader.net.global_max_pool if maximum else reader.net.global_avg_pool
