@@ -9,7 +9,6 @@ output row that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +19,18 @@ from .common import Knobs, Machine, load_as_vectors, unroll_and_vectorize
 from .prefetch import by_default
 from .strided import strided_tap
 from .windows import Window
+from .workload import leave_out
 
 
 @dataclass(frozen=True)
 class Depthwise(Window):
     name = "depthwise"
+    tabled = False  # whether a table says which plane each channel is
+
+    @property
+    def planes(self) -> int:
+        """Of the input."""
+        return self.channels
 
     @property
     def multiply_adds(self) -> int:
@@ -41,8 +47,13 @@ class Depthwise(Window):
             tap = self.mask_columns(v, x, strided_tap(data[c, row * before.pitch + x], kx), 0)
             return self.if_row(row, sofar + weight[wc, kx * K + ky] * tap, sofar)
 
-        @T.macro
-        def compute(data, weight, table, out):
+        @T.prim_func(private=True, s_tir=True)
+        def depthwise(
+            data: T.Buffer((self.planes, before.size), "float32"),
+            weight: T.Buffer((C, K * K + 1), "float32"),
+            table: T.Buffer((C,), "int32"),
+            out: T.Buffer((C, after.size), "float32"),
+        ):
             acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
             for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
                 with T.sblock("acc"):
@@ -55,21 +66,7 @@ class Depthwise(Window):
                     vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
                     out[vc, vy * after.pitch + self.column(vv) + vi] = self.activation.apply(acc[vc, vy, vv, vi])
 
-        return self.function(compute)
-
-    def function(self, compute: Callable) -> tirx.PrimFunc:
-        """With the parameters `data`, `weight`, `out`, whose computation is `compute(data, weight, table, out)`."""
-        C, K, before, after = self.channels, self.kernel, self.before, self.after
-
-        @T.prim_func(private=True, s_tir=True)
-        def depthwise(
-            data: T.Buffer((C, before.size), "float32"),
-            weight: T.Buffer((C, K * K + 1), "float32"),
-            out: T.Buffer((C, after.size), "float32"),
-        ):
-            compute(data, weight, None, out)
-
-        return depthwise
+        return depthwise if self.tabled else leave_out(depthwise, "table")
 
     def knobs(self, machine: Machine) -> Knobs:
         """Tall tiles: their rows share rows of the input.

@@ -1,6 +1,7 @@
 """Pointwise convolution of planes that lie anywhere in a root, to planes anywhere in a root: nothing is moved.
 
-    out[to[a, o], p] = act(bias[a, o] + sum_k weight[a, o, k] * in[of[a, k], p] (+ residual[also[a, o], p]))
+    out[to[a, o], p] = act((bias[a, o] + sum_k weight[a, o, k] * in[of[a, k], p]) (* scale[a, o])
+                           (+ residual[also[a, o], p]))
 
 Channel split, concatenation and shuffle (ShuffleNet v2) leave a unit with every other plane of a stage, and its result
 belongs where these were.  Where each channel lies comes from tables of plane numbers, so one kernel serves all units.
@@ -20,7 +21,7 @@ from tvm.script import tirx as T
 
 from .common import Knobs
 from .pointwise import Pointwise
-from .workload import leave_out
+from .workload import leave_out, spread
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,6 @@ class Strewn(Pointwise):
             add=(lambda table, other, a, o, pixel: other[table[a, K + N + o], pixel]) if self.residual else None,
             place=lambda table, a, o: table[a, K + o],
         )
-
         tables = K + 2 * N if self.residual else K + N
 
         @T.prim_func(private=True, s_tir=True)
@@ -83,8 +83,7 @@ class Strewn(Pointwise):
         arrays = super().examples(shapes, rng)
         for index, planes in zip((2, 3, 4), (self.sources, self.targets, self.others)):
             if index < len(shapes):
-                count = math.prod(shapes[index])
-                arrays[index] = np.arange(count, dtype=np.int32) * planes // count
+                arrays[index] = spread(math.prod(shapes[index]), planes)
         return arrays
 
     def written(self, *arrays: np.ndarray) -> np.ndarray:

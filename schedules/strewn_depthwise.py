@@ -5,17 +5,16 @@ Strategy: `depthwise`'s; the table costs a load for each channel and tile.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tvm import tirx
-from tvm.script import tirx as T
 
 from .common import Knobs
 from .depthwise import Depthwise
+from .workload import spread
 
 
 @dataclass(frozen=True)
@@ -26,28 +25,19 @@ class StrewnDepthwise(Depthwise):
 
     name = "strewn_depthwise"
     whole = ("data",)
+    tabled = True
+
+    @property
+    def planes(self) -> int:
+        return self.sources
 
     def source(self, table: Any, channel: tirx.Expr) -> tirx.Expr:
         return table[channel]
 
-    def function(self, compute: Callable) -> tirx.PrimFunc:
-        C, K, before, after = self.channels, self.kernel, self.before, self.after
-
-        @T.prim_func(private=True, s_tir=True)
-        def depthwise(
-            data: T.Buffer((self.sources, before.size), "float32"),
-            weight: T.Buffer((C, K * K + 1), "float32"),
-            table: T.Buffer((C,), "int32"),
-            out: T.Buffer((C, after.size), "float32"),
-        ):
-            compute(data, weight, table, out)
-
-        return depthwise
-
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
         """The table spreads the channels evenly over all planes."""
         weight, bias, _ = super().examples(shapes, rng)
-        return [weight, bias, np.arange(math.prod(shapes[2]), dtype=np.int32) * self.sources // self.channels]
+        return [weight, bias, spread(self.channels, self.sources)]
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """Weight and bias as for `Depthwise`, then the planes of the channels."""

@@ -110,6 +110,11 @@ def leave_out(function: tirx.PrimFunc, *names: str) -> tirx.PrimFunc:
     return tirx.PrimFunc(params, function.body, function.ret_type).with_attrs(dict(function.attrs.items()))
 
 
+def spread(channels: int, planes: int) -> np.ndarray:
+    """A table of as many of the planes, at even distances: an example of where channels lie."""
+    return np.arange(channels, dtype=np.int32) * planes // channels
+
+
 @functools.lru_cache(maxsize=4096)
 def defined(workload: Workload) -> tirx.PrimFunc:
     """The definition: parsing one takes longer than scheduling it."""

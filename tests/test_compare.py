@@ -5,7 +5,6 @@ Nothing here expects a speed: only that the figures are there, fit together, and
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -24,11 +23,12 @@ from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.cli import compare as command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure import entries, peak, place, rounds
-from tvm_shufflenet.measure.comparison import CompareOptions, Comparison, Silent, compare
+from tvm_shufflenet.measure.comparison import CompareOptions, Comparison, compare
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
+from .interrupting import Interrupting
 from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, OTHER, SIZE = "shufflenet-v1-0.25x-g3", "mobilenet-v1-0.25", (64, 64)
@@ -271,25 +271,6 @@ def test_command(tmp_path, capsys):
         rate = row["multiply_adds"] / row["minimum_ms"] * 1e3
         assert row["multiply_adds_per_second"] == pytest.approx(rate)
         assert row["share_of_peak"] == pytest.approx(rate / data["peak_multiply_adds_per_second"])
-
-
-class Interrupting(Silent):
-    """Presses Ctrl-C once `count` rounds are done."""
-
-    def __init__(self, count):
-        self.left = count
-
-    @contextlib.contextmanager
-    def rounds(self, total):
-        if not self.left:
-            signal.raise_signal(signal.SIGINT)
-
-        def advance():
-            self.left -= 1
-            if not self.left:
-                signal.raise_signal(signal.SIGINT)
-
-        yield advance
 
 
 def test_interrupt(libraries):

@@ -265,6 +265,7 @@ def test_depthwise_with_any_tile(rows, vectors, channels, prefetch, stride):
         (1, 2, 3, 5, 1, 3, 2, 1),  # no column that is inside in every phase
         (1, 2, 3, 1, 6, 5, 2, 2),
         (1, 3, 9, 28, 27, 3, 2, 1),
+        (1, 3, 5, 134, 250, 3, 2, 1),  # bands, of rows that reach into the next
     ],
 )
 @pytest.mark.parametrize("packed", [False, True], ids=["rows", "packed"])

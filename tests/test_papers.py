@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import signal
 
 import numpy as np
 import pytest
@@ -33,6 +32,7 @@ from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.cores import core
 
 from .conftest import relative_error, twin_logits
+from .interrupting import Interrupting
 from .test_estimate import _missing
 from .test_rpc import daemon, wait_for
 
@@ -270,28 +270,6 @@ def test_model_cycles(tmp_path):
         speed = speeds.of(net)
         assert 0 < speed.share < 1 and speed.amount > net.multiply_adds() / 4 / 1e6
     assert speeds.comparison is None
-
-
-class Interrupting(Silent):
-    """Presses Ctrl-C while the network number `build` is built, or once `count` rounds are done."""
-
-    def __init__(self, count=0, build=0):
-        self.left, self.builds = count, build
-
-    def step(self, text):
-        self.builds -= text.startswith("building")
-        if self.builds == 0 and text.startswith("building"):
-            signal.raise_signal(signal.SIGINT)
-        return contextlib.nullcontext()
-
-    @contextlib.contextmanager
-    def rounds(self, total):
-        def advance():
-            self.left -= 1
-            if not self.left:
-                signal.raise_signal(signal.SIGINT)
-
-        yield advance
 
 
 def test_an_interrupt_keeps_what_was_measured(tmp_path):

@@ -5,10 +5,8 @@ Nothing here expects a speed: only that the figures are there, fit together, and
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import signal
 import subprocess
 import sys
 
@@ -27,13 +25,13 @@ from tvm_shufflenet.library import link
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.measure import entries, place, profiling
-from tvm_shufflenet.measure.beside_peak import Silent
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import ProfileOptions, clocked_copy, profile, seconds_of
 from tvm_shufflenet.pipeline import compile_network, lower_graph
 from tvm_shufflenet.targets import resolve, target_names
 
 from . import emulator
+from .interrupting import Interrupting
 from .test_rpc import HOST, daemon, free_port, relay, wait_for
 
 SMALL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
@@ -294,22 +292,6 @@ def test_other_kernels_than_the_librarys_are_said(library, tmp_path, capsys, mon
         old = build_library(BuildOptions(SMALL, "native", SIZE, 10, output=tmp_path)).path
     result = profile(ProfileOptions(str(old), rounds=1))
     assert result.differences == [f"built with tvm_shufflenet 0.0.1, now {manifest.__version__}"]
-
-
-class Interrupting(Silent):
-    """Presses Ctrl-C once `count` rounds are done."""
-
-    def __init__(self, count):
-        self.left = count
-
-    @contextlib.contextmanager
-    def rounds(self, total):
-        def advance():
-            self.left -= 1
-            if not self.left:
-                signal.raise_signal(signal.SIGINT)
-
-        yield advance
 
 
 def test_interrupt(library):

@@ -13,6 +13,7 @@ import re
 from .builder import NetworkBuilder
 from .entries import SETTLED
 from .network import Network
+from .shufflenet_v2 import Plan, unit
 
 MARK = SETTLED  # of `experiment`
 BLOCKS = 10
@@ -70,16 +71,10 @@ def bottleneck_blocks(name: str, channels: int, relu: bool, shortcut: bool, size
 
 
 def shufflenet_v2_units(name: str, channels: int, size: tuple[int, int] = PLANE) -> Network:
-    """Ten units of stride 1 (Figure 3 (c)): half of the channels stay, the others pass 1x1, depthwise 3x3, 1x1."""
-    net, x, half = NetworkBuilder(size, channels), 0, channels // 2
+    """Ten units of stride 1 (Figure 3 (c)), with a shuffle behind each."""
+    net, x = NetworkBuilder(size, channels), 0
     for block in range(BLOCKS):
-        unit = f"unit{block}"
-        y = net.slice(f"{unit}.branch", x, half, channels)
-        y = net.conv_bn(unit, "1", y, half, relu=True)
-        y = net.conv_bn(unit, "2", y, half, kernel=3, pad=1, groups=half)
-        y = net.conv_bn(unit, "3", y, half, relu=True)
-        y = net.concat(f"{unit}.concat", net.slice(f"{unit}.kept", x, 0, half), y)
-        x = net.shuffle(f"{unit}.shuffle", y, 2)
+        x = unit(net, f"unit{block}", x, Plan((), 0, halves=True))
     return net.network(name)
 
 

@@ -85,8 +85,8 @@ def shufflenet_v2(plan: Plan, name: str, size: tuple[int, int], classes: int) ->
     x = stem(net, *plan.stem, clipped=plan.clipped)
     for stage, (channels, count, stride) in enumerate(plan.stages, 2):
         for index in range(count):
-            unit = f"stage{stage}.{index}"
-            x = _unit(net, unit, x, plan) if index else _first_unit(net, unit, x, channels, stride, plan)
+            named = f"stage{stage}.{index}"
+            x = unit(net, named, x, plan) if index else _first_unit(net, named, x, channels, stride, plan)
     x = net.conv_bn("conv5", "", x, plan.last, relu=True)
     classifier(net, x, classes, plan.dropout)
     return net.network(name)
@@ -102,7 +102,7 @@ def _first_unit(net: NetworkBuilder, name: str, x: int, channels: int, stride: i
     return _joined(net, name, y, net.relu(f"{name}.relu3", main), plan)
 
 
-def _unit(net: NetworkBuilder, name: str, x: int, plan: Plan) -> int:
+def unit(net: NetworkBuilder, name: str, x: int, plan: Plan) -> int:
     """Figure 3 (c): half of the channels pass untouched."""
     channels = net.shape(x)[1]
     half = channels // 2

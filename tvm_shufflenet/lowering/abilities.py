@@ -44,7 +44,7 @@ def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list
 
 
 def is_pointwise(node: Node) -> bool:
-    """Whether the pointwise kernels compute a node; they alone add a residual, or read and store planes anywhere."""
+    """Whether the pointwise kernels compute a node; they alone scale, add a residual, or store planes anywhere."""
     return _is_1x1(node) and node.shape[1] * node.shape[2] > 1
 
 
@@ -99,6 +99,7 @@ def square_window(node: Node) -> tuple[int, int, int] | None:
 
 
 def is_depthwise(node: Node) -> bool:
+    """Whether the depthwise kernels compute a node."""
     window = square_window(node) if node.op == "conv" else None
     if window is None or window[0] > WINDOW or window[1] > STRIDE:
         return False

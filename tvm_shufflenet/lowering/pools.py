@@ -11,8 +11,9 @@ from ..graph import Node
 from .abilities import stores_anywhere
 from .channels import ChannelLists
 from .homes import Home, Room
+from .program import Channel, Channels
 
-Uses = dict[tuple[Node, int], list[int]]
+Uses = dict[Channel, list[int]]
 
 
 def find_pools(lists: ChannelLists, homes: dict[Node, Home]) -> dict[Node, Home]:
@@ -50,7 +51,7 @@ def find_pools(lists: ChannelLists, homes: dict[Node, Home]) -> dict[Node, Home]
     return found
 
 
-def _is_part(channels: tuple[tuple[Node, int], ...]) -> bool:
+def _is_part(channels: Channels) -> bool:
     """Whether they are neighbours of one step, in its order."""
     step, first = channels[0]
     return channels == tuple((step, first + i) for i in range(len(channels)))

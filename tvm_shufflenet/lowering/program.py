@@ -74,11 +74,6 @@ class View:
         return self.planes == tuple(range(self.planes[0], self.planes[0] + len(self.planes)))
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is all planes of the root, in their order."""
-        return self.planes == tuple(range(self.root.planes))
-
-    @property
     def bytes(self) -> int:
         """From the first element of the first plane to the last one of the last plane."""
         planes = max(self.planes) - self.first + 1

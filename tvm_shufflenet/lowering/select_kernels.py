@@ -68,13 +68,15 @@ class _Selector:
         wanted = wanted_planes(step, [view.root.plane for view in views], self.machine)
         views = [self._in_plane(*each, step) for each in zip(reads, views, wanted)]
         job, home = _Job.of(step, reads, views), self.homes.get(step)
-        operands = [operand for operand in self._choose(job, home).workload.operands() if operand.role in INPUTS]
+        choice = self._choose(job, home)
+        operands = [operand for operand in choice.workload.operands() if operand.role in INPUTS]
         if unfit := [i for i, view in enumerate(job.views) if not self._fits(operands[i], view)]:
             for i in unfit:  # two inputs stay in the same planes
                 plane = free_plane(*_extents(views[i]), self.machine.lanes)
                 views[i] = self._moved(reads[i], views[i], views[i].root.plane if len(views) > 1 else plane, step)
             job = _Job.of(step, reads, views)
-        self._call(job, home)
+            choice = self._choose(job, home)
+        self._call(job, home, choice)
 
     def _choose(self, job: _Job, home: Home | None) -> Choice:
         sources = [Places(view.planes, view.root.planes) for view in job.views]
@@ -84,20 +86,19 @@ class _Selector:
         dense, packed = job.step in self.dense, job.step in self.packed
         return choose(job.node, Site(self.machine, planes, sources, target, dense, packed, wanted))
 
-    def _call(self, job: _Job, home: Home | None) -> None:
+    def _call(self, job: _Job, home: Home | None, choice: Choice) -> None:
         """Calls the kernel with its output at home, or, where that is not possible, in a root of its own."""
         step = job.step
         if home:
-            choice = self._choose(job, home)
             view = View(home.room.settled(choice.plane), job.stored(home.planes))
             if self._takes(choice, view):
                 self.calls.append(job.call(choice, view))
                 self.views[step] = View(view.root, home.planes)
                 return
-        choice = self._choose(job, None)
+            choice = self._choose(job, None)
         view = View(Root(f"t{len(self.calls)}", choice.plane, step.channels), tuple(range(step.channels)))
         self.calls.append(job.call(choice, view))
-        self._finish(step, View(view.root, tuple(job.order.index(channel) for channel in range(step.channels))))
+        self._finish(step, View(view.root, _sorted_by(job.order)))
 
     def _takes(self, choice: Choice, view: View) -> bool:
         """Whether the kernel can write there."""
@@ -210,8 +211,8 @@ class _Job:
     def of(step: Node, reads: list[Channels], views: list[View]) -> _Job:
         """Where the first input's channels are side by side in another order, the weights are put into that order."""
         view, as_they_come = views[0], tuple(range(step.channels))
-        if not view.is_run and _is_set(view) and (order_free(step) or channelwise(step)):
-            order = tuple(int(channel) for channel in np.argsort(view.planes))
+        if not view.is_run and _by_order(step, view):
+            order = _sorted_by(view.planes)
             first = View(view.root, tuple(view.planes[channel] for channel in order))
             channels = tuple(reads[0][channel] for channel in order)
             stored = order if channelwise(step) else as_they_come
@@ -228,12 +229,17 @@ class _Job:
         return Call(choice.workload, self.step.name, self.views, output, list(choice.parameters), self.reads, writes)
 
 
-def _is_set(view: View) -> bool:
-    """Whether the planes follow each other in some order."""
-    return sorted(view.planes) == list(range(view.first, view.first + len(view.planes)))
+def _sorted_by(places: tuple[int, ...]) -> tuple[int, ...]:
+    """The indices of `places` in ascending order of these: of a permutation, the inverse."""
+    return tuple(np.argsort(places).tolist())
+
+
+def _by_order(step: Node, view: View) -> bool:
+    """Whether the planes follow each other in some order, and the step's weights can be put into that order."""
+    follow = sorted(view.planes) == list(range(view.first, view.first + len(view.planes)))
+    return follow and (order_free(step) or channelwise(step))
 
 
 def _reads(step: Node, index: int, view: View) -> bool:
     """Whether a kernel for the step reads an input whose channels lie like that."""
-    by_order = index == 0 and _is_set(view) and (order_free(step) or channelwise(step))
-    return reads_anywhere(step, index) or by_order
+    return reads_anywhere(step, index) or (index == 0 and _by_order(step, view))
