@@ -5,14 +5,19 @@ PY = $(VENV)/bin/python
 # Processes that run tests at the same time.
 JOBS ?= 2
 
-.PHONY: demo check test test-all full fuzz fences emulator clean
+.PHONY: demo wheels check test test-all full fuzz fences emulator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	$(PY) -m tvm_shufflenet.build shufflenet-v1-1x-g3 --target arm
-	$(PY) -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native
+	$(PY) -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native --weights trained
 	$(PY) -m tvm_shufflenet.classify build/shufflenet-v1-0.5x-g3-native.so examples/pictures/parachute.jpg
 	$(PY) -m tvm_shufflenet.compare
+
+# Both distributions, in dist/.  setuptools would take along what an earlier one left in its folder.
+wheels: $(VENV)/installed
+	rm -rf dist build/lib build/bdist.* runtime/build
+	$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . ./runtime
 
 # Style and types; the same in CI.
 check: $(VENV)/installed-check
@@ -65,4 +70,4 @@ $(VENV)/installed-check: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/installed-test $(VENV)/installed
 
 clean:
-	rm -rf build $(VENV) .emulator *.egg-info
+	rm -rf build dist $(VENV) .emulator *.egg-info runtime/build runtime/*.egg-info

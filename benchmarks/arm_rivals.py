@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.common import run
+from tvm_shufflenet.cli.command import run
 from tvm_shufflenet.cli.terminal import open_console
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.files import write_json
+from tvm_shufflenet.files import today, write_json
 
-from .rivals import COUNTED, RIVALS, install
+from .rivals import COUNTED, OURS, RIVALS, install
 
 PROGRAM = "python -m benchmarks.arm_rivals"
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
@@ -89,10 +89,9 @@ def table(costs: list, name: str):
         rows = [cost for cost in costs if cost.model == model]
         for cost in rows:
             engine, ratio = (RIVALS[cost.engine].title if cost.engine in RIVALS else cost.engine), ""
-            if cost is not rows[0]:
+            if cost.engine in RIVALS and cost.engine != OURS:
                 ratio = f"{rows[0].cycles / cost.cycles:.2f}"
             figures = [f"{n / 1e6:.1f}" for n in (cost.figures.instructions, cost.figures.vector_fma, cost.cycles)]
-            figures[-1] += "*" if cost.bounded else ""
             drawn.add_row(model if cost is rows[0] else "", engine, *figures, ratio, cost.kernels,
                           end_section=cost is rows[-1])  # fmt: skip
     return drawn
@@ -105,12 +104,10 @@ def footer(costs: list, caches: bool) -> list[str]:
 
     how = "misses of simulated caches included" if caches else "every load hits its cache"
     lines = [f"model, not a measurement: {how}"]
-    if any(cost.bounded for cost in costs):
-        lines.append("*: what the core takes for the multiply-adds alone; LLVM's model starts more of them per cycle")
     lines += [f"{name}: {model_note(core(name))}" for name in dict.fromkeys(cost.core for cost in costs)]
     engines = [RIVALS[engine] for engine in COUNTED if any(cost.engine == engine for cost in costs)]
     versions = ", ".join(f"{engine.title} {install.PINNED[engine.package]}" for engine in engines)
-    lines.append(f"{versions}; ours / rival: below 1, ours is faster")
+    lines.append(f"{versions}; ours / rival: of ours with tuning records, the first row; below 1, ours is faster")
     return lines
 
 
@@ -120,6 +117,7 @@ def to_json(costs: list, absent: list[str], command: str) -> dict:
 
     return {
         "command": command,
+        "date": today(),
         "versions": {"tvm_shufflenet": __version__, "llvm": llvm().version, **install.PINNED},
         "not_run": absent,
         "costs": [cost.to_json() for cost in costs],

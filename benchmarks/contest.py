@@ -23,7 +23,7 @@ from tvm_shufflenet.measure.place import Place
 from tvm_shufflenet.measure.rounds import Timer, calibrate
 from tvm_shufflenet.targets import resolve
 
-from .rivals import OURS, PROJECT, RIVALS
+from .rivals import OURS, PROJECT, RIVALS, THREADS
 from .rivals.agreement import check
 from .rivals.worker import Failed, Worker, export
 
@@ -171,8 +171,8 @@ def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, 
                     timers.append(calibrate(worker.timer))
             return timers
 
-        timed = time_beside_peak(Place(target.arch), target, load, rounds, progress)
+        timed = time_beside_peak(Place(target.arch, threads=THREADS), target, load, rounds, progress)
     contest.core, contest.rounds = timed.core, len(timed.peak_seconds)
-    contest.peak = multiply_adds(target.machine) / min(timed.peak_seconds)
+    contest.peak = multiply_adds(target.machine, THREADS) / min(timed.peak_seconds)
     for each, seconds in zip(contest.contestants, timed.turns):
         each.seconds = seconds

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tvm_shufflenet.architectures import Network, network, own_name
 from tvm_shufflenet.bridge import random_parameters
-from tvm_shufflenet.cli.common import parse_size, run
+from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.common import parse_size
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.files import write_json
+from tvm_shufflenet.files import today, write_json
 from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.targets import resolve
 
@@ -196,11 +197,15 @@ def table(found: list[Footprint]):
 
 def to_json(found: list[Footprint], imported: float, target: str, size: tuple[int, int], command: str) -> dict:
     """All figures, in bytes and seconds, and the bounds that are missed."""
+    from tvm_shufflenet import __version__
+    from tvm_shufflenet.boards.processor import describe_processor
+
     networks = [vars(each) | {"over_alive": each.over_alive, "excess": each.excess, "missed": each.missed()}
                 for each in found]  # fmt: skip
     bounds = {"over_alive": WORKSPACE, "excess": EXCESS, "build_seconds": BUILD, "import_seconds": IMPORT}
-    return {"command": command, "target": target, "size": size, "import_seconds": imported, "bounds": bounds,
-            "networks": networks}  # fmt: skip
+    return {"command": command, "date": today(), "processor": vars(describe_processor()),
+            "versions": {"tvm_shufflenet": __version__}, "target": target, "size": size, "import_seconds": imported,
+            "bounds": bounds, "networks": networks}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.common import parse_size, run, tuned_kernels
+from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.common import parse_size, tuned_kernels
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.files import write_json
+from tvm_shufflenet.files import today, write_json
 
-from .rivals import INSTALL, RIVALS
+from .rivals import INSTALL, RIVALS, THREADS, VARIABLE
 
 PROGRAM = "python -m benchmarks.latency"
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
@@ -24,7 +25,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Times networks, ours and other engines', on one core of this machine: fp32, one thread, batch 1, "
-        "in interleaved rounds with the core's FMA peak.  All outputs are checked against ours.",
+        "in interleaved rounds with the core's FMA peak.  All outputs are checked against ours.  With "
+        f"{VARIABLE}=2 in the environment each engine has two threads, and the peak is that of two at once.",
         epilog=f"examples: {INSTALL}\n"
         f"          {PROGRAM} shufflenet-v1-1x-g3 --rivals openvino,ncnn\n"
         f"          {PROGRAM} --size 480x640 --keep build/rivals --markdown",
@@ -114,7 +116,8 @@ def table(contests: list):
     from rich.table import Table
 
     height, width = contests[0].net.size
-    drawn = Table(title=f"{height}x{width} pixels, one thread, fp32", title_justify="left", box=box.SIMPLE_HEAD,
+    threads = "one thread" if THREADS == 1 else f"{THREADS} threads"
+    drawn = Table(title=f"{height}x{width} pixels, {threads}, fp32", title_justify="left", box=box.SIMPLE_HEAD,
                   show_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
     for heading, justify in (("network", "left"), ("engine", "left"), ("ms,\nmin", "right"), ("ms,\nmedian", "right"),
                              ("% of\npeak", "right"), ("rival /\nours", "right"), ("output's\ndifference", "right"),
@@ -159,9 +162,8 @@ def footer(contests: list) -> list[str]:
 
     rounds = min(contest.rounds for contest in contests)
     cores = ", ".join(str(core) for core in sorted({c.core for c in contests if c.core is not None}))
-    lines = [
-        f"{describe_processor().name}, core {cores}; {rounds} interleaved rounds; ratios and shares of the minimum"
-    ]
+    where = f"core {cores}" if cores else f"{THREADS} threads"
+    lines = [f"{describe_processor().name}, {where}; {rounds} interleaved rounds; ratios and shares of the minimum"]
     lines.append("ours: " + "; ".join(f"{c.net.name} {tuned_kernels(c.kernels)}" for c in contests))
     lines.append("% of peak: of all the network's multiply-adds, also those that an engine saves by Winograd's method")
     lines.append(", ".join(f"{title} {version}" for title, version in versions(contests).items()))
@@ -190,8 +192,9 @@ def to_json(contests: list, missing: list[str], command: str) -> dict:
 
     return {
         "command": command,
+        "date": today(),
         "processor": vars(describe_processor()),
-        "threads": 1,
+        "threads": THREADS,
         "batch": 1,
         "versions": {"tvm_shufflenet": __version__, **versions(contests)},
         "not_installed": missing,

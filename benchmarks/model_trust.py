@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.common import run
+from tvm_shufflenet.cli.command import run
 from tvm_shufflenet.cli.terminal import open_console
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.files import write_json
+from tvm_shufflenet.files import today, write_json
 
 from .rivals import install
 
@@ -22,15 +22,34 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Counts and prices ncnn as on boards whose times its authors published, and our builds beside the "
-        "ShuffleNet paper's Table 8, and prints the factors by which the model is wrong.",
+        description="Compares the models of cores with published figures: measured sequences and kernels with our "
+        "model of cores in order; ncnn as on boards whose times its authors published; our builds beside Table 8 of "
+        "the ShuffleNet paper.  Prints the factors by which the models are wrong.",
         epilog=f"example: {PROGRAM} --json trust.json",
     )
+    parser.add_argument("--kernels", action="store_true", help="sequences and kernels alone, which takes a second")
+    parser.add_argument("--sources", type=Path, metavar="DIR", help="folder with a checkout of github.com/sonos/tract, "
+                        "to price its kernels anew (the prices of then)")  # fmt: skip
     parser.add_argument("--no-caches", action="store_true", help="leave out the simulated caches, which take longer")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     args = parser.parse_args(argv)
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise UserError(f"--json {args.json}: there is no such folder")
+
+    if args.kernels and args.no_caches:
+        raise UserError("--kernels counts nothing: leave out --no-caches")
+
+    from . import kernel_times
+
+    judged, exact = kernel_times.judge(args.sources), kernel_times.exact_sequences()
+    command = f"{PROGRAM} {shlex.join(argv)}".strip()
+    console = open_console()
+    if args.kernels:
+        if args.json:
+            write_json(args.json, {"command": command, "date": today(), **kernels_json(judged, exact)})
+        show_kernels(console, judged, exact)
+        console.print(command, markup=False, soft_wrap=True)
+        return
 
     from . import trust
 
@@ -38,22 +57,55 @@ def main(argv: list[str] | None = None) -> None:
 
     from rich.console import Console
 
-    times, paper = [], []
+    times, paper, own = [], [], []
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder, Console(stderr=True).status("") as status:
         for caches in (False,) if args.no_caches else (False, True):
             times += trust.times(caches, status.update)
             paper += trust.paper(caches, Path(folder), status.update)
-    standing = trust.standing(times)
-    ratios = trust.ratios(standing)
-    command = f"{PROGRAM} {shlex.join(argv)}".strip()
+        own = trust.kernels_of_their_own(status.update)
+    ratios = trust.ratios(times)
     if args.json:
-        write_json(args.json, to_json(times, ratios, paper, command))
-    console = open_console()
-    for title, found in (("ncnn, milliseconds", standing), ("ncnn, ratios", ratios), ("our builds, ratios", paper)):
+        write_json(args.json, to_json(times, [*ratios, *own], paper, command) | kernels_json(judged, exact))
+    show_kernels(console, judged, exact)
+    for title, found in (
+        ("ncnn, milliseconds", times),
+        ("ncnn, ratios", [*ratios, *own]),
+        ("our builds, ratios", paper),
+    ):
         console.print(table(title, found), "")
-    for line in summary(standing, ratios, paper) + in_order(times, standing):
+    for line in summary(times, ratios, paper):
         console.print(line, markup=False, soft_wrap=True)
     console.print(command, markup=False, soft_wrap=True)
+
+
+def show_kernels(console, judged: list, exact: tuple[int, int]) -> None:
+    """The kernels and sequences that the model of cores in order is compared with."""
+    from rich import box
+    from rich.table import Table
+
+    from .kernel_times import CORES, summary
+
+    drawn = Table(title="tract's kernels, a step in L1", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False,
+                  padding=(0, 1, 0, 0))  # fmt: skip
+    drawn.add_column("kernel")
+    for name in CORES:
+        for heading in (f"{name}:\npublished, ns", "model,\ncycles", "factor"):
+            drawn.add_column(heading, justify="right", no_wrap=True)
+    for kernel in dict.fromkeys(each.kernel for each in judged):
+        row = [each for each in judged if each.kernel == kernel]
+        drawn.add_row(
+            kernel, *(cell for e in row for cell in (f"{e.published:.1f}", f"{e.cycles:.2f}", f"{e.factor:.2f}"))
+        )
+    console.print(drawn, "")
+    lines = [f"cortex-a53, measured sequences: {exact[0]} of {exact[1]} exact", *summary(judged)]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def kernels_json(judged: list, exact: tuple[int, int]) -> dict:
+    """The same for --json."""
+    kernels = [vars(each) | {"factor": each.factor} for each in judged]
+    return {"kernels": kernels, "sequences": {"exact": exact[0], "of": exact[1]}}
 
 
 def table(title: str, found: list):
@@ -90,15 +142,6 @@ def summary(times: list, ratios: list, paper: list) -> list[str]:
     return lines
 
 
-def in_order(times: list, standing: list) -> list[str]:
-    """What came of kernels that ncnn has for one core alone, where the model finds its ordinary ones cheaper."""
-    others = [time for time in times if time not in standing and time.kernels == time.board.core]
-    lines = [f"{time.where}, {time.what}: {time.modelled:.1f} ms, factor {time.factor:.2f}"
-             for time in others if time.factor < 0.9 * next(t.factor for t in standing if (t.where, t.what, t.caches)
-                                                            == (time.where, time.what, time.caches))]  # fmt: skip
-    return ["ncnn's kernels for the core itself, which the model misprices:", *lines] if lines else []
-
-
 def to_json(times: list, ratios: list, paper: list, command: str) -> dict:
     from tvm_shufflenet.estimation.tools import llvm
 
@@ -107,6 +150,7 @@ def to_json(times: list, ratios: list, paper: list, command: str) -> dict:
 
     return {
         "command": command,
+        "date": today(),
         "versions": {"llvm": llvm().version, **install.PINNED},
         "times": [ratio(entry) | {"board": vars(entry.board)} for entry in times],
         "ratios": [ratio(entry) for entry in ratios],

@@ -7,15 +7,17 @@ model right, all would be 1; were it wrong by the same factor everywhere, the ra
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tvm_shufflenet import published
 from tvm_shufflenet.architectures import network
-from tvm_shufflenet.published import BOARDS, NETWORKS, Board
+from tvm_shufflenet.estimation.estimates import miss_cycles
+from tvm_shufflenet.published import BOARDS, NETWORKS, OWN_KERNELS, Board
+from tvm_shufflenet.targets.cores import MEMORY, core
 
 from .rivals.counted import Exported
-from .yardstick import ours, rival, rival_both
+from .yardstick import PLAIN, Cost, ours, rival
 
 ENGINE = "ncnn"
 PAPERS_CORE = "snapdragon-820"
@@ -27,7 +29,6 @@ class Time:
 
     board: Board
     model: str
-    kernels: str  # the core that the engine chose its kernels for
     caches: bool
     published: float
     modelled: float
@@ -68,22 +69,31 @@ def times(caches: bool, step: Callable[[str], object]) -> list[Time]:
             costs = {}
             for name in dict.fromkeys(board.core for board in BOARDS):
                 step(f"{model} on {name}: {ENGINE}" + (", with caches" if caches else ""))
-                both = rival_both(ENGINE, exported, name)
-                costs[name] = [rival(ENGINE, exported, name, caches)] if caches else both
+                costs[name] = rival(ENGINE, exported, name, caches)
         for board, milliseconds in zip(BOARDS, measured):
-            found += [Time(board, model, cost.kernels, caches, milliseconds, cost.cycles / board.gigahertz / 1e6)
-                      for cost in costs[board.core]]  # fmt: skip
+            cycles = on_board(costs[board.core], board)
+            if milliseconds is None:
+                continue
+            found.append(Time(board, model, caches, milliseconds, cycles / board.gigahertz / 1e6))
     return found
 
 
-def standing(found: list[Time]) -> list[Time]:
-    """Of each network on each board the kernels that the model finds cheaper, see `yardstick`."""
-    best: dict[tuple, Time] = {}
-    for time in found:
-        key = (time.board, time.model, time.caches)
-        if key not in best or time.modelled < best[key].modelled:
-            best[key] = time
-    return list(best.values())
+def on_board(cost: Cost, board: Board) -> float:
+    """The cycles with what the misses cost on that board, where its memory is known."""
+    if cost.figures.miss_cycles is None or board.name not in MEMORY:
+        return cost.cycles
+    return cost.figures.cycles + miss_cycles(cost.figures.misses, replace(core(board.core), caches=MEMORY[board.name]))
+
+
+def kernels_of_their_own(step: Callable[[str], object]) -> list[Ratio]:
+    """How much less ncnn takes on a Cortex-A53 with its kernels for that core than with its ordinary ones."""
+    found = []
+    for model, (before, after) in OWN_KERNELS.items():
+        with Exported(network(model)) as exported:
+            step(f"{model} on cortex-a53: {ENGINE}, both kinds of its kernels")
+            own, plain = (rival(ENGINE, exported, "cortex-a53", shown=shown).cycles for shown in ("cortex-a53", PLAIN))
+        found.append(Ratio("ncnn, Cortex-A53", f"{model}: its own kernels / plain", False, after / before, own / plain))
+    return found
 
 
 def ratios(found: list[Time]) -> list[Ratio]:

@@ -1,9 +1,7 @@
 """What one inference costs on a core, ours and a rival's, by the same count and the same model.
 
-Engines look up the processor and choose their kernels by it.  LLVM's models of in-order cores make
-the kernels that some engines keep for these cores dearer than their ordinary ones, which published
-times do not confirm: so a rival is counted twice, as it runs on that core and as it runs on a
-Cortex-A72, and what the model finds cheaper stands for it.
+Engines look up the processor and choose their kernels by it: a rival is counted with the identity of
+the core that it is priced for.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from tvm_shufflenet.estimation.counting import WORD, Block
 from tvm_shufflenet.estimation.estimates import Figures, estimate, figures, miss_cycles
 from tvm_shufflenet.estimation.instructions import disassemble, words_of
 from tvm_shufflenet.estimation.pricing import Price, price
+from tvm_shufflenet.records.store import FOLDER
 from tvm_shufflenet.targets.cores import Core, core
 
 from .rivals import COUNTED, OURS, RIVALS
@@ -42,19 +41,9 @@ class Cost:
     figures: Figures
 
     @property
-    def bound(self) -> float:
-        """The cycles that the core takes for the multiply-adds alone."""
-        return self.figures.multiply_adds / core(self.core).lanes
-
-    @property
-    def bounded(self) -> bool:
-        """Whether the model starts more multiply-adds per cycle than the core does, as that of Cortex-A55."""
-        return self.bound > self.figures.total_cycles
-
-    @property
     def cycles(self) -> float:
-        """By the model, at least the bound; without misses, where no caches were simulated."""
-        return max(self.bound, self.figures.total_cycles)
+        """By the model; without misses, where no caches were simulated."""
+        return self.figures.total_cycles
 
     def to_json(self) -> dict:
         f = self.figures
@@ -62,33 +51,24 @@ class Cost:
             "model": self.model, "engine": self.engine, "core": self.core, "kernels_for": self.kernels,
             "instructions": f.instructions, "vector_multiply_adds": f.vector_fma, "loads": f.loads,
             "stores": f.stores, "cycles_without_misses": f.cycles, "miss_cycles": f.miss_cycles,
-            "cycles": self.cycles, "fma_bound_cycles": self.bound,
-            "missed_lines": f.misses, "instructions_the_model_lacks": f.refused,
+            "cycles": self.cycles,
+            "missed_lines": f.misses, "instructions_the_model_lacks": dict(f.refused),
         }  # fmt: skip
 
 
-def ours(model: str, name: str, folder: Path, caches: bool = False) -> Cost:
-    """Builds the network for the core in the folder, and counts and prices it."""
-    built = build_library(BuildOptions(model, name, output=folder))
-    kernels = f"{name}, {tuned_kernels(built.manifest['kernels'])}"
+def ours(model: str, name: str, folder: Path, caches: bool = False, records: Path | None = FOLDER) -> Cost:
+    """Builds the network for the core in the folder, with `records` of tuning or without, and counts and prices it."""
+    built = build_library(BuildOptions(model, name, output=folder, records=records))
+    how = tuned_kernels(built.manifest["kernels"]) if records else "default schedules"
+    kernels = f"{name}, {how}"
     return Cost(model, OURS, name, kernels, estimate(built.path, core(name), caches).network)
 
 
-def rival(engine: str, exported: Exported, name: str, caches: bool = False) -> Cost:
-    """The engine's cheaper cost of the two, see above; caches are simulated for that one alone."""
-    cheaper = min(rival_both(engine, exported, name), key=lambda cost: cost.cycles)
-    return _rival(engine, exported, name, cheaper.kernels, caches) if caches else cheaper
-
-
-def rival_both(engine: str, exported: Exported, name: str) -> list[Cost]:
-    """With the kernels that the engine chooses for the core, and with its ordinary ones."""
-    return [_rival(engine, exported, name, shown, False) for shown in dict.fromkeys((name, PLAIN))]
-
-
-def _rival(engine: str, exported: Exported, name: str, shown: str, caches: bool) -> Cost:
-    target = core(name)
-    blocks = inference(engine, exported, core(shown), target.caches if caches else ())
-    return Cost(exported.net.name, engine, name, shown, _priced(blocks, target, caches))
+def rival(engine: str, exported: Exported, name: str, caches: bool = False, shown: str | None = None) -> Cost:
+    """With the kernels that the engine chooses for the core, or for the core `shown`."""
+    target, kernels = core(name), shown or name
+    blocks = inference(engine, exported, core(kernels), target.caches if caches else ())
+    return Cost(exported.net.name, engine, name, kernels, _priced(blocks, target, caches))
 
 
 def _priced(blocks: list[Block], target: Core, caches: bool) -> Figures:
@@ -103,7 +83,7 @@ def _priced(blocks: list[Block], target: Core, caches: bool) -> Figures:
     often, seldom = ordered[:hot], ordered[hot:]
     result = figures("network", often, price(often, target))
     mean = result.cycles / result.instructions
-    result.add(figures("", seldom, [Price(mean * len(block.code) / WORD, 0) for block in seldom]))
+    result.add(figures("", seldom, [Price(mean * len(block.code) / WORD) for block in seldom]))
     if caches:
         result.miss_cycles = miss_cycles(result.misses, target)
     return result
@@ -112,7 +92,9 @@ def _priced(blocks: list[Block], target: Core, caches: bool) -> Figures:
 def costs(
     models: list[str], engines: list[str], names: list[str], folder: Path, caches: bool, step, absent: list[str]
 ) -> Iterator[Cost]:
-    """All of them, ours first for each network and core; `step(text)` is told what comes next.
+    """All of them; ours first for each network and core, with records and with default schedules.
+
+    `step(text)` is told what comes next.
 
     `absent` gets a line for each network that an engine cannot have.
     """
@@ -121,6 +103,8 @@ def costs(
             for name in names:
                 step(f"{model} on {name}: ours")
                 yield ours(model, name, folder, caches)
+                step(f"{model} on {name}: ours, default schedules")
+                yield ours(model, name, folder, caches, None)
             for engine in engines:
                 try:
                     for name in names:

@@ -1,16 +1,23 @@
 """The kernels: each file computes one thing and says how it is tiled.  See `common` for the contract."""
 
 from .activation import IDENTITY, RELU, Activation
-from .common import Knobs, Machine, Plane, round_up, tuning_space
+from .batched_dense import BatchedDense
+from .common import BYTES, LONGEST, Knobs, Machine, Plane, round_up, tuning_space
 from .conv2d import Conv2d
 from .copy import Copy
 from .dense import Dense
 from .depthwise import Depthwise
+from .detections import Detections
 from .elementwise import Binary, Scale, Unary
 from .generic_conv import GenericConv
 from .generic_lrn import GenericLRN
 from .generic_pad import Pad
 from .generic_pool import GenericPool, GlobalPool
+from .grouped_softmax import GroupedSoftmax
+from .int8_head import Int8Dense, Int8GlobalAvgPool
+from .int8_pointwise import Int8Pointwise, Int8Strewn
+from .int8_stem import Int8Stem
+from .int8_window import Int8StrewnWindow, Int8Window
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
@@ -22,12 +29,27 @@ from .strewn_depthwise import StrewnDepthwise
 from .valid_pooling import ValidAvgPool
 from .window_pooling import WindowPool
 from .winograd import Winograd
-from .workload import FACTOR, INPUT, INPUTS, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Operand, Workload, describe, scheduled
+from .workload import (
+    FACTOR,
+    INPUT,
+    INPUTS,
+    OUTPUT,
+    RESIDUAL,
+    SCRATCH,
+    WEIGHT,
+    Operand,
+    Workload,
+    describe,
+    itemsize,
+    scheduled,
+)
 
 __all__ = [
-    "FACTOR", "IDENTITY", "INPUT", "INPUTS", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH", "WEIGHT", "Activation",
-    "AdaptiveAvgPool", "Binary", "Conv2d", "Copy", "Dense", "Depthwise", "GenericConv", "GenericLRN", "GenericPool",
-    "GlobalAvgPool", "GlobalPool", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled",
-    "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool",
-    "Winograd", "Workload", "describe", "round_up", "scheduled", "tuning_space",
+    "BYTES", "FACTOR", "IDENTITY", "INPUT", "INPUTS", "LONGEST", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH",
+    "WEIGHT", "Activation", "AdaptiveAvgPool", "BatchedDense", "Binary", "Conv2d", "Copy", "Dense", "Depthwise",
+    "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool", "GroupedSoftmax",
+    "Int8Dense", "Int8GlobalAvgPool", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow",
+    "Int8Window", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale",
+    "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload",
+    "describe", "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

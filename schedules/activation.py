@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script import tirx as T
 
-from .functions import exp
+from .functions import cast, dtype_of, exp
 
 KINDS = ("identity", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish")
 
@@ -31,18 +31,24 @@ class Activation:
         return self.kind != "identity"
 
     def apply(self, value: tirx.Expr) -> tirx.Expr:
-        """The activation of a float32 expression."""
-        return _APPLY[self.kind](value, T.float32(self.a), T.float32(self.b))
+        """The activation of a float32 or float16 expression, in its dtype; exponentials are computed in float32."""
+        dtype = dtype_of(value)
+        wide = cast(value, "float32") if self.kind == "sigmoid" else value
+
+        def number(x):
+            return tirx.const(float(x), dtype_of(wide))
+
+        return cast(_APPLY[self.kind](wide, number(self.a), number(self.b), number), dtype)
 
 
 _APPLY = {
-    "identity": lambda x, a, b: x,
-    "relu": lambda x, a, b: T.max(x, T.float32(0)),
-    "clip": lambda x, a, b: T.min(T.max(x, a), b),
-    "leaky_relu": lambda x, a, b: T.Select(x >= T.float32(0), x, a * x),
-    "sigmoid": lambda x, a, b: T.float32(1) / (T.float32(1) + exp(-x)),
-    "hard_sigmoid": lambda x, a, b: T.min(T.max(a * x + b, T.float32(0)), T.float32(1)),
-    "hard_swish": lambda x, a, b: x * T.min(T.max(x * T.float32(1 / 6) + T.float32(0.5), T.float32(0)), T.float32(1)),
+    "identity": lambda x, a, b, n: x,
+    "relu": lambda x, a, b, n: T.max(x, n(0)),
+    "clip": lambda x, a, b, n: T.min(T.max(x, a), b),
+    "leaky_relu": lambda x, a, b, n: T.Select(x >= n(0), x, a * x),
+    "sigmoid": lambda x, a, b, n: n(1) / (n(1) + exp(-x)),
+    "hard_sigmoid": lambda x, a, b, n: T.min(T.max(a * x + b, n(0)), n(1)),
+    "hard_swish": lambda x, a, b, n: x * T.min(T.max(x * n(1 / 6) + n(0.5), n(0)), n(1)),
 }
 
 IDENTITY, RELU = Activation(), Activation("relu")

@@ -9,12 +9,13 @@ Every kernel file holds one frozen dataclass, the *workload*: its fields say wha
 - `space(machine)` are the knobs that tuning may choose from, all of them legal; `tuning_space` adds
   the defaults, from which a knob that `space` does not name keeps its value.
 
-Activations are fp32 planes, channels outermost: pixels are the vector dimension.  With channels
+Activations are planes, channels outermost: pixels are the vector dimension.  With channels
 outermost every group of a grouped convolution, however narrow, fills whole vectors.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,16 +26,18 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .activation import RELU, Activation
+from .functions import cast, dtype_of
 
 if TYPE_CHECKING:
     from .workload import Workload
 
 Knobs = dict[str, int]
+BYTES, BYTE_LANES = ("int8", "uint8"), 16
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a register tile depends on: fp32 lanes of a vector, and how many vector registers.
+    """What a register tile depends on: elements of a vector, of fp32 if `at` says nothing else, and vector registers.
 
     `by_element`: one instruction multiplies a vector by one lane of another and adds (NEON).  Where
     there is none, AVX multiplies by a scalar straight from memory.
@@ -48,6 +51,16 @@ class Machine:
     in_order: bool = False
     loads_apart: bool = False
 
+    def at(self, dtype: str) -> Machine:
+        """The same with the lanes of vectors of that dtype.
+
+        x86 without halves of its own computes with them in fp32: twice as many lanes would be two vectors.  Of bytes
+        there are as many everywhere as one load of NEON has, whose sums are one vector or several.
+        """
+        if dtype in BYTES:
+            return dataclasses.replace(self, lanes=BYTE_LANES)
+        return dataclasses.replace(self, lanes=2 * self.lanes) if dtype == "float16" and self.by_element else self
+
     @property
     def tile(self) -> int:
         """Accumulators of a register tile: the rest holds operands on their way, many where loads come together."""
@@ -56,9 +69,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Plane:
-    """One channel in memory: `height` rows of `width` pixels, `pitch` floats apart, in `size` floats.
+    """One channel in memory: `height` rows of `width` pixels, `pitch` elements apart, in `size` elements.
 
-    `pitch` > `width` and `size` > `height * pitch` leave floats that no result depends on: kernels
+    `pitch` > `width` and `size` > `height * pitch` leave elements that no result depends on: kernels
     may read and write them as they like.
     """
 
@@ -93,6 +106,14 @@ def _spread(floats: int) -> int:
     return 16 * (-(-floats // 16) | 1) if floats >= 1024 else floats
 
 
+LONGEST = 512  # terms of a sum in fp16
+
+
+def terms_of_sums(terms: int, dtype: str) -> int:
+    """Terms that are added in that dtype, a divisor of all; their sums are added in fp32 where that is fewer."""
+    return divisor_up_to(terms, LONGEST) if dtype == "float16" else terms
+
+
 def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
@@ -113,8 +134,8 @@ def row_tile(rows: int, limit: int) -> int:
     return divisor if divisor >= 0.6 * limit else -(-rows // -(-rows // limit))
 
 
-def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:
-    """Tiles `axis` by `tile` (zeros behind the last row) and moves the rows of a tile innermost.
+def pack_rows(weights: np.ndarray, axis: int, tile: int, dtype: str = "float32") -> np.ndarray:
+    """Tiles `axis` by `tile` (zeros behind the last row) and moves the rows of a tile innermost; it is of `dtype`.
 
     This is the layout `sch.transform_layout(..., row // tile, ..., row % tile)` makes a kernel read.
     """
@@ -124,7 +145,7 @@ def pack_rows(weights: np.ndarray, axis: int, tile: int) -> np.ndarray:
     padded = np.pad(weights, padding)
     shape = padded.shape
     tiled = padded.reshape(*shape[:axis], shape[axis] // tile, tile, *shape[axis + 1 :])
-    return np.ascontiguousarray(np.moveaxis(tiled, axis + 1, -1), dtype=np.float32)
+    return np.ascontiguousarray(np.moveaxis(tiled, axis + 1, -1), dtype=dtype)
 
 
 def relu(value: tirx.Expr) -> tirx.Expr:
@@ -132,7 +153,9 @@ def relu(value: tirx.Expr) -> tirx.Expr:
 
     NEON takes half the time for a maximum of integers; where both are fast it makes no difference.
     """
-    return T.reinterpret("float32", T.max(T.reinterpret("int32", value), T.int32(0)))
+    dtype = dtype_of(value)
+    bits = dtype.replace("float", "int")
+    return T.reinterpret(dtype, T.max(T.reinterpret(bits, value), tirx.const(0, bits)))
 
 
 def quick_relu(activation: Activation) -> Callable[[tirx.Expr], tirx.Expr]:
@@ -146,12 +169,17 @@ def cut_tails(sch: s_tir.Schedule, *tiles: s_tir.schedule.LoopRV) -> None:
         sch.annotate(loop, "pragma_loop_partition_hint", True)
 
 
-def row_filler(plane: Plane, pad: int, step: int, columns: int) -> Callable:
+def row_filler(
+    plane: Plane, pad: int, step: int, columns: int, dtype: str = "float32", read: Callable | None = None,
+    border: Callable | None = None,
+) -> Callable:  # fmt: skip
     """A macro `fill(data, c, y, padded, i, j)` for kernels that slide windows over zero-padded planes.
 
     padded[i, j, phase, x], x < `columns`, becomes column x * step + phase of row y of channel c, with
     `pad` zeros in front of the rows and columns and as many as it takes behind them.  Nothing around
-    `data` is read, and it is aligned as floats are: so is the caller's picture.
+    `data` is read, and it is aligned as floats are: so is the caller's picture.  `padded` is of `dtype`.
+
+    Where it is no copy, `read(data, c, place)` is a number of it, and `border(data)` what is put in the place of zeros.
     """
     H, W, pitch = plane.height, plane.width, plane.pitch
     # Columns left to right - 1 lie inside in every phase, and only column `right` may do so behind them.
@@ -159,29 +187,35 @@ def row_filler(plane: Plane, pad: int, step: int, columns: int) -> Callable:
     right = max(left, min(columns, (W + pad) // step))
     behind = min(columns, right + 1)
 
+    def number(data, c, place):
+        return read(data, c, place) if read else cast(data[c, place], dtype)
+
+    def zero(data):
+        return border(data) if border else tirx.const(0.0, dtype)
+
     @T.macro
-    def border(data, c, y, padded, i, j, start, stop):
+    def edge(data, c, y, padded, i, j, start, stop):
         for x in T.unroll(start, stop):
             for phase in T.unroll(step):
                 padded[i, j, phase, x] = T.if_then_else(
                     tirx.all(x * step + phase >= pad, x * step + phase < W + pad),
-                    data[c, (y - pad) * pitch + x * step + phase - pad],
-                    T.float32(0),
+                    number(data, c, (y - pad) * pitch + x * step + phase - pad),
+                    zero(data),
                 )
 
     @T.macro
     def fill(data, c, y, padded, i, j):
         if tirx.all(y >= pad, y < H + pad):
-            border(data, c, y, padded, i, j, 0, left)
+            edge(data, c, y, padded, i, j, 0, left)
             for x in range(right - left):  # LLVM makes de-interleaving loads of it
                 for phase in T.unroll(step):
-                    padded[i, j, phase, left + x] = data[c, (y - pad) * pitch + (left + x) * step + phase - pad]
-            border(data, c, y, padded, i, j, right, behind)
+                    padded[i, j, phase, left + x] = number(data, c, (y - pad) * pitch + (left + x) * step + phase - pad)
+            edge(data, c, y, padded, i, j, right, behind)
             for phase, x in T.grid(step, columns - behind):
-                padded[i, j, phase, behind + x] = T.float32(0)
+                padded[i, j, phase, behind + x] = zero(data)
         else:
             for phase, x in T.grid(step, columns):
-                padded[i, j, phase, x] = T.float32(0)
+                padded[i, j, phase, x] = zero(data)
 
     return fill
 
@@ -229,7 +263,8 @@ def divisors(value: int, limit: int) -> list[int]:
 
 
 def tuning_space(workload: Workload, machine: Machine) -> list[Knobs]:
-    """The knobs that `workload` may be tuned to, the defaults first, each once."""
+    """The knobs that `workload` may be tuned to, the defaults first, each once; `machine` has the lanes of fp32."""
+    machine = machine.at(workload.dtype)
     default = workload.knobs(machine)
     chosen = [default] + [{**default, **knobs} for knobs in workload.space(machine)]
     return list({tuple(sorted(knobs.items())): knobs for knobs in chosen}.values())

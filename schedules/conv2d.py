@@ -8,11 +8,14 @@ de-interleaved by the stride (column x*s + kx lies in phase kx % s at x + kx // 
 is a contiguous load whatever the stride.  Then `rows` output channels x `vectors` vectors of one
 row of pixels are accumulated in registers, as in the pointwise kernel with K = channels x window.
 im2col would write and read the input once per tap.
+
+Where the output has no place for a last vector of a row that ends behind the plane, that vector ends with the row, and
+computes pixels of the one before again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import s_tir, tirx
@@ -31,16 +34,22 @@ from .common import (
     row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
-from .prefetch import by_default, distance_for, prefetch_stores
-from .workload import Workload
+from .functions import cast
+from .prefetch import by_default, distance_for, prefetch_stores, prefetch_weights, weights_ahead
+from .workload import Workload, itemsize
 
 BAND_BYTES = 16 * 1024  # half of the smallest L1 in use
+HEAVY = 1024 * 1024  # bytes of a group's weights: the L2 cache
 WIDE = 4  # rows, of which not two fit
+MANY = 16  # bands, of which threads take some each
 
 
 @dataclass(frozen=True)
 class Conv2d(Workload):
-    """`inputs` and `outputs` are channels per group; the rows of `after` are whole vectors, or it `has_room`."""
+    """`inputs` and `outputs` are channels per group; `after` is a plane that the kernel `fits`.
+
+    `data_dtype` and `out_dtype` are those of input and output where they are others than that of the arithmetic.
+    """
 
     groups: int
     inputs: int
@@ -52,19 +61,31 @@ class Conv2d(Workload):
     pad: int
     lanes: int
     activation: Activation = IDENTITY
+    data_dtype: str = field(default="", kw_only=True)
+    out_dtype: str = field(default="", kw_only=True)
 
     name = "conv2d"
     external = ("data",)
-    scratch = ("padded",)
+    scratch = own_scratch = ("padded",)
 
     @staticmethod
-    def has_room(after: Plane, lanes: int) -> bool:
-        """Whether the last vector of its last row fits; those of other rows may reach into the next, written later."""
-        return (after.height - 1) * after.pitch + round_up(after.width, lanes) <= after.size
+    def fits(after: Plane, lanes: int) -> bool:
+        """Whether vectors of a row have their place: its rows are as long as one, or the last row has room behind."""
+        return after.pitch % lanes == 0 or after.width >= lanes or _has_room(after, lanes)
 
     def __post_init__(self):
-        if self.after.pitch % self.lanes and not self.has_room(self.after, self.lanes):
+        if not self.fits(self.after, self.lanes):
             raise ValueError(f"rows of {self.after.pitch} floats are no whole number of vectors")
+
+    @property
+    def near(self) -> str:
+        """The dtype of the padded input."""
+        return self.dtype
+
+    @property
+    def _overlaps(self) -> bool:
+        """Whether the last vector of a row ends with the row."""
+        return self.after.pitch % self.lanes > 0 and not _has_room(self.after, self.lanes)
 
     @property
     def _row(self) -> int:
@@ -77,7 +98,8 @@ class Conv2d(Workload):
 
         Neighbouring bands both copy the rows that they share, single rows one and a half times as many.
         """
-        fit = (BAND_BYTES // (4 * self.groups * self.inputs * self.stride * self._columns) - self.kernel) // self.stride
+        row_bytes = itemsize(self.near) * self.groups * self.inputs * self.stride * self._columns
+        fit = (BAND_BYTES // row_bytes - self.kernel) // self.stride
         bands = -(-self.after.height // (fit + 1 if fit > 0 else WIDE))
         return -(-self.after.height // bands)
 
@@ -91,6 +113,16 @@ class Conv2d(Workload):
         """The padded input of a band: channels, rows, phases, columns."""
         return self.groups * self.inputs, (self._band - 1) * self.stride + self.kernel, self.stride, self._columns
 
+    def _pixel(self, x: tirx.Expr) -> tirx.Expr:
+        """The pixel of a row that is computed as number x of it."""
+        lanes = self.lanes
+        return T.min(x // lanes * lanes, self.after.width - lanes) + x % lanes if self._overlaps else x
+
+    def _first(self, b: tirx.Expr) -> tirx.Expr:
+        """Row of the output where a band starts: the last one computes rows of the one before again."""
+        height, band = self.after.height, self._band
+        return b * band if height % band == 0 else T.min(b * band, height - band)
+
     @property
     def multiply_adds(self) -> int:
         pixels = self.after.height * self.after.width
@@ -100,25 +132,23 @@ class Conv2d(Workload):
         G, N, J, K, S = self.groups, self.inputs, self.outputs, self.kernel, self.stride
         before, after, finish, band = self.before, self.after, self.activation.apply, self._band
         row, rows, columns, bands = self._row, self._padded[1], self._columns, -(-after.height // band)
-        fill_row = row_filler(before, self.pad, S, columns)
+        fill_row, pixel, first = row_filler(before, self.pad, S, columns, self.dtype), self._pixel, self._first
 
-        def first(b):
-            """Row of the output where a band starts: the last one computes rows of the one before again."""
-            return b * band if after.height % band == 0 else T.min(b * band, after.height - band)
+        dtype, data_dtype, out_dtype = self.dtype, self.data_dtype or self.dtype, self.out_dtype or self.dtype
 
         @T.prim_func(private=True, s_tir=True)
         def conv2d(
-            data: T.Buffer((G * N, before.size), "float32"),
-            weight: T.Buffer((G, J, N, K, K), "float32"),
-            bias: T.Buffer((G, J), "float32"),
-            out: T.Buffer((G * J, after.size), "float32"),
-            padded: T.Buffer((G * N, rows, S, columns), "float32"),
+            data: T.Buffer((G * N, before.size), data_dtype),
+            weight: T.Buffer((G, J, N, K, K), dtype),
+            bias: T.Buffer((G, J), dtype),
+            out: T.Buffer((G * J, after.size), out_dtype),
+            padded: T.Buffer((G * N, rows, S, columns), dtype),
         ):
-            acc = T.sblock_alloc_buffer((bands, G, J, band, row), "float32")
+            acc = T.sblock_alloc_buffer((bands, G, J, band, row), dtype)
             for b in range(bands):
-                for c, y in T.grid(G * N, rows):
+                for c, r in T.grid(G * N, rows):
                     with T.sblock("pad"):
-                        vb, vc, vy = T.axis.remap("SSS", [b, c, y])
+                        vb, vc, vy = T.axis.remap("SSS", [b, c, r])
                         T.reads(data[vc, 0 : before.size])
                         T.writes(padded[vc, vy, 0:S, 0:columns])
                         fill_row(data, vc, first(vb) * S + vy, padded, vc, vy)
@@ -129,12 +159,14 @@ class Conv2d(Workload):
                             acc[vb, va, vo, vy, vx] = bias[va, vo]
                         acc[vb, va, vo, vy, vx] = (
                             acc[vb, va, vo, vy, vx]
-                            + weight[va, vo, vk, vky, vkx] * padded[va * N + vk, vy * S + vky, vkx % S, vx + vkx // S]
+                            + weight[va, vo, vk, vky, vkx]
+                            * padded[va * N + vk, vy * S + vky, vkx % S, pixel(vx) + vkx // S]
                         )
                 for a, o, y, x in T.grid(G, J, band, row):
                     with T.sblock("out"):
                         vb, va, vo, vy, vx = T.axis.remap("SSSSS", [b, a, o, y, x])
-                        out[va * J + vo, (first(vb) + vy) * after.pitch + vx] = finish(acc[vb, va, vo, vy, vx])
+                        value = T.meta_var(finish(acc[vb, va, vo, vy, vx]))
+                        out[va * J + vo, (first(vb) + vy) * after.pitch + pixel(vx)] = cast(value, out_dtype)
 
         return conv2d
 
@@ -149,13 +181,19 @@ class Conv2d(Workload):
         unroll = not machine.loads_apart or operands <= machine.registers - rows * vectors
         return by_default(machine, {
             "rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "unroll": int(unroll),
-            "prefetch": self.prefetch_knob(rows, vectors),
+            "prefetch": self.prefetch_knob(rows, vectors), **(weights_ahead(machine) if self._is_heavy else {}),
         })  # fmt: skip
+
+    @property
+    def _is_heavy(self) -> bool:
+        """Whether weights come from behind the L2 cache each time."""
+        return self.itemsize * self.inputs * self.outputs * self.kernel**2 > HEAVY
 
     def prefetch_knob(self, rows: int, vectors: int) -> int:
         """Floats that a tile of `rows` x `vectors` prefetches ahead of its stores; 0 where caches keep the output."""
         multiply_adds = self.inputs * self.kernel**2 * rows * vectors
-        return distance_for(self.groups * self.outputs * self.after.size, vectors * self.lanes, multiply_adds)
+        stored = self.itemsize * self.groups * self.outputs * self.after.size
+        return distance_for(stored, vectors * self.lanes, multiply_adds)
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -183,6 +221,22 @@ class Conv2d(Workload):
         if knobs["prefetch"]:
             prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)
+        if ahead := knobs.get("ahead"):
+            prefetch_weights(
+                sch, acc, lambda b, a, o, y, x, k, ky, kx: [a, o // rows, k, ky, kx + ahead // rows, 0],
+                first=lambda b, a, o, y, x, k, ky, kx: o % rows == 0,
+            )  # fmt: skip
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        """Bands; of few of them channels and pixels, though every thread then pads the input.
+
+        Where vectors reach into the next row, rows must be written in order.  The last band writes rows of the one
+        before again, the same numbers.
+        """
+        in_order = self.after.pitch % self.lanes > 0 and not self._overlaps
+        if -(-self.after.height // self._band) >= MANY and not in_order:
+            return {"b": 1}
+        return {"a": 1, "o": 1} | ({} if in_order else {"y": 1, "x": 1})
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""
@@ -196,3 +250,8 @@ class Conv2d(Workload):
             {**tile, "prefetch": distance} for tile in tiles
             for distance in {0, self.prefetch_knob(tile["rows"], tile["vectors"])}
         ]  # fmt: skip
+
+
+def _has_room(after: Plane, lanes: int) -> bool:
+    """Whether the last vector of its last row fits; those of other rows may reach into the next, written later."""
+    return (after.height - 1) * after.pitch + round_up(after.width, lanes) <= after.size

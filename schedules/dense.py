@@ -1,6 +1,6 @@
 """Fully connected layer at batch 1: a matrix-vector product, bound by reading the weights once.
 
-    out[o] = act(bias[o] + sum_k weight[o, k] * in[k])
+    out[o] = act(bias[o] + sum_k weight[o, k] * in[k]), all sums in fp32
 
 Strategy: outputs are the vector dimension; `vectors` vectors are accumulated while the weights of a
 tile stream by, packed [tile][k][vectors x lanes] in the order in which they are read.  The loop over k
@@ -9,7 +9,7 @@ takes `unroll` of its steps at a time, whose inputs come as one vector if there 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import s_tir, tirx
@@ -28,15 +28,20 @@ from .common import (
     round_up,
     unroll_and_vectorize,
 )  # fmt: skip
+from .functions import cast
 from .workload import Workload
 
 
 @dataclass(frozen=True)
 class Dense(Workload):
+    """`weights` and `out_dtype` are the dtypes of weights and output where they are others than the input's."""
+
     inputs: int
     outputs: int
     lanes: int
     activation: Activation = IDENTITY
+    weights: str = field(default="", kw_only=True)
+    out_dtype: str = field(default="", kw_only=True)
 
     name = "dense"
     external = ("out",)
@@ -46,17 +51,24 @@ class Dense(Workload):
     def multiply_adds(self) -> int:
         return self.inputs * self.outputs
 
+    @property
+    def _weights(self) -> str:
+        return self.weights or self.dtype
+
     def definition(self) -> tirx.PrimFunc:
         K, N, L = self.inputs, self.outputs, self.lanes
         V = round_up(N, L) // L
-        finish = quick_relu(self.activation)
+        finish, out_dtype = quick_relu(self.activation), self.out_dtype or self.dtype
+
+        def wide(value):
+            return cast(value, "float32")
 
         @T.prim_func(private=True, s_tir=True)
         def dense(
-            data: T.Buffer((K,), "float32"),
-            weight: T.Buffer((V, L, K), "float32"),
+            data: T.Buffer((K,), self.dtype),
+            weight: T.Buffer((V, L, K), self._weights),
             bias: T.Buffer((V, L), "float32"),
-            out: T.Buffer((N,), "float32"),
+            out: T.Buffer((N,), out_dtype),
             sums: T.Buffer((V, L), "float32"),
         ):
             acc = T.sblock_alloc_buffer((V, L), "float32")
@@ -65,7 +77,7 @@ class Dense(Workload):
                     vv, vi, vk = T.axis.remap("SSR", [v, i, k])
                     with T.init():
                         acc[vv, vi] = bias[vv, vi]
-                    acc[vv, vi] = acc[vv, vi] + weight[vv, vi, vk] * data[vk]
+                    acc[vv, vi] = acc[vv, vi] + wide(weight[vv, vi, vk]) * wide(data[vk])
             for v, i in T.grid(V, L):
                 with T.sblock("sums"):
                     vv, vi = T.axis.remap("SS", [v, i])
@@ -73,16 +85,20 @@ class Dense(Workload):
             for o in range(N):
                 with T.sblock("out"):
                     vo = T.axis.spatial(N, o)
-                    out[vo] = sums[vo // L, vo % L]
+                    out[vo] = cast(sums[vo // L, vo % L], out_dtype)
 
         return dense
 
     def knobs(self, machine: Machine) -> Knobs:
-        """By element, the weights of two steps wait in the registers that the sums leave free."""
+        """By element, the weights of two steps wait in the registers that the sums leave free.
+
+        A vector of halves is summed up in two registers.
+        """
         tiles = -(-self.outputs // self.lanes)
         if not machine.by_element:
             return {"vectors": divisor_up_to(tiles, 8), "unroll": 1}
-        return {"vectors": divisor_up_to(tiles, machine.registers * 3 // 8), "unroll": divisor_up_to(self.inputs, 2)}
+        most = machine.registers * 3 // (16 if self._weights == "float16" else 8)
+        return {"vectors": divisor_up_to(tiles, most), "unroll": divisor_up_to(self.inputs, 2)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         vectors = knobs["vectors"]
@@ -99,6 +115,10 @@ class Dense(Workload):
             load_as_vectors(sch, acc, "data", k)
         sch.decompose_reduction(acc, k)
         sch.transform_layout(acc, "weight", lambda v, i, k: (v // vectors, k, v % vectors, i))
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        """Results are copied by the thread that has the sums."""
+        return {"v": 1, "o": knobs["vectors"] * self.lanes}
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (outputs, inputs); `bias`: (outputs,)."""

@@ -49,12 +49,12 @@ class Depthwise(Window):
 
         @T.prim_func(private=True, s_tir=True)
         def depthwise(
-            data: T.Buffer((self.planes, before.size), "float32"),
-            weight: T.Buffer((C, K * K + 1), "float32"),
+            data: T.Buffer((self.planes, before.size), self.dtype),
+            weight: T.Buffer((C, K * K + 1), self.dtype),
             table: T.Buffer((C,), "int32"),
-            out: T.Buffer((C, after.size), "float32"),
+            out: T.Buffer((C, after.size), self.dtype),
         ):
-            acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
+            acc = T.sblock_alloc_buffer((C, after.height, V, L), self.dtype)
             for c, y, v, i, kx, ky in T.grid(C, after.height, V, L, K, K):
                 with T.sblock("acc"):
                     vc, vy, vv, vi, vkx, vky = T.axis.remap("SSSSRR", [c, y, v, i, kx, ky])

@@ -13,7 +13,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
-from .common import Plane
+from .common import Knobs, Plane
 from .taps import as_one_row
 from .workload import Workload
 
@@ -41,11 +41,14 @@ class Unary(Workload):
         before, after = as_one_row(self.before, self.after)
 
         @T.prim_func(private=True, s_tir=True)
-        def unary(data: T.Buffer((C, before.size), "float32"), out: T.Buffer((C, after.size), "float32")):
+        def unary(data: T.Buffer((C, before.size), self.dtype), out: T.Buffer((C, after.size), self.dtype)):
             for c, y, x in T.grid(C, after.height, after.width):
                 out[c, y * after.pitch + x] = act(data[c, y * before.pitch + x])
 
         return unary
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1}
 
     def may_replace(self, name: str) -> bool:
         return name == "data" and self.before == self.after
@@ -76,15 +79,18 @@ class Scale(Workload):
 
         @T.prim_func(private=True, s_tir=True)
         def scale(
-            data: T.Buffer((C, before.size), "float32"),
-            weight: T.Buffer((C,), "float32"),
-            bias: T.Buffer((C,), "float32"),
-            out: T.Buffer((C, after.size), "float32"),
+            data: T.Buffer((C, before.size), self.dtype),
+            weight: T.Buffer((C,), self.dtype),
+            bias: T.Buffer((C,), self.dtype),
+            out: T.Buffer((C, after.size), self.dtype),
         ):
             for c, y, x in T.grid(C, after.height, after.width):
                 out[c, y * after.pitch + x] = act(data[c, y * before.pitch + x] * weight[c] + bias[c])
 
         return scale
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1}
 
     def may_replace(self, name: str) -> bool:
         return name == "data" and self.before == self.after
@@ -125,14 +131,17 @@ class Binary(Workload):
 
         @T.prim_func(private=True, s_tir=True)
         def binary(
-            data: T.Buffer((C, first.size), "float32"),
-            other: T.Buffer((C, second.size), "float32"),
-            out: T.Buffer((C, after.size), "float32"),
+            data: T.Buffer((C, first.size), self.dtype),
+            other: T.Buffer((C, second.size), self.dtype),
+            out: T.Buffer((C, after.size), self.dtype),
         ):
             for c, y, x in T.grid(C, after.height, after.width):
                 out[c, y * after.pitch + x] = of(data[c, y * first.pitch + x], other[c, y * second.pitch + x * column])
 
         return binary
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1}
 
     def may_replace(self, name: str) -> bool:
         if name == "other":

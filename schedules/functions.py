@@ -13,6 +13,21 @@ from numpy.polynomial import Chebyshev, Polynomial
 from tvm import tirx
 from tvm.script import tirx as T
 
+
+def dtype_of(value: tirx.Expr) -> str:
+    return str(value.ty.dtype)
+
+
+def cast(value: tirx.Expr, dtype: str) -> tirx.Expr:
+    """The value as that dtype; itself if it is of that."""
+    return value if dtype_of(value) == dtype else tirx.Cast(dtype, value)
+
+
+def least(dtype: str) -> float:
+    """The least value of a dtype."""
+    return -math.inf if dtype.startswith("float") else int(np.iinfo(dtype).min)
+
+
 # Added to a float of less than 2^22, it leaves the nearest integer in the low bits.
 ROUND = 1.5 * 2.0**23
 # Exponents of normal floats.

@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
-from .common import Plane, divisor_up_to
+from .common import Knobs, Plane, divisor_up_to
 from .taps import as_one_row, positions_of, taps_at
 from .workload import Workload
 
@@ -97,3 +97,6 @@ class GenericConv(Workload):
                         out[g * O + first * tile + o, y * after.pitch + piece * width + x] = act(acc[o, x])
 
         return generic_conv
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"g": 1, "first": 1, "y": 1}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script import tirx as T
 
-from .common import Plane
+from .common import Knobs, Plane
 from .elementwise import require_same_extents
 from .functions import power
 from .taps import as_one_row
@@ -71,3 +71,6 @@ class GenericLRN(Workload):
                     )
 
         return generic_lrn
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1, "piece": 1}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script import tirx as T
 
-from .common import Plane
+from .common import Knobs, Plane
 from .workload import Workload
 
 
@@ -85,3 +85,6 @@ class Pad(Workload):
                 ]
 
         return with_constant if mode == "constant" else with_pixels
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1}

@@ -17,7 +17,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
-from .common import Plane
+from .common import Knobs, Plane
 from .taps import positions_of, taps_at
 from .workload import Workload
 
@@ -109,6 +109,9 @@ class GenericPool(Workload):
 
         return generic_pool
 
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1}
+
 
 @dataclass(frozen=True)
 class GlobalPool(Workload):
@@ -165,3 +168,6 @@ class GlobalPool(Workload):
                 out[c] = finish(acc[0, 0])
 
         return global_pool
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1}

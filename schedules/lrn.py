@@ -5,7 +5,7 @@
 Strategy: pixels are the vectors, the window is unrolled.  Only beta = 3/4 is supported: y^(-3/4) is then
 a guess, by arithmetic on the bits of a float, and two steps towards it, where a general power would call
 a library.  Two square roots and a division would take 2 to 4 times the cycles on Arm cores, by LLVM's
-models of them; with AVX-512 they would be a sixth faster.
+models of them; with AVX-512 they would be a sixth faster.  All of it is computed in fp32.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, combinations, divisor_up_to, divisors, unroll_and_vectorize
+from .functions import cast
 from .workload import Workload
 
 # Bits that make guesses at most 4.4 % wrong, on either side.
@@ -59,12 +60,15 @@ class LRN(Workload):
 
     def definition(self) -> tirx.PrimFunc:
         C, V, L, size = self.channels, self.vectors, self.lanes, self.size
-        scale, k, half = self.alpha / self.size, self.k, self.size // 2
+        scale, k, half, dtype = self.alpha / self.size, self.k, self.size // 2, self.dtype
+
+        def wide(value):
+            return cast(value, "float32")
 
         @T.prim_func(private=True, s_tir=True)
         def lrn(
-            data: T.Buffer((C, V, L), "float32"),
-            out: T.Buffer((C, V, L), "float32"),
+            data: T.Buffer((C, V, L), dtype),
+            out: T.Buffer((C, V, L), dtype),
         ):
             acc = T.sblock_alloc_buffer((C, V, L), "float32")
             for c, v, i, d in T.grid(C, V, L, size):
@@ -74,13 +78,13 @@ class LRN(Workload):
                         acc[vc, vv, vi] = T.float32(k)
                     acc[vc, vv, vi] = acc[vc, vv, vi] + T.if_then_else(
                         vc + vd >= half and vc + vd < C + half,
-                        T.float32(scale) * data[vc + vd - half, vv, vi] * data[vc + vd - half, vv, vi],
+                        T.float32(scale) * wide(data[vc + vd - half, vv, vi]) * wide(data[vc + vd - half, vv, vi]),
                         T.float32(0),
                     )
             for c, v, i in T.grid(C, V, L):
                 with T.sblock("out"):
                     vc, vv, vi = T.axis.remap("SSS", [c, v, i])
-                    out[vc, vv, vi] = data[vc, vv, vi] * power(acc[vc, vv, vi])
+                    out[vc, vv, vi] = cast(wide(data[vc, vv, vi]) * power(acc[vc, vv, vi]), dtype)
 
         return lrn
 
@@ -98,6 +102,9 @@ class LRN(Workload):
         unroll_and_vectorize(sch, v, i)
         unroll_and_vectorize(sch, d, acc_v, acc_i)
         sch.decompose_reduction(acc, d)
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "v": 1}
 
     def space(self, machine: Machine) -> list[Knobs]:
         return combinations(vectors=divisors(self.vectors, machine.registers))

@@ -14,6 +14,8 @@ tiles, or by a block of them whose weights fit into L2.  The obvious alternative
 wastes lanes where a group has few channels (g = 8 at 0.5x has 6) and would make the shuffle a
 transposition.
 
+Sums in fp16 that would have too many terms are made of parts (`terms_of_sums`).
+
 A few pixels behind the last whole vector (7x7 are 49) take output channels as lanes instead, of the same packed
 weights: a vector of pixels for them would cost as much as a whole one.
 """
@@ -41,9 +43,19 @@ from .common import (
     quick_relu,
     register_tiles,
     row_tile,
+    terms_of_sums,
     unroll_and_vectorize,
 )  # fmt: skip
-from .prefetch import CACHES, by_default, distance_for, prefetch_loads, prefetch_stores
+from .functions import cast
+from .prefetch import (
+    CACHES,
+    by_default,
+    distance_for,
+    prefetch_loads,
+    prefetch_stores,
+    prefetch_weights,
+    weights_ahead,
+)
 from .workload import Workload, leave_out
 
 WHOLE = 640  # vector multiply-adds of a tile whose reduction may be unrolled: 2.5 KiB of code
@@ -53,8 +65,32 @@ SMALL_L1, LINE = 32 * 1024, 64
 STRIP, PAGES = 48 * 1024, 32 * 1024  # bytes of a strip's pixels; of a plane that is large
 
 
+class Grouped(Workload):
+    """`groups` of channels, `outputs` of each; planes are whole vectors; with `shuffle` outputs lie shuffled."""
+
+    groups: int
+    outputs: int
+    plane: Plane
+    lanes: int
+    shuffle: bool
+
+    def __post_init__(self):
+        if self.plane.size % self.lanes:
+            raise ValueError(f"planes of {self.plane.size} elements are no whole number of vectors")
+
+    def order(self, channels: int) -> list[int]:
+        """Where the plane of each output channel lies."""
+        if not self.shuffle:
+            return super().order(channels)
+        return [o * self.groups + a for a in range(self.groups) for o in range(self.outputs)]
+
+    def may_replace(self, name: str) -> bool:
+        """A tile reads its residual before it is stored, and no other tile does."""
+        return name == "other"
+
+
 @dataclass(frozen=True)
-class Pointwise(Workload):
+class Pointwise(Grouped):
     """`inputs` and `outputs` are channels per group; input, residual and output lie in the same planes."""
 
     groups: int
@@ -69,20 +105,6 @@ class Pointwise(Workload):
 
     name = "pointwise"
 
-    def __post_init__(self):
-        if self.plane.size % self.lanes:
-            raise ValueError(f"planes of {self.plane.size} floats are no whole number of vectors")
-
-    def order(self, channels: int) -> list[int]:
-        """Where the plane of each output channel lies."""
-        if not self.shuffle:
-            return super().order(channels)
-        return [o * self.groups + a for a in range(self.groups) for o in range(self.outputs)]
-
-    def may_replace(self, name: str) -> bool:
-        """A tile reads its residual before it is stored, and no other tile does."""
-        return name == "other"
-
     @property
     def _pixels(self) -> tuple[int, int]:
         """Vectors of pixels, and single pixels behind them.
@@ -95,6 +117,11 @@ class Pointwise(Workload):
         ragged = self.outputs % 8 and self.inputs * self.outputs > RAGGED
         few = 1 if ragged else self.lanes // 2
         return (vectors, rest) if vectors and rest <= few else (-(-pixels // self.lanes), 0)
+
+    @property
+    def _terms(self) -> int:
+        """Of a sum of which an output is one part, or all."""
+        return terms_of_sums(self.inputs, self.dtype)
 
     @property
     def _floats(self) -> int:
@@ -115,12 +142,12 @@ class Pointwise(Workload):
 
         @T.prim_func(private=True, s_tir=True)
         def pointwise(
-            data: T.Buffer((G, K, P), "float32"),
-            weight: T.Buffer((G, N, K), "float32"),
-            bias: T.Buffer((G, N), "float32"),
-            scale: T.Buffer((G, N), "float32"),
-            other: T.Buffer((G * N, P), "float32"),
-            out: T.Buffer((G * N, P), "float32"),
+            data: T.Buffer((G, K, P), self.dtype),
+            weight: T.Buffer((G, N, K), self.dtype),
+            bias: T.Buffer((G, N), self.dtype),
+            scale: T.Buffer((G, N), self.dtype),
+            other: T.Buffer((G * N, P), self.dtype),
+            out: T.Buffer((G * N, P), self.dtype),
         ):
             compute(data, data, weight, bias, None, scale, other, out)
 
@@ -143,7 +170,9 @@ class Pointwise(Workload):
         """
         G, K, N, L = self.groups, self.inputs, self.outputs, self.lanes
         V, R = self._pixels
-        finish = quick_relu(self.activation)
+        finish, dtype, zero = quick_relu(self.activation), self.dtype, self.number(0)
+        terms, parts = self._terms, K // self._terms
+        rest_dtype = "float32" if parts > 1 else dtype
 
         def added(value, table, other, a, o, pixel):
             return value + add(table, other, a, o, pixel) if add else value
@@ -161,7 +190,7 @@ class Pointwise(Workload):
 
         @T.macro
         def vectors(near, weight, bias, table, scale, other, out):
-            acc = T.sblock_alloc_buffer((G, N, V, L), "float32")
+            acc = T.sblock_alloc_buffer((G, N, V, L), dtype)
             for a, o, v, i, k in T.grid(G, N, V, L, K):
                 with T.sblock("acc"):
                     va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
@@ -175,25 +204,53 @@ class Pointwise(Workload):
                     out[place(table, va, vo), vv * L + vi] = end(value, table, scale, other, va, vo, vv * L + vi)
 
         @T.macro
+        def long_vectors(near, weight, bias, table, scale, other, out):
+            acc = T.sblock_alloc_buffer((parts, G, N, V, L), dtype)
+            total = T.sblock_alloc_buffer((G, N, V, L), "float32")
+            for c, a, o, v, i, k in T.grid(parts, G, N, V, L, terms):
+                with T.sblock("acc"):
+                    vc, va, vo, vv, vi, vk = T.axis.remap("SSSSSR", [c, a, o, v, i, k])
+                    with T.init():
+                        acc[vc, va, vo, vv, vi] = zero
+                    acc[vc, va, vo, vv, vi] = (
+                        acc[vc, va, vo, vv, vi]
+                        + weight[va, vo, vc * terms + vk] * near[va, vc * terms + vk, vv * L + vi]
+                    )
+            for a, o, v, i, c in T.grid(G, N, V, L, parts):
+                with T.sblock("total"):
+                    va, vo, vv, vi, vc = T.axis.remap("SSSSR", [a, o, v, i, c])
+                    with T.init():
+                        total[va, vo, vv, vi] = cast(start(bias, table, other, va, vo, vv * L + vi), "float32")
+                    total[va, vo, vv, vi] = total[va, vo, vv, vi] + cast(acc[vc, va, vo, vv, vi], "float32")
+            for a, o, v, i in T.grid(G, N, V, L):
+                with T.sblock("out"):
+                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
+                    value = T.meta_var(cast(total[va, vo, vv, vi], dtype))
+                    out[place(table, va, vo), vv * L + vi] = end(value, table, scale, other, va, vo, vv * L + vi)
+
+        @T.macro
         def rest(data, weight, bias, table, scale, other, out):
-            acc_rest = T.sblock_alloc_buffer((G, R, N), "float32")
+            acc_rest = T.sblock_alloc_buffer((G, R, N), rest_dtype)
             for a, i, o, k in T.grid(G, R, N, K):
                 with T.sblock("acc_rest"):
                     va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
                     with T.init():
-                        acc_rest[va, vi, vo] = bias[va, vo]
-                    there = T.meta_var(load(table, data, va, vk, V * L + vi))
-                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + weight[va, vo, vk] * there
+                        acc_rest[va, vi, vo] = cast(bias[va, vo], rest_dtype)
+                    there = T.meta_var(cast(load(table, data, va, vk, V * L + vi), rest_dtype))
+                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + cast(weight[va, vo, vk], rest_dtype) * there
             for a, i, o in T.grid(G, R, N):
                 with T.sblock("out_rest"):
                     va, vi, vo = T.axis.remap("SSS", [a, i, o])
-                    value = T.meta_var(acc_rest[va, vi, vo])
+                    value = T.meta_var(cast(acc_rest[va, vi, vo], dtype))
                     c = T.meta_var(place(table, va, vo))
                     out[c, V * L + vi] = end_of_rest(value, table, scale, other, va, vo, V * L + vi)
 
         @T.macro
         def compute(near, data, weight, bias, table, scale, other, out):
-            vectors(near, weight, bias, table, scale, other, out)
+            if parts > 1:
+                long_vectors(near, weight, bias, table, scale, other, out)
+            else:
+                vectors(near, weight, bias, table, scale, other, out)
             if R > 0:
                 rest(data, weight, bias, table, scale, other, out)
 
@@ -214,7 +271,9 @@ class Pointwise(Workload):
         fill half of a small L1, and many row tiles read them.  `strip` pixel tiles are done for one row
         tile before the next: where planes are pages apart, few bytes of each page would otherwise be
         read or written at a time.  Where caches do not keep the planes, what is read and written `prefetch`
-        floats later is asked for; a tile of all outputs of few inputs then reads them once.
+        floats later is asked for; a tile of all outputs of few inputs then reads them once.  Weights that are `ahead`
+        floats behind are asked for on x86, where that costs nothing: small planes read each weight once a network, from
+        memory (7x7, 488 -> 488 channels: from 48 to 72 % of the peak).
         """
         pixels, _ = self._pixels
         interleaves = machine.in_order and not machine.loads_apart
@@ -222,31 +281,37 @@ class Pointwise(Workload):
             vectors = min(3 if interleaves else 2, pixels)
             sums = machine.tile if interleaves else machine.registers // 2
             rows = min(sums // vectors // 4 * 4, 8, self.outputs)
-            whole = not machine.in_order and self.inputs * rows * vectors <= WHOLE
-            unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.inputs, 4)
+            fp32 = self.dtype == "float32"
+            whole = fp32 and not machine.in_order and self.inputs * rows * vectors <= WHOLE
+            unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self._terms, 4)
         else:
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
             limit = machine.tile // vectors
             rows = 8 if self.outputs % 8 == 0 and limit >= 8 else row_tile(self.outputs, limit)
-            if 4 * self._floats > CACHES and max(rows, self.inputs) < self.outputs <= machine.tile:
+            if self.itemsize * self._floats > CACHES and max(rows, self.inputs) < self.outputs <= machine.tile:
                 rows, vectors = self.outputs, machine.tile // self.outputs
         tiles = -(-self.outputs // rows)
         return by_default(machine, {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
             "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
-            **self.tile_knobs(machine, rows, vectors),
+            **self.tile_knobs(machine, rows, vectors), **weights_ahead(machine),
         })  # fmt: skip
 
     def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
         """How many tiles of `rows` x `vectors` go together, and how far ahead they prefetch."""
-        tiles, large = -(-self.outputs // rows), 4 * self.plane.size >= PAGES
+        tiles, large = -(-self.outputs // rows), self.itemsize * self.plane.size >= PAGES
         rest_registers = max(1, self._pixels[1]) * -(-rows // machine.lanes)
         return {
-            "block": divisor_up_to(tiles, max(1, WEIGHTS // (4 * self.inputs * rows))),
-            "strip": max(1, min(16, STRIP // (4 * self.inputs * vectors * self.lanes))) if large else 1,
-            "rest_tiles": divisor_up_to(tiles, max(1, machine.tile // rest_registers)),
-            "prefetch": distance_for(self._floats, vectors * self.lanes, self.inputs * rows * vectors),
+            "block": divisor_up_to(tiles, max(1, WEIGHTS // (self.itemsize * self.inputs * rows))),
+            "strip": max(1, min(16, STRIP // (self.itemsize * self.inputs * vectors * self.lanes))) if large else 1,
+            "rest_tiles": self._rest_tiles(tiles, max(1, machine.tile // rest_registers)),
+            "prefetch": distance_for(self.itemsize * self._floats, vectors * self.lanes, self.inputs * rows * vectors),
         }
+
+    def _rest_tiles(self, tiles: int, limit: int) -> int:
+        """A divisor, but for tiles of which it leaves almost nothing (61): a single sum waits for itself."""
+        divisor = divisor_up_to(tiles, limit)
+        return divisor if divisor >= min(4, limit) or not self._pixels[1] else row_tile(tiles, limit)
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -256,7 +321,8 @@ class Pointwise(Workload):
         strip, v_tile, v = sch.split(v, [None, knobs["strip"], vectors])
         order = (strip, o_tile, v_tile) if knobs["strip"] > 1 else (strip, v_tile, o_tile)
         sch.reorder(a, o_block, *order, o, v, i)
-        sch.compute_at(acc, order[-1], preserve_unit_loops=True)
+        inside = self._schedule_total(sch, order[-1]) if self._terms < self.inputs else order[-1]
+        sch.compute_at(acc, inside, preserve_unit_loops=True)
         *_, acc_o, acc_v, acc_i, k = sch.get_loops(acc)
         k, step = sch.split(k, [None, knobs["unroll"]])
         sch.reorder(k, step, acc_o, acc_v, acc_i)
@@ -276,11 +342,34 @@ class Pointwise(Workload):
             prefetch_loads(sch, load, knobs["prefetch"])
             prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)
+        if self._terms < self.inputs:
+            sch.decompose_reduction(sch.get_sblock("total"), inside)
+        if ahead := knobs.get("ahead"):
+            prefetch_weights(
+                sch, acc, lambda *axes: [axes[-5], axes[-4] // rows, self._input(*axes) + ahead // rows, 0],
+                first=lambda *axes: tirx.all(axes[-4] % rows == 0, axes[-3] % vectors == 0),
+            )  # fmt: skip
         if knobs["unroll"] == self.inputs:
             sch.unroll(k)
         cut_tails(sch, strip, v_tile, o_tile, o_block)
         if self._pixels[1]:
             self._schedule_rest(sch, rows, knobs["rest_tiles"])
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"a": 1, "o": 1, "v": 1}
+
+    def _schedule_total(self, sch: s_tir.Schedule, tile: s_tir.schedule.LoopRV) -> s_tir.schedule.LoopRV:
+        """Adds up parts of sums within a tile; the loop over the parts."""
+        total = sch.get_sblock("total")
+        sch.compute_at(total, tile, preserve_unit_loops=True)
+        *_, o, v, i, part = sch.get_loops(total)
+        sch.reorder(part, o, v, i)
+        unroll_and_vectorize(sch, o, v, i)
+        return part
+
+    def _input(self, *axes: tirx.Expr) -> tirx.Expr:
+        """The channel of the axes (a, o, v, i, k) of a sum, behind the number of its part if there are several."""
+        return axes[0] * self._terms + axes[-1] if len(axes) > 5 else axes[-1]
 
     def staged(self, sch: s_tir.Schedule, acc: s_tir.schedule.SBlockRV) -> s_tir.schedule.SBlockRV:
         """A block that copies the inputs of `acc`."""
@@ -317,10 +406,10 @@ class Pointwise(Workload):
         for tile in register_tiles(machine, self.outputs, range(1, min(8, self._pixels[0]) + 1)):
             rows, vectors = tile["rows"], tile["vectors"]
             tiles, rule = -(-self.outputs // rows), self.tile_knobs(machine, rows, vectors)
-            unroll = set(divisors(self.inputs, 4)) - {3}
-            if self.inputs * rows * vectors <= 2 * WHOLE:
+            unroll = set(divisors(self._terms, 4)) - {3}
+            if self._terms == self.inputs and self.inputs * rows * vectors <= 2 * WHOLE:
                 unroll.add(self.inputs)
-            panel = {0, int(tiles > 1 and 4 * self.inputs * vectors * self.lanes <= SMALL_L1)}
+            panel = {0, int(tiles > 1 and self.itemsize * self.inputs * vectors * self.lanes <= SMALL_L1)}
             chosen = combinations(
                 unroll=unroll, panel=panel, block={1, tiles, rule["block"]}, strip={1, rule["strip"]},
                 prefetch={0, rule["prefetch"]},

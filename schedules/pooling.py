@@ -10,20 +10,24 @@ adaptive bins read each pixel once or twice and are left to LLVM.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors
+from .functions import cast
 from .workload import Workload
 
 
 @dataclass(frozen=True)
 class GlobalAvgPool(Workload):
+    """Sums are fp32; the mean is of `out_dtype`, or of the input's dtype."""
+
     channels: int
     before: Plane
     lanes: int
+    out_dtype: str = field(default="", kw_only=True)
 
     name = "global_avg_pool"
     external = ("out",)
@@ -32,20 +36,22 @@ class GlobalAvgPool(Workload):
         if self.before.size % self.lanes:
             raise ValueError(f"planes of {self.before.size} floats are no whole number of vectors")
 
+    def valid(self, pixel: tirx.Expr) -> tirx.Expr:
+        """Whether an element of a plane is a pixel."""
+        plane = self.before
+        if plane.pitch == plane.width:
+            return pixel < plane.height * plane.width
+        return tirx.all(pixel < plane.height * plane.pitch, pixel % plane.pitch < plane.width)
+
     def definition(self) -> tirx.PrimFunc:
         C, L, plane = self.channels, self.lanes, self.before
-        V = plane.size // L
-        share = 1.0 / (plane.height * plane.width)
-
-        def valid(pixel):
-            if plane.pitch == plane.width:
-                return pixel < plane.height * plane.width
-            return tirx.all(pixel < plane.height * plane.pitch, pixel % plane.pitch < plane.width)
+        V, out_dtype = plane.size // L, self.out_dtype or self.dtype
+        share, valid = 1.0 / (plane.height * plane.width), self.valid
 
         @T.prim_func(private=True, s_tir=True)
         def global_avg_pool(
-            data: T.Buffer((C, V, L), "float32"),
-            out: T.Buffer((C,), "float32"),
+            data: T.Buffer((C, V, L), self.dtype),
+            out: T.Buffer((C,), out_dtype),
         ):
             part = T.sblock_alloc_buffer((C, L), "float32")
             total = T.sblock_alloc_buffer((C,), "float32")
@@ -54,7 +60,8 @@ class GlobalAvgPool(Workload):
                     vc, vi, vv = T.axis.remap("SSR", [c, i, v])
                     with T.init():
                         part[vc, vi] = T.float32(0)
-                    part[vc, vi] = part[vc, vi] + T.Select(valid(vv * L + vi), data[vc, vv, vi], T.float32(0))
+                    there = T.meta_var(cast(data[vc, vv, vi], "float32"))
+                    part[vc, vi] = part[vc, vi] + T.Select(valid(vv * L + vi), there, T.float32(0))
             for c, i in T.grid(C, L):
                 with T.sblock("total"):
                     vc, vi = T.axis.remap("SR", [c, i])
@@ -64,7 +71,7 @@ class GlobalAvgPool(Workload):
             for c in range(C):
                 with T.sblock("out"):
                     vc = T.axis.spatial(C, c)
-                    out[vc] = total[vc] * T.float32(share)
+                    out[vc] = cast(total[vc] * T.float32(share), out_dtype)
 
         return global_avg_pool
 
@@ -87,6 +94,9 @@ class GlobalAvgPool(Workload):
         for loop in (i, total_c, c):
             sch.unroll(loop)
         sch.decompose_reduction(total, i)
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1}
 
     def space(self, machine: Machine) -> list[Knobs]:
         return combinations(channels=divisors(self.channels, 32))
@@ -139,6 +149,9 @@ class AdaptiveAvgPool(Workload):
                     )
 
         return adaptive_avg_pool
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         sch.compute_at(sch.get_sblock("total"), sch.get_loops(sch.get_sblock("out"))[-1])

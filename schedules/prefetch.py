@@ -6,28 +6,36 @@ and the more work there is between two loads, the fewer misses are under way at 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import s_tir, tirx
 from tvm.ir import op as _op
 
 from .common import Knobs, Machine
 
+AHEAD = 1024  # floats: a page of weights
 CACHES = 4 * 1024 * 1024  # bytes that caches may keep
 FETCH = 2000  # vector multiply-adds in the time in which memory answers
 
 _READ, _WRITE = "tirx.tsn_prefetch_to_read", "tirx.tsn_prefetch_to_write"
 
 
-def distance_for(floats: int, pixels: int, multiply_adds: int) -> int:
-    """How many floats ahead a kernel prefetches that reads and writes `floats`: 0 for what stays in caches.
+def distance_for(moved: int, pixels: int, multiply_adds: int) -> int:
+    """How many elements ahead a kernel prefetches that reads and writes `moved` bytes: 0 for what stays in caches.
 
     Its tiles have so many pixels and vector multiply-adds.
     """
-    return pixels * -(-FETCH // multiply_adds) if 4 * floats > CACHES else 0
+    return pixels * -(-FETCH // multiply_adds) if moved > CACHES else 0
 
 
 def by_default(machine: Machine, knobs: Knobs) -> Knobs:
     """NEON kernels do not prefetch: whether it pays there is for a board to say, and a line is four vectors."""
     return {**knobs, "prefetch": 0} if machine.by_element else knobs
+
+
+def weights_ahead(machine: Machine) -> Knobs:
+    """The knob of `prefetch_weights`, where asking costs nothing: not of NEON, as `by_default`."""
+    return {} if machine.by_element else {"ahead": AHEAD}
 
 
 def prefetch_loads(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int) -> None:
@@ -47,10 +55,32 @@ def prefetch_for(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, places: li
     _ask(sch, block, _READ, places)
 
 
+def prefetch_weights(
+    sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, place: Callable[..., list], first: Callable[..., tirx.Expr]
+) -> None:
+    """Lets `block` ask for the weights at `place`, where `first` is true: once a tile and step, both of its axes.
+
+    Hardware prefetchers stop at the end of a page, which a tile reads in about a thousand cycles, and it then waits for
+    the first lines of the next page.  Behind the last k of a tile lies the next one.
+    """
+    old = sch.get(block)
+    (weight,) = [read.source for read in old.reads if str(read.source.name).startswith("weight")]
+    axes = [axis.var for axis in old.iter_vars]
+    ask = _request(_READ, tirx.BufferLoad(weight, place(*axes)))
+    _replace(sch, block, old, [tirx.IfThenElse(first(*axes), ask, None)])
+
+
 def _ask(sch: s_tir.Schedule, block, name: str, places: list) -> None:
     """The block's innermost loop is vectorised: one prefetch a vector.  One of what is not there does nothing."""
-    old = sch.get(block)
-    asks = [tirx.Evaluate(tirx.call_intrin("int32", name, place)) for place in places]
+    _replace(sch, block, sch.get(block), [_request(name, place) for place in places])
+
+
+def _request(name: str, place: tirx.BufferLoad) -> tirx.Evaluate:
+    return tirx.Evaluate(tirx.call_intrin("int32", name, place))
+
+
+def _replace(sch: s_tir.Schedule, block, old: s_tir.SBlock, asks: list) -> None:
+    """Puts `asks` in front of what the block does."""
     body = tirx.SeqStmt([*asks, old.body])
     new = s_tir.SBlock(old.iter_vars, old.reads, old.writes, old.name_hint, body, old.init, annotations=old.annotations)
     sch.state.replace(sch.get_sref(block), new, {old: new})

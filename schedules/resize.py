@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script import tirx as T
 
-from .common import Plane
+from .common import Knobs, Plane
 from .workload import Workload
 
 
@@ -77,3 +77,6 @@ class Resize(Workload):
                 )
 
         return nearest if self.mode == "nearest" else bilinear
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"c": 1, "y": 1}

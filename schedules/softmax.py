@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script import tirx as T
 
-from .common import Plane
+from .common import Knobs, Plane
 from .elementwise import require_same_extents
 from .functions import exp, log
 from .taps import as_one_row
@@ -63,3 +63,6 @@ class Softmax(Workload):
                         )
 
         return softmax
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        return {"y": 1, "piece": 1}

@@ -53,15 +53,15 @@ class Strewn(Pointwise):
 
         @T.prim_func(private=True, s_tir=True)
         def strewn(
-            data: T.Buffer((self.sources, P), "float32"),
-            weight: T.Buffer((G, N, K), "float32"),
-            bias: T.Buffer((G, N), "float32"),
+            data: T.Buffer((self.sources, P), self.dtype),
+            weight: T.Buffer((G, N, K), self.dtype),
+            bias: T.Buffer((G, N), self.dtype),
             table: T.Buffer((G, tables), "int32"),
-            scale: T.Buffer((G, N), "float32"),
-            other: T.Buffer((self.others, P), "float32"),
-            out: T.Buffer((self.targets, P), "float32"),
+            scale: T.Buffer((G, N), self.dtype),
+            other: T.Buffer((self.others, P), self.dtype),
+            out: T.Buffer((self.targets, P), self.dtype),
         ):
-            near = T.sblock_alloc_buffer((G, K, P), "float32")
+            near = T.sblock_alloc_buffer((G, K, P), self.dtype)
             for a, k, p in T.grid(G, K, P):
                 with T.sblock("near"):
                     va, vk, vp = T.axis.remap("SSS", [a, k, p])

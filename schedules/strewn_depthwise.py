@@ -14,16 +14,13 @@ from tvm import tirx
 
 from .common import Knobs
 from .depthwise import Depthwise
-from .workload import spread
+from .workload import Workload, spread
 
 
-@dataclass(frozen=True)
-class StrewnDepthwise(Depthwise):
-    """The channels are among `sources` planes."""
+class FromTable(Workload):
+    """A kernel of single channels, which are among `sources` planes; a table says which."""
 
-    sources: int = 1
-
-    name = "strewn_depthwise"
+    sources: int
     whole = ("data",)
     tabled = True
 
@@ -33,6 +30,15 @@ class StrewnDepthwise(Depthwise):
 
     def source(self, table: Any, channel: tirx.Expr) -> tirx.Expr:
         return table[channel]
+
+
+@dataclass(frozen=True)
+class StrewnDepthwise(FromTable, Depthwise):
+    """The channels are among `sources` planes."""
+
+    sources: int = 1
+
+    name = "strewn_depthwise"
 
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
         """The table spreads the channels evenly over all planes."""

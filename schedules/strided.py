@@ -16,12 +16,14 @@ from tvm import tirx
 from tvm.ir import op as _op
 from tvm.ir.prim import expr as _expr
 
+from .functions import dtype_of
+
 _NAME = "tirx.tsn_strided_tap"
 
 
 def strided_tap(load: tirx.Expr, tap: tirx.Expr) -> tirx.Expr:
-    """`load`, a float32 of a buffer, which is tap number `tap` of its window."""
-    return tirx.call_intrin("float32", _NAME, load, tap)
+    """`load`, a number of a buffer, which is tap number `tap` of its window."""
+    return tirx.call_intrin(dtype_of(load), _NAME, load, tap)
 
 
 def _lower(call):

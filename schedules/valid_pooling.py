@@ -37,7 +37,7 @@ class ValidAvgPool(WindowPool):
             block, store = stmt.block, stmt.block.body
             _, y, v, i = (axis.var for axis in block.iter_vars)
             count = inside(y, self.before.height) * inside(self.column(v) + i, self.before.width)
-            mean = self.activation.apply(store.value / T.Cast("float32", count))
+            mean = self.activation.apply(store.value / T.Cast(self.dtype, count))
             store = tirx.BufferStore(store.buffer, mean, store.indices)
             block = s_tir.SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, store)
             return s_tir.SBlockRealize(stmt.iter_values, stmt.predicate, block)

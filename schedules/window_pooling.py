@@ -17,6 +17,7 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, round_up, unroll_and_vectorize
+from .functions import least
 from .prefetch import by_default
 from .strided import strided_tap
 from .windows import Window
@@ -34,10 +35,10 @@ class WindowPool(Window):
 
     def definition(self) -> tirx.PrimFunc:
         C, K, S, pad, kind = self.channels, self.kernel, self.stride, self.pad, self.kind
-        before, after = self.before, self.after
+        before, after, number = self.before, self.after, self.number
         V, L = self.vectors, self.vector
         span = S * L + (round_up(K - S, L) if K > S else 0)  # columns for a vector of the output, whole vectors
-        outside = float("-inf") if kind == "max" else 0.0
+        outside = least(self.dtype) if kind == "max" else 0
 
         def combine(sofar, value):
             return T.max(sofar, value) if kind == "max" else sofar + value
@@ -47,19 +48,19 @@ class WindowPool(Window):
             return self.if_row(row, combine(sofar, data[c, row * before.pitch + x]), sofar)
 
         def finish(value):
-            value = value * T.float32(1 / K**2) if kind == "avg" else value
+            value = value * number(1 / K**2) if kind == "avg" else value
             return self.activation.apply(value)
 
         @T.prim_func(private=True, s_tir=True)
-        def pool(data: T.Buffer((C, before.size), "float32"), out: T.Buffer((C, after.size), "float32")):
-            rows = T.sblock_alloc_buffer((C, after.height, V, span), "float32")
-            masked = T.sblock_alloc_buffer((C, after.height, V, span), "float32")
-            acc = T.sblock_alloc_buffer((C, after.height, V, L), "float32")
+        def pool(data: T.Buffer((C, before.size), self.dtype), out: T.Buffer((C, after.size), self.dtype)):
+            rows = T.sblock_alloc_buffer((C, after.height, V, span), self.dtype)
+            masked = T.sblock_alloc_buffer((C, after.height, V, span), self.dtype)
+            acc = T.sblock_alloc_buffer((C, after.height, V, L), self.dtype)
             for c, y, v, j, ky in T.grid(C, after.height, V, span, K):
                 with T.sblock("rows"):
                     vc, vy, vv, vj, vky = T.axis.remap("SSSSR", [c, y, v, j, ky])
                     with T.init():
-                        rows[vc, vy, vv, vj] = T.float32(outside)
+                        rows[vc, vy, vv, vj] = number(outside)
                     rows[vc, vy, vv, vj] = down(rows[vc, vy, vv, vj], data, vc, vy, self.column(vv) * S + vj - pad, vky)
             for c, y, v, j in T.grid(C, after.height, V, span):
                 with T.sblock("masked"):
@@ -73,7 +74,7 @@ class WindowPool(Window):
                     T.reads(masked[vc, vy, vv, 0:span])
                     T.writes(acc[vc, vy, vv, vi])
                     with T.init():
-                        acc[vc, vy, vv, vi] = T.float32(outside)
+                        acc[vc, vy, vv, vi] = number(outside)
                     acc[vc, vy, vv, vi] = combine(
                         acc[vc, vy, vv, vi], strided_tap(masked[vc, vy, vv, vi * S + vkx], vkx)
                     )

@@ -25,31 +25,18 @@ from .workload import Workload
 L1_BYTES = 32 * 1024  # the smallest in use
 
 
-@dataclass(frozen=True)
-class Window(Workload):
-    """`before` and `after` are the planes read and written."""
+class Rows(Workload):
+    """How rows of the output are cut into vectors."""
 
-    channels: int
     before: Plane
     after: Plane
     kernel: int
-    stride: int
     pad: int
     lanes: int
-    activation: Activation = IDENTITY
 
     def __post_init__(self):
         if self.pad >= self.kernel:
             raise ValueError(f"padding {self.pad} of a window of {self.kernel}: some lie outside")
-
-    def reach(self, name: str) -> tuple[int, int]:
-        """Vectors of the input start up to `pad` floats in front of a row, and end behind the last tap."""
-        if name != "data":
-            return 0, 0
-        lanes, before = self.vector, self.before
-        span = self.stride * lanes + (round_up(max(self.kernel - self.stride, 1), lanes) if self.kernel > 1 else 0)
-        behind = (before.height - 1) * before.pitch + self._last * self.stride - self.pad + span - before.size
-        return self.pad, max(0, behind)
 
     @property
     def vector(self) -> int:
@@ -71,6 +58,29 @@ class Window(Workload):
         """Where vector v of a row of the output starts."""
         return T.min(v * self.vector, self._last)
 
+
+@dataclass(frozen=True)
+class Window(Rows):
+    """`before` and `after` are the planes read and written."""
+
+    channels: int
+    before: Plane
+    after: Plane
+    kernel: int
+    stride: int
+    pad: int
+    lanes: int
+    activation: Activation = IDENTITY
+
+    def reach(self, name: str) -> tuple[int, int]:
+        """Vectors of the input start up to `pad` floats in front of a row, and end behind the last tap."""
+        if name != "data":
+            return 0, 0
+        lanes, before = self.vector, self.before
+        span = self.stride * lanes + (round_up(max(self.kernel - self.stride, 1), lanes) if self.kernel > 1 else 0)
+        behind = (before.height - 1) * before.pitch + self._last * self.stride - self.pad + span - before.size
+        return self.pad, max(0, behind)
+
     def mask_columns(self, v: tirx.Expr, x: tirx.Expr, value: tirx.Expr, outside: float) -> tirx.Expr:
         """`value`, which is of column x, or `outside` if that is not in the rows; x belongs to vector v.
 
@@ -80,11 +90,13 @@ class Window(Workload):
         starts = [min(u * L, self._last) * self.stride - self.pad for u in range(V)]
         reach = (L - 1) * self.stride + self.kernel
         inside = [u for u, start in enumerate(starts) if 0 <= start <= width - reach] or [V]
-        mask = T.Select(tirx.all(x >= 0, x < width), T.int32(-1), T.int32(0))
-        bits = T.bitwise_and(T.reinterpret("int32", value), mask)
+        integer = self.dtype.replace("float", "int").replace("uint", "int")
+        mask = T.Select(tirx.all(x >= 0, x < width), tirx.const(-1, integer), tirx.const(0, integer))
+        bits = T.bitwise_and(T.reinterpret(integer, value), mask)
         if outside:
-            bits = T.bitwise_or(bits, T.bitwise_and(T.reinterpret("int32", T.float32(outside)), T.bitwise_not(mask)))
-        masked = T.reinterpret("float32", bits)
+            there = T.reinterpret(integer, self.number(outside))
+            bits = T.bitwise_or(bits, T.bitwise_and(there, T.bitwise_not(mask)))
+        masked = T.reinterpret(self.dtype, bits)
         return T.if_then_else(
             T.likely(v >= inside[0]), T.if_then_else(T.likely(v <= inside[-1]), value, masked), masked
         )
@@ -104,13 +116,13 @@ class Window(Workload):
         """
         height = self.after.height
         rows, vectors = -(-height // -(-height // rows)), min(vectors, self.vectors)
-        planes = 4 * (self.before.size + self.after.size)
+        planes = self.itemsize * (self.before.size + self.after.size)
         channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // planes)))
         return {"rows": rows, "vectors": vectors, "channels": channels, "prefetch": self.prefetch_knob(rows)}
 
     def prefetch_knob(self, rows: int) -> int:
         """Floats of the input from one tile to the next below it; 0 where caches keep the planes."""
-        large = 4 * self.channels * (self.before.size + self.after.size) > CACHES
+        large = self.itemsize * self.channels * (self.before.size + self.after.size) > CACHES
         return rows * self.stride * self.before.pitch if large else 0
 
     def space(self, machine: Machine) -> list[Knobs]:
@@ -121,6 +133,10 @@ class Window(Workload):
             {**knobs, "prefetch": distance} for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers
             for distance in {0, self.prefetch_knob(knobs["rows"])}
         ]  # fmt: skip
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        """Not rows: the last vector of one may reach into the next, which is written later."""
+        return {"c": 1}
 
     def tile(
         self, sch: s_tir.Schedule, out: s_tir.schedule.SBlockRV, knobs: Knobs

@@ -21,7 +21,7 @@ goes through all three steps before the next one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import s_tir, tirx
@@ -41,6 +41,8 @@ from .common import (
     row_tile,
     unroll_and_vectorize,
 )  # fmt: skip
+from .functions import cast
+from .prefetch import prefetch_weights, weights_ahead
 from .workload import Workload
 
 SIDE = 6  # inputs of a tile in each direction, and points
@@ -85,7 +87,10 @@ def weight_matrix(kernel: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Winograd(Workload):
-    """`inputs` and `outputs` are channels per group; `after` is one that `has_room`, such as `plane(...)`."""
+    """`inputs` and `outputs` are channels per group; of `after`, `plane(...)` leaves nothing of a tile to cut off.
+
+    Its arithmetic is fp32, since rounding errors grow in it; input and output may have other dtypes.
+    """
 
     groups: int
     inputs: int
@@ -96,11 +101,14 @@ class Winograd(Workload):
     pad: int
     lanes: int
     activation: Activation = IDENTITY
+    data_dtype: str = field(default="", kw_only=True)
+    out_dtype: str = field(default="", kw_only=True)
 
     name = "winograd"
     stride = 1
     external = ("data",)
     scratch = ("domain",)
+    stages = True
 
     @staticmethod
     def fits(kernel: int, stride: int) -> bool:
@@ -113,24 +121,17 @@ class Winograd(Workload):
         pitch = round_up(width, tile)
         return Plane(height, width, pitch, round_up(round_up(height, tile) * pitch, lanes))
 
-    @staticmethod
-    def has_room(after: Plane, kernel: int) -> bool:
-        """Whether the last tiles of its last row fit, which may be wider than the plane.
-
-        Those of other rows reach into the next row, which is written behind them.
-        """
-        tile = SIDE + 1 - kernel
-        return (after.height - 1) * after.pitch + round_up(after.width, tile) <= after.size
-
-    def __post_init__(self):
-        if not self.has_room(self.after, self.kernel):
-            raise ValueError(f"tiles do not fit into {self.after}")
-
     @property
-    def _cuts_rows(self) -> bool:
-        """Whether rows of the last tiles have no place."""
-        tile, after = self._tile, self.after
-        return (round_up(after.height, tile) - 1) * after.pitch + round_up(after.width, tile) > after.size
+    def _stored(self) -> tuple[int, int]:
+        """Rows and columns of tiles that are stored: whole tiles, where the plane has a place for them.
+
+        Tiles may be wider than the plane: they then reach into the next row, which is written behind them.
+        """
+        after, tile = self.after, self._tile
+        height, width = round_up(after.height, tile), round_up(after.width, tile)
+        if (after.height - 1) * after.pitch + width > after.size:
+            return after.height, after.width
+        return (height if (height - 1) * after.pitch + width <= after.size else after.height), width
 
     @property
     def _tile(self) -> int:
@@ -178,7 +179,10 @@ class Winograd(Workload):
         rows, columns = self._tiles
         bands, parts, used = -(-rows // band), -(-columns // vector), self._used(band)
         width = parts * vector + (SIDE - 1) // m
-        strides, cuts = [(N + J) * pitch, pitch, 1], self._cuts_rows
+        strides, (stored_rows, stored_columns) = [(N + J) * pitch, pitch, 1], self._stored
+        whole, rest = divmod(stored_columns, m)
+        cuts = stored_rows % m > 0
+        data_dtype, out_dtype = self.data_dtype or self.dtype, self.out_dtype or self.dtype
         fill_row = row_filler(before, self.pad, m, width)
 
         def first(b):
@@ -207,16 +211,19 @@ class Winograd(Workload):
 
         @T.macro
         def put(out, c, y, tile, i):
-            for x in range(columns):  # LLVM makes interleaving stores of it
+            for x in range(whole):  # LLVM makes interleaving stores of it
                 for j in T.unroll(m):
-                    out[c, y * after.pitch + x * m + j] = tile[i, j, x]
+                    out[c, y * after.pitch + x * m + j] = cast(tile[i, j, x], out_dtype)
+            if rest > 0:
+                for j in T.unroll(rest):
+                    out[c, y * after.pitch + whole * m + j] = cast(tile[i, j, whole], out_dtype)
 
         @T.prim_func(private=True, s_tir=True)
         def winograd(
-            data: T.Buffer((G * N, before.size), "float32"),
+            data: T.Buffer((G * N, before.size), data_dtype),
             weight: T.Buffer((G, POINTS, J, N), "float32"),
             bias: T.Buffer((G, J), "float32"),
-            out: T.Buffer((G * J, after.size), "float32"),
+            out: T.Buffer((G * J, after.size), out_dtype),
             domain: T.Buffer((POINTS, N + J, pitch), "float32"),
         ):
             # Buffers of their own, because no block of a schedule may write what another one writes.
@@ -278,7 +285,7 @@ class Winograd(Workload):
                             for i in T.unroll(m):
                                 y_out = T.meta_var((first(vb) + vy) * m + i)
                                 if cuts:
-                                    if y_out < after.height:
+                                    if y_out < stored_rows:
                                         put(out, va * J + vo, y_out, tile, i)
                                 else:
                                     put(out, va * J + vo, y_out, tile, i)
@@ -290,7 +297,8 @@ class Winograd(Workload):
         count = self._used(self._band) // self.lanes
         vectors = next(n for n in (2, 3, 1) if count % n == 0)
         rows = row_tile(self.outputs, machine.tile // vectors)
-        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element)}
+        return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element),
+                **weights_ahead(machine)}  # fmt: skip
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -311,6 +319,15 @@ class Winograd(Workload):
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", k)
         sch.decompose_reduction(acc, k)
+        if ahead := knobs.get("ahead"):
+            prefetch_weights(
+                sch, acc, lambda a, b, p, o, t, k: [a, p, o // rows, k + ahead // rows, 0],
+                first=lambda a, b, p, o, t, k: o % rows == 0,
+            )  # fmt: skip
+
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        """Of the three steps the channels, the points and channels, and the channels."""
+        return {"c": 1, "p": 1, "o": 1}
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """`weight`: (groups * outputs, inputs, kernel, kernel); `bias`: (groups * outputs,)."""

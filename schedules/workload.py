@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import ClassVar
+from unittest import mock
 
 import numpy as np
 import tvm
@@ -43,7 +47,13 @@ class Operand:
 
 @dataclass(frozen=True)
 class Workload:
-    """Base of the frozen dataclasses that say what a kernel computes; `common` has the contract."""
+    """Base of the frozen dataclasses that say what a kernel computes; `common` has the contract.
+
+    `dtype` is that of activations, weights and arithmetic, "float32" or "float16", where a kernel says nothing else.
+    Where it is "int8" or "uint8" it is that of activations alone.
+    """
+
+    dtype: str = field(default="float32", kw_only=True)
 
     # Names of parameters whose buffers may be the caller's: no schedule makes vectors of their loads or stores.
     external: ClassVar[tuple[str, ...]] = ()
@@ -53,6 +63,10 @@ class Workload:
     whole: ClassVar[tuple[str, ...]] = ()
     # Names of parameters that are room to work in.
     scratch: ClassVar[tuple[str, ...]] = ("scratch",)
+    # Of these, what each of several threads needs for itself.
+    own_scratch: ClassVar[tuple[str, ...]] = ()
+    # Whether nests of loops that follow each other wait for each other: each then is a step of its own.
+    stages: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -62,6 +76,21 @@ class Workload:
     @property
     def multiply_adds(self) -> int:
         return 0
+
+    @property
+    def batch(self) -> int:
+        """The pictures of a call, each of its inputs and its output one place of a root behind the other."""
+        return 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return itemsize(self.dtype)
+
+    @property
+    def number(self) -> Callable[[float], tirx.Expr]:
+        """Makes constants of the dtype."""
+        return lambda value: tirx.const(value, self.dtype)
 
     def definition(self) -> tirx.PrimFunc:
         raise NotImplementedError
@@ -87,6 +116,14 @@ class Workload:
         """The planes of the output that are written, given the arrays for `pack`: all."""
         return slice(None)
 
+    def chunks(self, knobs: Knobs) -> dict[str, int]:
+        """The axes of the definition along which threads may share the work, no two of them writing the same place.
+
+        Each with how many of its positions go together.  Of nests of loops that follow each other each is cut along
+        those of the axes that it has.  None: one thread does all.
+        """
+        return {}
+
     def reach(self, name: str) -> tuple[int, int]:
         """Elements in front of and behind the buffer of that name which the kernel may read."""
         return 0, 0
@@ -104,6 +141,11 @@ class Workload:
         return _operands(self)
 
 
+def itemsize(dtype: str) -> int:
+    """Bytes of an element."""
+    return tvm.DataType(dtype).bits // 8
+
+
 def leave_out(function: tirx.PrimFunc, *names: str) -> tirx.PrimFunc:
     """The definition without parameters that it does not use."""
     params = [param for param in function.params if str(param.name) not in names]
@@ -115,10 +157,28 @@ def spread(channels: int, planes: int) -> np.ndarray:
     return np.arange(channels, dtype=np.int32) * planes // channels
 
 
+_PARSING = threading.RLock()
+
+
+def _frames(frame: FrameType | None, context: int = 1) -> list[inspect.FrameInfo]:
+    """What `inspect.getouterframes` gives, without the lines of the sources."""
+    found = []
+    while frame:
+        code = frame.f_code
+        found.append(inspect.FrameInfo(frame, code.co_filename, frame.f_lineno, code.co_name, None, None))
+        frame = frame.f_back
+    return found
+
+
 @functools.lru_cache(maxsize=4096)
 def defined(workload: Workload) -> tirx.PrimFunc:
-    """The definition: parsing one takes longer than scheduling it."""
-    return workload.definition()
+    """The definition: parsing one takes longer than scheduling it.
+
+    For every macro TVM's parser lists the stack, and reads no source line of it.  Looking for these lines in all
+    modules would take as long as the rest of the parser.
+    """
+    with _PARSING, mock.patch.object(inspect, "getouterframes", _frames):
+        return workload.definition()
 
 
 def scheduled(workload: Workload, knobs: Knobs) -> tirx.PrimFunc:
@@ -138,7 +198,7 @@ def _operands(workload: Workload) -> tuple[Operand, ...]:
     found = []
     for buffer in defined(workload).params:
         name, dtype = str(buffer.name), str(buffer.dtype)
-        width = tvm.DataType(dtype).bits // 8
+        width = itemsize(dtype)
         size = math.prod(map(int, buffer.shape)) * width
         before, behind = (width * count for count in workload.reach(name))
         role = SCRATCH if name in workload.scratch else _ROLES.get(name, WEIGHT)

@@ -30,6 +30,7 @@ IMAGENETTE = Path(os.environ.get("TSN_IMAGENETTE", ROOT.parent / "shared" / "dat
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--full", action="store_true", help="only the tests marked `full`, which are left out otherwise")
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew from what is printed")
 
 
 def pytest_collection_modifyitems(config, items) -> None:
@@ -53,6 +54,15 @@ def pytest_runtest_setup(item) -> None:
             (pytest.fail if os.environ.get("TSN_REQUIRE_EMULATOR") else pytest.skip)(str(error))
 
 
+@pytest.fixture(autouse=True)
+def _the_processors_of_before():
+    """A test that keeps this process on one core takes the others from all tests behind it."""
+    allowed = getattr(os, "sched_getaffinity", lambda process: None)
+    before = allowed(0)
+    yield
+    assert allowed(0) == before, "the test left this process on other processors than it found"
+
+
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """max |difference| / max |value|"""
     assert np.isfinite(found).all()
@@ -62,6 +72,29 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     """Standard normal numbers in place of a preprocessed picture: (1, 3, H, W)."""
     return np.random.default_rng(seed).standard_normal((1, 3, *size)).astype("float32")
+
+
+def twin_boxes(net, parameters: dict, data: np.ndarray) -> list[np.ndarray]:
+    """What the PyTorch twin of a detector finds: boxes, scores, labels, count."""
+    import torch
+
+    from tvm_shufflenet.bridge import torch_module
+
+    module = torch_module(net).eval()
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in parameters.items()}, strict=False)
+    with torch.inference_mode():
+        return [output.numpy() for output in module(torch.from_numpy(data))]
+
+
+def same_boxes(found, expected) -> bool:
+    """Whether two detectors say the same, but for rounding: of equal scores the order, or which is kept, may differ."""
+    assert [a.shape for a in found] == [b.shape for b in expected]
+    (boxes, scores, labels, count), (others, wanted, numbers, counted) = found, expected
+    near = np.abs(scores - wanted).max() < 1e-5 and abs(count - counted).max() <= 1
+    rows = np.concatenate([boxes.reshape(-1, 4), 1000 * scores.reshape(-1, 1), 1000 * labels.reshape(-1, 1)], 1)
+    like = np.concatenate([others.reshape(-1, 4), 1000 * wanted.reshape(-1, 1), 1000 * numbers.reshape(-1, 1)], 1)
+    distance = np.abs(rows[:, None] - like).max(2).min(1)
+    return bool(near and (distance < 0.02).mean() >= 0.98)
 
 
 def twin_logits(net, parameters: dict, data: np.ndarray) -> np.ndarray:

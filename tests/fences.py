@@ -66,16 +66,22 @@ def program(arch: str) -> Path:
     return path
 
 
-def main() -> int:
-    """Every network of the list at every size, on this machine; the number of those that fail."""
+def main(chosen: list[str]) -> int:
+    """The networks of these names, by default all, at every size, on this machine; 1 if any fails.
+
+    Of an unknown name nothing is run.
+    """
     from rich.progress import track
 
     from tvm_shufflenet.architectures import model_names, network
     from tvm_shufflenet.building.build_library import BuildOptions, build_library
     from tvm_shufflenet.errors import UserError
 
-    failed = 0
-    for name, size in track([(name, size) for name in model_names() for size in SIZES], "libraries"):
+    if unknown := set(chosen) - set(model_names()):
+        print(f"no networks of the list: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    failed, names = 0, chosen or model_names()
+    for name, size in track([(name, size) for name in names for size in SIZES], "libraries"):
         try:
             network(name, size)
         except UserError:  # too small for this one
@@ -86,10 +92,10 @@ def main() -> int:
                 check(built.path)
             except AssertionError as error:
                 failed += 1
-                print(error)
+                print(error, flush=True)
     print(f"{failed} libraries touch what is not theirs, or depend on it")
     return min(failed, 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

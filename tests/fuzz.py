@@ -2,6 +2,7 @@
 
     python -m tests.fuzz --n 1000 --seed 0
     python -m tests.fuzz --n 100 --target cortex-a72
+    python -m tests.fuzz --n 100 --precision fp16
 
 A share of them goes through an ONNX file first.  TVM's own loader runs the object code that a library is linked from;
 every tenth network is built as a library, loaded, and run between fences (`fences.py`).  For another target each one is
@@ -27,13 +28,15 @@ import numpy as np
 
 from tvm_shufflenet.architectures import Network
 from tvm_shufflenet.bridge import random_parameters, torch_module
+from tvm_shufflenet.bridge.ranges import OutOfRange, check_ranges
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
 from tvm_shufflenet.targets import resolve, target_names
+from tvm_shufflenet.targets.precision import PRECISIONS
 
 from . import emulator, fences, graphs
 
-TOLERANCE = 1e-5  # of the largest number of an output
+TOLERANCES = {"fp32": 1e-5, "fp16": 2e-2}  # of the largest number of an output
 SMALLEST = 1e-3  # what counts as the largest number of an output that is all but zero
 LIBRARY_EVERY = 10
 PAIRS_FROM = 1000  # networks: so many hold every pair
@@ -91,13 +94,15 @@ def _shim() -> ctypes.CDLL:
         return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
-def run_object(network: Network, parameters: dict, data: np.ndarray) -> tuple[np.ndarray, ...]:
+def run_object(network: Network, parameters: dict, data: np.ndarray, precision: str = "fp32") -> tuple[np.ndarray, ...]:
     """Compiles for this machine and runs the object code in this process, from a workspace full of NaN."""
     import tvm
 
     from tvm_shufflenet.pipeline import compile_network
 
-    compiled = compile_network(network, parameters, resolve("native"))
+    if precision != "fp32":
+        check_ranges(network, parameters, PRECISIONS[precision].largest, precision)
+    compiled = compile_network(network, parameters, resolve("native"), precision=PRECISIONS[precision])
     weights = _aligned(np.concatenate([np.zeros(64, np.uint8), *compiled.weights])[64:])
     _shim().tsn_fuzz_weights(ctypes.c_void_p(weights.ctypes.data))
     outputs = [tvm.runtime.empty(network.layers[index].shape, "float32") for index in network.outputs]
@@ -113,21 +118,23 @@ def _aligned(array: np.ndarray, alignment: int = 64) -> np.ndarray:
     return room[start : start + array.nbytes]
 
 
-def build(network: Network, parameters: dict, target: str, folder: Path) -> Path:
+def build(network: Network, parameters: dict, target: str, folder: Path, precision: str = "fp32") -> Path:
     """The library of the network for a target, as the command builds it from a file."""
     from tvm_shufflenet.building.build_library import BuildOptions, build_library
 
     path = folder / f"{network.name}.safetensors"
     save_network(path, Imported(network, parameters, OURS))
-    return build_library(BuildOptions(None, target, weights=path, output=folder)).path
+    return build_library(BuildOptions(None, target, weights=path, output=folder, precision=precision)).path
 
 
-def run_library(network: Network, parameters: dict, data: np.ndarray, target: str = "native") -> tuple[np.ndarray, ...]:
+def run_library(
+    network: Network, parameters: dict, data: np.ndarray, target: str = "native", precision: str = "fp32"
+) -> tuple[np.ndarray, ...]:
     """Builds a library and runs it between fences; on this machine also as a user does, with the same result."""
     from tvm_shufflenet.library.loading import load
 
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fuzz-") as folder:
-        path = build(network, parameters, target, Path(folder))
+        path = build(network, parameters, target, Path(folder), precision)
         found = fences.check(path, data)
         if target == "native":
             loaded = load(path)(data)
@@ -136,11 +143,11 @@ def run_library(network: Network, parameters: dict, data: np.ndarray, target: st
     return found
 
 
-def runner(target: str, number: int) -> Runner:
+def runner(target: str, number: int, precision: str = "fp32") -> Runner:
     """How the network of that number is run for a target."""
     if target != "native":
-        return functools.partial(run_library, target=target)
-    return run_library if number % LIBRARY_EVERY == 0 else run_object
+        return functools.partial(run_library, target=target, precision=precision)
+    return functools.partial(run_library if number % LIBRARY_EVERY == 0 else run_object, precision=precision)
 
 
 def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
@@ -152,13 +159,18 @@ def through_onnx(network: Network, parameters: dict) -> tuple[Network, dict]:
         return found.network, found.parameters
 
 
-def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Failure | None:
-    """Runs the network; what went wrong, if anything did.  The twin is always that of the network itself."""
+def examine(network: Network, seed: int, run: Runner, onnx: bool = False, precision: str = "fp32") -> Failure | None:
+    """Runs the network; what went wrong, if anything did.  The twin is always that of the network itself.
+
+    Numbers that are too large for a precision are to be refused.
+    """
     parameters, data = random_parameters(network, seed), picture(network, seed)
     wanted = expected(network, parameters, data)
     try:
         given = through_onnx(network, parameters) if onnx else (network, parameters)
         found = run(*given, data)
+    except OutOfRange:
+        return None
     except UserError as error:
         return Failure(seed, "refused", str(error), network)
     except Exception as error:  # whatever it is, it is a crash of the compiler, and the other networks count too
@@ -167,14 +179,14 @@ def examine(network: Network, seed: int, run: Runner, onnx: bool = False) -> Fai
         why = f"{type(error).__name__}: {line[0][:200]} ({Path(place.filename).name}:{place.lineno})"
         return Failure(seed, "crash", why, network)
     differs = difference(found, wanted)
-    return None if differs < TOLERANCE else Failure(seed, "wrong", f"differs by {differs:.1e}", network)
+    return None if differs < TOLERANCES[precision] else Failure(seed, "wrong", f"differs by {differs:.1e}", network)
 
 
-def shrink(failure: Failure, run: Runner, onnx: bool = False) -> Failure:
+def shrink(failure: Failure, run: Runner, onnx: bool = False, precision: str = "fp32") -> Failure:
     """The same failure in the smallest network that ends at one layer of the failing one."""
     for index in range(1, len(failure.network.layers)):
         smaller = dataclasses.replace(failure.network, **_ending_at(failure.network, index))
-        found = examine(smaller, failure.seed, run, onnx)
+        found = examine(smaller, failure.seed, run, onnx, precision)
         if found and (found.kind, found.why[:20]) == (failure.kind, failure.why[:20]):
             return found
     return failure
@@ -223,6 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--onnx-share", type=float, default=0.5, help="of the networks, through a file (%(default)s)")
     parser.add_argument("--target", default="native", choices=target_names(), metavar="NAME",
                         help="the processor; another than this machine is emulated (%(default)s)")  # fmt: skip
+    parser.add_argument("--precision", default="fp32", choices=tuple(TOLERANCES), help="(%(default)s)")
     args = parser.parse_args(argv)
     if resolve(args.target).arch != resolve("native").arch:
         emulator.command()  # says at once that there is none
@@ -236,10 +249,10 @@ def main(argv: list[str] | None = None) -> int:
     seen: set[tuple[str, str]] = set()
     failures = []
     for seed, network in track(networks(args.n, args.seed, seen), "networks", args.n, console=console):
-        run = runner(args.target, seed)
+        run = runner(args.target, seed, args.precision)
         onnx = goes_through_onnx(seed, args.onnx_share)
-        if failure := examine(network, seed, run, onnx):
-            failure = shrink(failure, run, onnx)
+        if failure := examine(network, seed, run, onnx, args.precision):
+            failure = shrink(failure, run, onnx, args.precision)
             failures.append(failure)
             how = " through ONNX" if onnx else ""
             console.print(f"seed {seed}{how}: {failure.kind}: {failure.why}\n{describe(failure.network)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import functools
 import json
 import random
 import resource
@@ -33,6 +34,7 @@ from tvm_shufflenet.library import loading
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.preprocess import centre_crop, open_picture
 from tvm_shufflenet.records import store as records
+from tvm_shufflenet.records.remembered import Remembered
 from tvm_shufflenet.targets import resolve
 
 MEMORY = 16 << 30  # bytes
@@ -194,6 +196,36 @@ def _read_network(path: Path) -> None:
     load_network(path)
 
 
+@functools.cache
+def _caffe_files() -> list[tuple[bytes, bytes]]:
+    """A .prototxt with its .caffemodel in the present format, and one in that of 2014."""
+    from .exchange import test_caffe as caffe
+
+    new = caffe.Model(np.zeros((1, 3, 12, 12), np.float32))
+    x = new.lrn("norm", new.relu(new.norm(new.conv("conv", "data", 4, 3, pad=1))))
+    x = new.added("sum", x, new.negated("negated", new.conv("branch", "data", 4, 1, bias=False)))
+    x = new.pool("pool", new.concat("cat", x, x), 3, 2)
+    new.softmax(new.dense("ip", new.dropout(x), 5))
+    old = caffe.Model(np.zeros((1, 3, 12, 12), np.float32), old=True)
+    old.blobs("conv", old.random(4, 3, 3, 5), old.random(4))
+    old.blobs("ip", old.random(5, 4 * 6 * 8))
+    old.text = caffe.OLD
+    return [(model.text.encode(), model.net.SerializeToString()) for model in (new, old)]
+
+
+def _read_caffe(path: Path) -> None:
+    """With a good file beside the damaged one, of the format that it seems to have."""
+    from tvm_shufflenet.exchange import Reading, load_network
+
+    weights, prototxt = path.with_suffix(".caffemodel"), path.with_suffix(".prototxt")
+    new, old = _caffe_files()
+    if path == prototxt:
+        weights.write_bytes((old if b"layers {" in path.read_bytes() else new)[1])
+    else:
+        prototxt.write_bytes((new if b"branch" in path.read_bytes() else old)[0])
+    load_network(weights, reading=Reading(prototxt=prototxt))
+
+
 def _read_elf(path: Path) -> None:
     elf = read_elf(path)
     for symbol in elf.exported.values():
@@ -207,8 +239,8 @@ def _read_manifest(path: Path) -> None:
 
 def _read_records(path: Path) -> None:
     found = records.read_file(path)
-    records_command.rows_of("cortex-a72", found)
-    records_command.best_of_each(found)
+    records_command.rows_of("cortex-a72", found, Remembered())
+    records_command.best_of_each("cortex-a72", found, Remembered())
 
 
 TARGETS = [
@@ -229,6 +261,8 @@ READERS = {
         lambda path: from_description(path.read_bytes().decode(errors="replace")),
     ),  # fmt: skip
     "picture": Reader(".png", _picture_seeds, lambda path: centre_crop(open_picture(path, path), (16, 16))),
+    "prototxt": Reader(".prototxt", lambda: [text for text, _ in _caffe_files()], _read_caffe),
+    "caffemodel": Reader(".caffemodel", lambda: [weights for _, weights in _caffe_files()], _read_caffe),
     "onnx": Reader(".onnx", _onnx_seeds, _read_network),
     "safetensors": Reader(".safetensors", _checkpoint_seeds(".safetensors"), _read_network),
     "pth": Reader(".pth", _checkpoint_seeds(".pth"), _read_network),

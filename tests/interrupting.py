@@ -14,7 +14,7 @@ class Interrupting(Silent):
     def __init__(self, count: int = -1, build: int = 0):
         self.left, self.builds = count, build
 
-    def step(self, text):
+    def step(self, text, number=1, of=1):
         self.builds -= text.startswith("building")
         if self.builds == 0 and text.startswith("building"):
             signal.raise_signal(signal.SIGINT)

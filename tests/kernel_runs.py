@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tvm
 
-from schedules import FACTOR, INPUT, OUTPUT, RESIDUAL, WEIGHT, Knobs, Machine, Workload
 from tvm_shufflenet.lowering.to_object import compile_module
+from tvm_shufflenet.schedules import FACTOR, INPUT, OUTPUT, RESIDUAL, WEIGHT, Knobs, Machine, Workload
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.tuning.candidates import arguments_of, pack, timed_module
 
@@ -21,7 +21,10 @@ def run_kernel(
     packed = pack(workload, knobs, list(parameters))
     taken = arguments_of(workload, [array.size for array in packed])
     given = {INPUT: iter([data]), RESIDUAL: iter([residual]), FACTOR: iter([scale]), WEIGHT: iter(packed)}
-    arrays = [np.full(argument.size, np.nan, "float32") for argument in taken]
+    arrays = [
+        np.full(argument.size, np.nan if argument.dtype.startswith("float") else 0, argument.dtype)
+        for argument in taken
+    ]
     for argument, array in zip(taken, arrays):
         if argument.role in given:
             array[argument.inside] = np.ravel(next(given[argument.role]))

@@ -101,6 +101,66 @@ class MegviiV2(ShuffleNetV2):
         return self.classifier(self.conv_last(x).mean((2, 3)))
 
 
+class SELayer(nn.Module):
+    """megvii's: a batch norm between its convolutions, a hard sigmoid behind them."""
+
+    def __init__(self, channels):
+        super().__init__()
+        hidden = channels // 4
+        self.SE_opr = chain(
+            nn.AdaptiveAvgPool2d(1), conv_bn(channels, hidden), nn.ReLU(), conv(hidden, channels), nn.Hardsigmoid()
+        )
+
+    def forward(self, x):
+        return x * self.SE_opr(x)
+
+
+class MegviiV2Plus(nn.Module):
+    """megvii's V2+: windows of 3 to 7 pixels, 0 for three separable convolutions."""
+
+    WINDOWS = ((3, 3, 0, 5), (5, 5, 3, 3), (7, 3, 7, 5, 5, 3, 7, 3), (7, 5, 0, 7))
+
+    class Unit(nn.Module):
+        def __init__(self, inputs, outputs, window, stage, down):
+            super().__init__()
+            half, act, stride = outputs // 2, nn.Hardswish if stage else nn.ReLU, 2 if down else 1
+            self.down, taken = down, inputs if down else inputs // 2
+            own = outputs - taken
+            if window:
+                main = [conv_bn(taken, half), act(), conv_bn(half, half, window, stride, half), conv_bn(half, own)]
+            else:
+                main = []
+                for a, b in ((taken, half), (half, half), (half, own)):
+                    main += [conv_bn(a, a, 3, 1, a), conv_bn(a, b), act()]
+                main.pop()
+            self.branch_main = chain(*main, act(), *([SELayer(own)] if stage >= 2 else []))
+            if down:
+                self.branch_proj = chain(conv_bn(inputs, inputs, window, 2, inputs), conv_bn(inputs, inputs), act())
+
+        def forward(self, x):
+            if self.down:
+                return torch.cat((self.branch_proj(x), self.branch_main(x)), 1)
+            return torch.cat((x[:, 0::2], self.branch_main(x[:, 1::2])), 1)
+
+    def __init__(self, channels=(36, 104, 208, 416), classes=10):
+        super().__init__()
+        self.first_conv = chain(conv_bn(3, 16, 3, 2), nn.Hardswish())
+        units, inputs = [], 16
+        for stage, (outputs, windows) in enumerate(zip(channels, self.WINDOWS)):
+            for index, window in enumerate(windows):
+                units.append(self.Unit(inputs, outputs, window, stage, index == 0))
+                inputs = outputs
+        self.features = nn.Sequential(*units)
+        self.conv_last = chain(conv_bn(inputs, 1280), nn.Hardswish())
+        self.LastSE = SELayer(1280)
+        self.fc = chain(nn.Linear(1280, 1280, bias=False), nn.Hardswish())
+        self.classifier = chain(nn.Linear(1280, classes, bias=False))
+
+    def forward(self, x):
+        x = self.LastSE(self.conv_last(self.features(self.first_conv(x))).mean((2, 3), keepdim=True))
+        return self.classifier(self.fc(x.flatten(1)))
+
+
 class MMPretrainV2(ShuffleNetV2):
     """As torchvision's, each convolution and its batch norm in a module."""
 
@@ -405,6 +465,98 @@ class ResNet50(nn.Module):
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
+
+
+class CadeneSENet154(nn.Module):
+    """Cadene's: its fully connected layers are convolutions of one pixel."""
+
+    class Unit(nn.Module):
+        def __init__(self, inputs, width, stride, window):
+            super().__init__()
+            outputs = 4 * width
+            self.conv1, self.bn1 = conv_bn(inputs, 2 * width)
+            self.conv2, self.bn2 = conv_bn(2 * width, outputs, 3, stride, 64)
+            self.conv3, self.bn3 = conv_bn(outputs, outputs)
+            self.se_module = named(
+                fc1=conv(outputs, outputs // 16, bias=True), fc2=conv(outputs // 16, outputs, bias=True)
+            )
+            self.downsample = chain(conv_bn(inputs, outputs, window, stride)) if inputs != outputs else chain()
+
+        def forward(self, x):
+            y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+            y = self.bn3(self.conv3(y))
+            scale = self.se_module.fc2(F.relu(self.se_module.fc1(y.mean((2, 3), keepdim=True))))
+            return F.relu(y * torch.sigmoid(scale) + self.downsample(x))
+
+    def __init__(self, classes=10):
+        super().__init__()
+        norms = chain(conv_bn(3, 64, 3, 2), conv_bn(64, 64, 3), conv_bn(64, 128, 3))
+        names = (f"{kind}{i}" for i in (1, 2, 3) for kind in ("conv", "bn"))
+        self.layer0 = named(**dict(zip(names, norms)))
+        inputs = 128
+        for index, count in enumerate((3, 8, 36, 3)):
+            width, units = 64 << index, []
+            for unit in range(count):
+                units.append(self.Unit(inputs, width, 2 if index and not unit else 1, 3 if index else 1))
+                inputs = 4 * width
+            self.add_module(f"layer{index + 1}", nn.Sequential(*units))
+        self.last_linear = nn.Linear(2048, classes)
+
+    def forward(self, x):
+        stem = self.layer0
+        for i in (1, 2, 3):
+            x = F.relu(getattr(stem, f"bn{i}")(getattr(stem, f"conv{i}")(x)))
+        x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+        return self.last_linear(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
+
+
+class PytorchCVSENet154(nn.Module):
+    """pytorchcv's: the pooling behind the stem has padding."""
+
+    class Unit(nn.Module):
+        def __init__(self, inputs, width, stride, window):
+            super().__init__()
+            outputs, block = 4 * width, lambda *shape: PytorchCVSENet154.block(*shape)
+            self.body = named(
+                conv1=block(inputs, 2 * width), conv2=block(2 * width, outputs, 3, stride, 64),
+                conv3=block(outputs, outputs),
+            )  # fmt: skip
+            self.se = named(
+                conv1=conv(outputs, outputs // 16, bias=True), conv2=conv(outputs // 16, outputs, bias=True)
+            )
+            if inputs != outputs:
+                self.identity_conv = block(inputs, outputs, window, stride)
+
+        def forward(self, x):
+            y = self.body.conv3(F.relu(self.body.conv2(F.relu(self.body.conv1(x)))))
+            scale = self.se.conv2(F.relu(self.se.conv1(F.adaptive_avg_pool2d(y, 1))))
+            return F.relu(y * torch.sigmoid(scale) + (self.identity_conv(x) if hasattr(self, "identity_conv") else x))
+
+    @staticmethod
+    def block(*shape):
+        convolution, norm = conv_bn(*shape)
+        return nn.Sequential(OrderedDict(conv=convolution, bn=norm))
+
+    def __init__(self, classes=10):
+        super().__init__()
+        stem = named(conv1=self.block(3, 64, 3, 2), conv2=self.block(64, 64, 3), conv3=self.block(64, 128, 3))
+        self.features, inputs = named(init_block=stem), 128
+        for index, count in enumerate((3, 8, 36, 3)):
+            width, units = 64 << index, []
+            for unit in range(count):
+                units.append(self.Unit(inputs, width, 2 if index and not unit else 1, 3 if index else 1))
+                inputs = 4 * width
+            self.features.add_module(f"stage{index + 1}", numbered("unit", units))
+        self.output = named(fc=nn.Linear(2048, classes))
+
+    def forward(self, x):
+        parts = self.features
+        for layer in parts.init_block.children():
+            x = F.relu(layer(x))
+        x = F.max_pool2d(x, 3, 2, 1)
+        for stage in (parts.stage1, parts.stage2, parts.stage3, parts.stage4):
+            x = stage(x)
+        return self.output.fc(x.mean((2, 3)))
 
 
 class TransformersMobileNet(nn.Module):

@@ -6,7 +6,7 @@ logits = network(image)
 
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"  # here and nowhere else: pyproject.toml reads it
 __all__ = ["__version__", "load"]
 
 

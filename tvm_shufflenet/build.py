@@ -3,7 +3,7 @@
 import sys
 
 from .cli.build import main
-from .cli.common import run
+from .cli.command import run
 
 if __name__ == "__main__":
     sys.exit(run(main))

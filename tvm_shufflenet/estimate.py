@@ -2,7 +2,7 @@
 
 import sys
 
-from .cli.common import run
+from .cli.command import run
 from .cli.estimate import main
 
 if __name__ == "__main__":

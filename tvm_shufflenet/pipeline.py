@@ -7,10 +7,14 @@ phase             what it leaves                                                
 4 fold_affine     convolutions with bias                                          graph/fold.py
 5 fold_attention  scales that are known before what they multiply                 graph/attention.py
 6 fuse_epilogues  one node per kernel                                             graph/fuse.py
+  quantise        of int8: integers in the place of weights                       graph/quantise.py
 7 select_kernels  calls of kernels of `schedules/`; tensors are views of roots    lowering/select_kernels.py
+  batches         for several pictures: which calls run for one, which for all    lowering/batches.py
 8 plan_memory     every root's place in one workspace                             lowering/plan_memory.py
 9 emit_module     scheduled TIR: private kernels, one entry function              lowering/emit_module.py
 10 to_object      LLVM's object code                                              lowering/to_object.py
+
+Libraries for teams of threads go through 9 and 10 once more: lowering/emit_team.py has each kernel in parts.
 
 Behind 7 and 8 `lowering/verify.py` proves what the kernels rely on.
 """
@@ -18,7 +22,7 @@ Behind 7 and 8 `lowering/verify.py` proves what the kernels rely on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +33,15 @@ from .architectures import Network
 from .bridge import to_relax
 from .bridge.relax_module import relax_module
 from .errors import UserError
+from .graph import Graph
 from .graph.attention import fold_attention
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
+from .graph.quantise import any_scales, quantise
 from .graph.read_relax import read_relax
 from .graph.simplify import simplify
 from .lowering.abilities import is_pointwise
+from .lowering.batches import batch
 from .lowering.choose_knobs import choose_knobs
 from .lowering.emit_module import emit_module
 from .lowering.plan_memory import MemoryPlan, plan_memory
@@ -44,13 +51,16 @@ from .lowering.to_object import compile_module
 from .lowering.verify import InvalidProgram, verify, verify_plan
 from .records.store import Chooser
 from .targets import DEFAULT_TARGET, TargetSpec, resolve
+from .targets.calibration import Calibration
+from .targets.precision import FP32, INT8, Precision, precision_of
 
 
 @dataclass(frozen=True)
 class Compiled:
     """What `library` links: object code, packed weights, and what became of the network.
 
-    `ignored` counts records of its kernels that do not apply, by reason.
+    `ignored` counts records of its kernels that do not apply, by reason.  `team` is the object code for teams of
+    threads, with the bytes of scratch that each but the first needs.
     """
 
     network: Network
@@ -62,6 +72,8 @@ class Compiled:
     code: tvm.runtime.Module
     weights: list[np.ndarray]
     ignored: dict[str, int]
+    team: tuple[tvm.runtime.Module, int] | None
+    precision: Precision = FP32
 
 
 def compile_network(
@@ -71,27 +83,52 @@ def compile_network(
     debug_dump: Path | None = None,
     ticking: bool = False,
     records: Chooser | None = None,
+    team: bool = False,
+    precision: Precision = FP32,
+    pictures: int = 1,
 ) -> Compiled:
     """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
+
+    With `team` there is code for teams of threads, too.  A call takes so many `pictures`.
 
     `parameters` are fp32 arrays under the names of `network.parameters()`.  `ticking` is for
     `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has
     its default knobs.
     """
     dump = _Dump(debug_dump)
-    program, plan = _planned(network, parameters, target, dump)
+    program, plan = _planned(network, parameters, target, dump, precision, pictures)
     dump(plan.describe(program), "plan_memory")
     kernels = choose_knobs(program, target.machine, records)
-    emitted = emit_module(program, plan, kernels, network.shapes, ticking)
+    emitted = emit_module(program, plan, kernels, network.shapes.of_pictures(pictures), ticking, team)
     dump(emitted.module, "emit_module")
     code = dump(compile_module(emitted.module, target.tvm), "to_object")
     ignored = records.ignored(program.workloads()) if records else {}
-    return Compiled(network, target, program, plan, kernels, emitted.module, code, emitted.weights, ignored)
+    threads = None
+    if emitted.team:
+        dump(emitted.team.module, "emit_team")
+        threads = dump(compile_module(emitted.team.module, target.tvm), "to_object"), emitted.team.scratch_bytes
+    return Compiled(
+        network, target, program, plan, kernels, emitted.module, code, emitted.weights, ignored, threads, precision
+    )
 
 
-def check_compiles(network: Network, parameters: dict[str, np.ndarray]) -> None:
+def check_compiles(
+    network: Network, parameters: dict[str, np.ndarray], target: TargetSpec | None = None, precision: Precision = FP32
+) -> None:
     """`UserError` for a network that `compile_network` cannot compile; no code is made."""
-    _planned(network, parameters, resolve(DEFAULT_TARGET))
+    _planned(network, parameters, target or resolve(DEFAULT_TARGET), precision=precision)
+
+
+def check_int8(network: Network, parameters: dict[str, np.ndarray]) -> None:
+    """`UserError`, with a layer's name, for a network that int8 has no kernels for."""
+    precision = precision_of(INT8.name, None, resolve(DEFAULT_TARGET))
+    scales = any_calibration(network, parameters)
+    check_compiles(network, parameters, precision=replace(precision, calibration=scales))
+
+
+def any_calibration(network: Network, parameters: dict[str, np.ndarray]) -> Calibration:
+    """Scales that are right for no weights: int8 takes the same time with any."""
+    return any_scales(fused_graph(network, parameters))
 
 
 def _planned(
@@ -99,10 +136,15 @@ def _planned(
     parameters: dict[str, np.ndarray],
     target: TargetSpec,
     dump: Callable = lambda value, phase: value,
+    precision: Precision = FP32,
+    pictures: int = 1,
 ) -> tuple[Program, MemoryPlan]:
     """Phases 1 to 8, verified; what the verifier finds is a `UserError`, as nothing wrong may be made."""
     try:
-        program = lower_graph(network, parameters, target, dump)
+        program = lower_graph(network, parameters, target, dump, precision)
+        if pictures > 1:
+            batch(program, pictures)
+            verify(program)
         plan = plan_memory(program)
         verify_plan(program, plan)
     except InvalidProgram as error:
@@ -115,8 +157,23 @@ def lower_graph(
     parameters: dict[str, np.ndarray],
     target: TargetSpec,
     dump: Callable = lambda value, phase: value,
+    precision: Precision = FP32,
 ) -> Program:
     """Phases 1 to 7; `dump(value, phase)` is given what each leaves, and passes it on."""
+    graph = fused_graph(network, parameters, dump)
+    if precision.dot:
+        assert precision.calibration, "int8 needs scales"
+        quantise(graph, precision.calibration)
+        dump(graph, "quantise")
+    program = dump(select_kernels(graph, target.machine, network.layout, precision), "select_kernels")
+    verify(program)
+    return program
+
+
+def fused_graph(
+    network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
+) -> Graph:
+    """Phases 1 to 6: the steps that kernels compute, in floats."""
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
     graph = dump(read_relax(module), "read_relax")
@@ -128,9 +185,7 @@ def lower_graph(
     ):
         graph_pass(graph)
         dump(graph, name)
-    program = dump(select_kernels(graph, target.machine, network.layout), "select_kernels")
-    verify(program)
-    return program
+    return graph
 
 
 class _Dump:

@@ -75,6 +75,10 @@ class Interruptible:
         elif isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
             self._at = -SECONDS
             main = threading.main_thread().ident  # a thread that waits wakes up only if it gets the signal itself
-            timer = threading.Timer(0.05, signal.pthread_kill, [main, self.status - 128])
+            number = self.status - 128
+            if hasattr(signal, "pthread_kill"):
+                timer = threading.Timer(0.05, signal.pthread_kill, [main, number])
+            else:  # Windows
+                timer = threading.Timer(0.05, signal.raise_signal, [number])
             timer.daemon = True
             timer.start()

@@ -17,8 +17,11 @@ def zig() -> str:
     return str(Path(found.origin).with_name("zig"))
 
 
-def call(what: str, argv: list[str]) -> None:
-    """Runs a tool; `UserError` with `what` was done, and the line that tells why, where it fails."""
+def call(what: str, argv: list[str]) -> str:
+    """Runs a tool and gives what it said on stderr.
+
+    `UserError` with `what` was done, and the line that tells why, where it fails.
+    """
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError as error:
@@ -27,3 +30,4 @@ def call(what: str, argv: list[str]) -> None:
         lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
         telling = [line for line in lines if "error" in line]
         raise UserError(f"{what} failed: {(telling or lines[-1:])[0].strip()}")
+    return done.stderr

@@ -1,4 +1,4 @@
-"""Other inference engines, at full strength: fp32, one thread, batch 1, their own recommended options.
+"""Other inference engines, at full strength: fp32, batch 1, their own recommended options.
 
 Each file named after an engine writes a network of ours in its format (`export`) and runs it (`load`).
 
@@ -17,9 +17,17 @@ Each file named after an engine writes a network of ours in its format (`export`
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+# How many threads each engine has, also in its worker.
+VARIABLE = "TSN_BENCHMARK_THREADS"
+if not re.fullmatch("[1-9][0-9]?", os.environ.get(VARIABLE, "1")):
+    sys.exit(f"error: {VARIABLE}={os.environ[VARIABLE]}: expected a number of threads")
+THREADS = int(os.environ.get(VARIABLE, "1"))
 PROJECT = Path(__file__).resolve().parents[2]
 INSTALL = "pip install -e .[rivals]"
 OURS = "ours"

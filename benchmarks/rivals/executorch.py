@@ -8,6 +8,8 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
+from . import THREADS
+
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
     """Writes `net` into the folder."""
@@ -31,7 +33,7 @@ def load(folder: Path, image: np.ndarray):
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
 
-    portable_lib._unsafe_reset_threadpool(1)  # it would take all cores, and there is no other way to say so
+    portable_lib._unsafe_reset_threadpool(THREADS)  # it would take all cores, and there is no other way to say so
     picture = torch.from_numpy(image).to(memory_format=torch.channels_last)  # as XNNPACK works inside
     program = Runtime.get().load_program(folder / "network.pte")
     method = program.load_method("forward")

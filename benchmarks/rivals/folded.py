@@ -18,7 +18,7 @@ CONVOLUTIONS = ("conv", "dense")
 
 @dataclass
 class Step:
-    """One operator with its parameters; `relu` where a ReLU ends it.
+    """One operator with its parameters; `relu` where a ReLU ends it, `clip` with its bounds where a clip does.
 
     The weight and bias of a `batch_norm` are a gain and an addend for each channel, its statistics are in them.
     """
@@ -31,11 +31,20 @@ class Step:
     weight: np.ndarray | None = None
     bias: np.ndarray | None = None
     relu: bool = False
+    clip: tuple[float, float] | None = None
+
+    @property
+    def activated(self) -> bool:
+        return self.relu or self.clip is not None
 
 
-def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, ...] = CONVOLUTIONS) -> list[Step]:
-    """The steps of `net`: no `dropout` remains, and no `batch_norm` or `relu` behind what is to have it in itself.
+def fold(
+    net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, ...] = CONVOLUTIONS,
+    fuse_clip: tuple[str, ...] = (),
+) -> list[Step]:  # fmt: skip
+    """The steps of `net`: no `dropout` remains, and none of the others behind what is to have it in itself.
 
+    These are a `batch_norm` behind a convolution, a `relu` behind `fuse_relu`, a `clip` behind `fuse_clip`.
     A `batch_norm` remains where its input is read elsewhere, too, or is no convolution.
     """
     readers = [0] * len(net.layers)
@@ -53,7 +62,7 @@ def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, 
             readers[index] += readers[layer.inputs[0]] - 1
         elif layer.op == "batch_norm":
             scale, shift = _affine(layer, parameters)
-            if alone and producer.op in CONVOLUTIONS and not producer.relu:
+            if alone and producer.op in CONVOLUTIONS and not producer.activated:
                 gains = scale.reshape(-1, *[1] * (producer.weight.ndim - 1))
                 producer.weight = (producer.weight * gains).astype(np.float32)
                 producer.bias = (producer.bias * scale + shift).astype(np.float32)
@@ -62,8 +71,11 @@ def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, 
                 weight, bias = scale.astype(np.float32), shift.astype(np.float32)
                 steps.append(Step("batch_norm", layer.name, inputs, layer.shape, {}, weight, bias))
                 place[index] = len(steps) - 1
-        elif layer.op == "relu" and alone and producer.op in fuse_relu:
+        elif layer.op == "relu" and alone and producer.op in fuse_relu and not producer.activated:
             producer.relu = True
+            place[index] = inputs[0]
+        elif layer.op == "clip" and alone and producer.op in fuse_clip and not producer.activated:
+            producer.clip = layer.attrs["low"], layer.attrs["high"]
             place[index] = inputs[0]
         else:
             weight = parameters.get(f"{layer.name}.weight")
@@ -75,11 +87,18 @@ def fold(net: Network, parameters: dict[str, np.ndarray], fuse_relu: tuple[str, 
     return steps
 
 
-def square(step: Step) -> tuple[int, int, int]:
-    """Kernel, stride and padding of a window that is the same in both directions; `UserError` for any other."""
+def square(step: Step, up: bool = False) -> tuple[int, int, int]:
+    """Kernel, stride and padding of a window that is the same in both directions; `UserError` for any other.
+
+    With `up` the output's size may be rounded up, as long as the window has no padding.
+    """
     sizes = [set(step.attrs[key]) for key in ("kernel", "stride", "pad")]
-    if any(len(size) > 1 for size in sizes) or set(step.attrs["dilation"]) != {1} or step.attrs.get("ceil"):
-        raise UserError(f"{step.name}: the rivals are given square windows only, without dilation and rounding up")
+    rounded = step.attrs.get("ceil") and not (up and sizes[2] == {0})
+    if any(len(size) > 1 for size in sizes) or set(step.attrs["dilation"]) != {1} or rounded:
+        where = " where they are padded" if up else ""
+        raise UserError(
+            f"{step.name}: the rivals are given square windows only, without dilation and rounding up{where}"
+        )
     return tuple(size.pop() for size in sizes)
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tvm_shufflenet.cli.common import run
+from tvm_shufflenet.cli.command import run
 from tvm_shufflenet.errors import UserError
 
 from . import COUNTED, INSTALL, PROJECT, RIVALS

@@ -12,6 +12,7 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
+from . import THREADS
 from .folded import CONVOLUTIONS, Step, fold, square
 
 SAME, VALID = 0, 1
@@ -32,7 +33,7 @@ def load(folder: Path, image: np.ndarray):
     """A function that runs the network in the folder on the picture and returns the logits."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(folder / "network.tflite"), num_threads=1)
+    interpreter = Interpreter(str(folder / "network.tflite"), num_threads=THREADS)
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
     target = interpreter.get_output_details()[0]["index"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
-from . import onnx_model
+from . import THREADS, onnx_model
 
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
@@ -38,7 +38,7 @@ def load(folder: Path, image: np.ndarray):
     import MNN
 
     net = MNN.Interpreter(str(folder / "network.mnn"))
-    session = net.createSession({"backend": "CPU", "numThread": 1, "precision": "normal"})
+    session = net.createSession({"backend": "CPU", "numThread": THREADS, "precision": "normal"})
     source, target = net.getSessionInput(session), net.getSessionOutput(session)
     kinds = MNN.Halide_Type_Float, MNN.Tensor_DimensionType_Caffe
     question = MNN.Tensor(image.shape, kinds[0], image, kinds[1])

@@ -2,6 +2,8 @@
 
 `network.param` lists layers and the blobs between them, `network.bin` holds the weights in the
 order of the layers.  A blob that several layers read goes through a `Split`, which copies nothing.
+The slices that take a blob apart are one `Slice`; where they take every n-th channel, a shuffle puts these
+side by side first.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
-from .folded import Step, fold, square
+from . import THREADS
+from .folded import CONVOLUTIONS, Step, fold, square
 
 MAGIC = 7767517
 RAW_FP32 = struct.pack("<I", 0)  # in front of weights that are neither fp16 nor quantised
@@ -21,7 +24,7 @@ RAW_FP32 = struct.pack("<I", 0)  # in front of weights that are neither fp16 nor
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
     """Writes `net` into the folder."""
-    steps = fold(net, parameters)
+    steps = fold(net, parameters, fuse_clip=CONVOLUTIONS)
     lines, weights = _layers(steps)
     blobs = sum(int(line.split()[3]) for line in lines)
     text = "\n".join([str(MAGIC), f"{len(lines)} {blobs}", *lines])
@@ -34,7 +37,7 @@ def load(folder: Path, image: np.ndarray):
     import ncnn
 
     net = ncnn.Net()
-    net.opt.num_threads = 1
+    net.opt.num_threads = THREADS
     # In the half-precision formats that newer cores bring it would be another computation.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
@@ -55,24 +58,57 @@ def load(folder: Path, image: np.ndarray):
 
 def _layers(steps: list[Step]) -> tuple[list[str], list[bytes]]:
     """Lines of the text file, and what each adds to the binary one."""
+    parts = _parts(steps)
     readers: dict[int, int] = {}
-    for step in steps:
+    for index, step in enumerate(steps):
         for source in step.inputs:
-            readers[source] = readers.get(source, 0) + 1
+            first = parts.get(source, [index])[0] == index or step.op != "slice"
+            readers[source] = readers.get(source, 0) + first
     names: dict[int, list[str]] = {}  # of the blobs of a step which are still to be read
     lines, weights = [], []
     for index, step in enumerate(steps):
+        if index in names:  # a part that came with the first one
+            continue
         inputs = [names[source].pop(0) for source in step.inputs]
-        kind, settings = _describe(step)
-        output = {0: "input", len(steps) - 1: "output"}.get(index, f"b{index}")
-        lines.append(_line(kind, step.name, inputs, [output], settings))
-        names[index] = [output]
-        if readers.get(index, 0) > 1:
-            names[index] = [f"{output}_{copy}" for copy in range(readers[index])]
-            lines.append(_line("Split", f"split{index}", [output], names[index], {}))
+        made = [index]
+        if step.op == "slice":
+            made = parts[step.inputs[0]]
+            if (every := step.attrs["step"]) > 1:
+                channels = steps[step.inputs[0]].shape[1]
+                sorted_ = [f"{step.name}.sorted"]
+                lines.append(_line("ShuffleChannel", sorted_[0], inputs, sorted_, {0: channels // every}))
+                inputs = sorted_
+            sizes = [str(steps[each].shape[1]) for each in made]
+            kind, settings = "Slice", {-23300: ",".join([str(len(made)), *sizes]), 1: 0}
+        else:
+            kind, settings = _describe(step)
+        outputs = [{0: "input", len(steps) - 1: "output"}.get(each, f"b{each}") for each in made]
+        lines.append(_line(kind, step.name, inputs, outputs, settings))
+        for each, output in zip(made, outputs):
+            names[each] = [output]
+            if readers.get(each, 0) > 1:
+                names[each] = [f"{output}_{copy}" for copy in range(readers[each])]
+                lines.append(_line("Split", f"split{each}", [output], names[each], {}))
         if step.weight is not None:
-            weights += [RAW_FP32, step.weight.astype("<f4").tobytes(), step.bias.astype("<f4").tobytes()]
+            tag = RAW_FP32 if step.op in CONVOLUTIONS else b""
+            weights += [tag, step.weight.astype("<f4").tobytes(), step.bias.astype("<f4").tobytes()]
     return lines, weights
+
+
+def _parts(steps: list[Step]) -> dict[int, list[int]]:
+    """The slices of each step that is taken apart, in the order of their channels, the first of them made first."""
+    found: dict[int, list[int]] = {}
+    for index, step in enumerate(steps):
+        if step.op == "slice":
+            found.setdefault(step.inputs[0], []).append(index)
+    for source, slices in found.items():
+        channels = steps[source].shape[1]
+        taken = [range(*(steps[index].attrs[key] for key in ("start", "stop", "step"))) for index in slices]
+        every = taken[0].step
+        whole = [channel for first in range(every) for channel in range(first, channels, every)]
+        if [channel for part in taken for channel in part] != whole:
+            raise UserError(f"{steps[source].name}: ncnn is given slices only that take all channels, in their order")
+    return found
 
 
 def _line(kind, name, inputs, outputs, settings) -> str:
@@ -88,21 +124,24 @@ def _describe(step: Step) -> tuple[str, dict]:
         settings = {0: step.shape[1], 1: kernel, 3: stride, 4: pad, 5: 1, 6: step.weight.size}
         if a["groups"] > 1:
             settings[7] = a["groups"]
-        if step.relu:
-            settings[9] = 1
+        settings |= _activation(step)
         return ("ConvolutionDepthWise" if a["groups"] > 1 else "Convolution"), settings
     if step.op == "dense":
-        return "InnerProduct", {0: step.shape[1], 1: 1, 2: step.weight.size, **({9: 1} if step.relu else {})}
+        return "InnerProduct", {0: step.shape[1], 1: 1, 2: step.weight.size, **_activation(step)}
     if step.op in ("max_pool", "avg_pool"):
-        kernel, stride, pad = square(step)
-        window = {1: kernel, 2: stride, 3: pad, 5: 1}  # 5=1: no partial windows at the end
+        kernel, stride, pad = square(step, up=True)
+        window = {1: kernel, 2: stride, 3: pad, 5: 0 if a.get("ceil") else 1}  # 5=0: partial windows at the end, too
         return "Pooling", {0: 0, **window} if step.op == "max_pool" else {0: 1, **window, 6: 1}
     if step.op == "adaptive_avg_pool":
         return "Pooling", {0: 1, 7: 1, 18: a["size"][0], 8: a["size"][1]}
     kinds = {
         "input": ("Input", {}),
         "relu": ("ReLU", {}),
+        "clip": ("Clip", {0: a.get("low"), 1: a.get("high")}),
+        "sigmoid": ("Sigmoid", {}),
+        "batch_norm": ("Scale", {0: step.shape[1], 1: 1}),
         "add": ("BinaryOp", {0: 0}),
+        "multiply": ("BinaryOp", {0: 2}),
         "concat": ("Concat", {0: 0}),
         "flatten": ("Flatten", {}),
         "shuffle": ("ShuffleChannel", {0: a.get("groups")}),
@@ -112,3 +151,11 @@ def _describe(step: Step) -> tuple[str, dict]:
     if step.op not in kinds:
         raise UserError(f"{step.name}: no {step.op} is written for ncnn")
     return kinds[step.op]
+
+
+def _activation(step: Step) -> dict:
+    """The settings of what ends a convolution or a fully connected layer."""
+    if step.clip:
+        low, high = step.clip
+        return {9: 3, -23310: f"2,{low:.9g},{high:.9g}"}
+    return {9: 1} if step.relu else {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import onnx_model
+from . import THREADS, onnx_model
 
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
@@ -19,7 +19,7 @@ def load(folder: Path, image: np.ndarray):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(folder / "network.onnx"), options, providers=["CPUExecutionProvider"])

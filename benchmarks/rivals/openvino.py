@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import onnx_model
+from . import THREADS, onnx_model
 
-CONFIGURATION = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+CONFIGURATION = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
 
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.library import loading
 
+from . import THREADS
+
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
     """Builds `net` for this machine into the folder; `parameters` are those of the default seed."""
-    build_library(BuildOptions(net.name, "native", net.size, net.classes, output=folder))
+    build_library(BuildOptions(net.name, "native", net.size, net.classes, output=folder, team=THREADS > 1))
 
 
 def load(folder: Path, image: np.ndarray):
@@ -21,5 +23,5 @@ def load(folder: Path, image: np.ndarray):
     The picture is not searched for NaN and infinity: no rival does that.
     """
     (path,) = folder.glob("*.so")
-    network = loading.load(path)
+    network = loading.load(path, THREADS)
     return lambda: network(image, check=False)

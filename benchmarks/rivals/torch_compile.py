@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import THREADS
+
 PACKAGE = "network.pt2"
 
 
@@ -37,7 +39,7 @@ def load(folder: Path, image: np.ndarray, variant: str):
     import torch
     from torch import _inductor
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     order = torch.contiguous_format if variant == "NCHW" else torch.channels_last
     picture = torch.from_numpy(image).to(memory_format=order)
     if variant == "AOT":

@@ -29,10 +29,12 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure.rounds import Timer
 
 from . import PROJECT
+from . import THREADS as COUNT
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# One thread, and none that spins while another engine is timed.
-ENVIRONMENT = {**dict.fromkeys(THREADS, "1"), "OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+# None that spins while another engine is timed; several wait for each other as their engine likes best.
+WAITING = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"} if COUNT == 1 else {}
+ENVIRONMENT = {**dict.fromkeys(THREADS, str(COUNT)), **WAITING}
 SHAPE, INPUT, OUTPUT = "shape.json", "input.raw", "output.raw"
 FIRST = 3  # inferences before the logits are taken: an engine that spoils its own input shows it
 

@@ -55,5 +55,5 @@ def _conv(net, name, x, channels, **attrs) -> int:
 
 
 def _lrn(net, name, x) -> int:
-    """Section 3.3 with its constants.  Its sum is not divided by n: alpha is given as n x 1e-4."""
+    """Normalisation of section 3.3, which does not divide the sum by n as `lrn` does: alpha is n x 1e-4."""
     return net.lrn(name, x, size=5, alpha=5e-4, beta=0.75, k=2.0)

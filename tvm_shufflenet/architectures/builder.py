@@ -42,7 +42,7 @@ class NetworkBuilder:
         )  # fmt: skip
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """Of the output of a layer."""
+        """The shape of the output of a layer."""
         return self.layers[index].shape
 
     def _append(self, op: str, name: str, inputs: Sequence[int], shape: Sequence[int], /, **attrs: object) -> int:
@@ -149,9 +149,16 @@ class NetworkBuilder:
         """x * min(max(x / 6 + 1/2, 0), 1)."""
         return self._append("hard_swish", name, [x], self._input(name, x))
 
-    def softmax(self, name: str, x: int, log: bool = False) -> int:
-        """Over the channels; with `log` its logarithm."""
-        return self._append("softmax", name, [x], self._input(name, x), log=checks.flag(name, "log", log))
+    def softmax(self, name: str, x: int, log: bool = False, groups: int = 1) -> int:
+        """Softmax over the channels, or over those of each of `groups` groups of neighbouring channels.
+
+        With `log` the logarithm of the softmax.
+        """
+        groups = checks.integer(name, "the number of its groups", groups, 1)
+        shape = self._input(name, x, *((4,) if groups > 1 else ()))
+        if shape[1] % groups:
+            raise UserError(f"layer {name}: {shape[1]} channels in {groups} groups, expected groups that divide them")
+        return self._append("softmax", name, [x], shape, log=checks.flag(name, "log", log), groups=groups)
 
     def conv_bn(self, prefix: str, suffix: str, x: int, channels: int, relu: bool = False,
                 eps: float = BATCH_NORM_EPS, **attrs: Any) -> int:  # fmt: skip
@@ -332,7 +339,7 @@ class NetworkBuilder:
         return self._append("reshape", name, [x], shape, shape=shape)
 
     def dropout(self, name: str, x: int, p: float) -> int:
-        """Acts while training only; the Relax module has nothing in its place."""
+        """Dropout, which acts in training alone; the Relax module has nothing in its place."""
         p = checks.number(name, "its probability", p, 0, 1)
         return self._append("dropout", name, [x], self._input(name, x), p=p)
 
@@ -340,6 +347,65 @@ class NetworkBuilder:
         """Fully connected layer with bias: (1, N) -> (1, units)."""
         self._input(name, x, 2)
         return self._append("dense", name, [x], (1, checks.integer(name, "the number of its units", units, 1, 1 << 28)))
+
+    def detections(
+        self, name: str, *maps: int, anchors: Sequence[Sequence[Sequence[float]]], classes: int,
+        least: float = 0.001, overlap: float = 0.55, candidates: int = 300, best: int = 100,
+    ) -> int:  # fmt: skip
+        """The post-processing of SSD (arXiv:1512.02325, section 2): (1, 6 * best + 1), see `detector`.
+
+        `maps` are the scores of each map, (1, A * (classes + 1), H, W), in which the background is the first of each
+        default box's classes, and then the boxes of each map, (1, 4 * A, H, W).  `anchors` are (width, height) of the A
+        default boxes of each map, as shares of the input's.  Boxes with a score above `least` take part, of each class
+        the best `candidates`; of two of a class whose intersection is more than the share `overlap` of their union the
+        better one stays; the `best` of all classes are the output.
+        """
+        classes = checks.integer(name, "the number of its classes", classes, 1, 1 << 16)
+        least, overlap = (checks.number(name, what, value, 0, 1) for what, value in (
+            ("its least score", least), ("its overlap", overlap)))  # fmt: skip
+        candidates = checks.integer(name, "the number of its candidates", candidates, 1, 1 << 14)
+        best = checks.integer(name, "the number of its boxes", best, 1, 1 << 14)
+        anchors = checks.anchors(name, anchors, len(maps) // 2)
+        total = 0
+        for index, (sides, scores, boxes) in enumerate(
+            zip(anchors, maps[: len(anchors)], maps[len(anchors) :], strict=True)
+        ):
+            shapes = self._input(name, scores, 4), self._input(name, boxes, 4)
+            count = len(sides)
+            if shapes[0][1] != count * (classes + 1) or shapes[1][1] != 4 * count or shapes[0][2:] != shapes[1][2:]:
+                texts = ["x".join(map(str, shape)) for shape in shapes]
+                raise UserError(
+                    f"layer {name}: scores of {texts[0]} and boxes of {texts[1]} on map {index}, expected "
+                    f"{count * (classes + 1)} and {4 * count} channels of the same planes"
+                )
+            total += count * math.prod(shapes[0][2:])
+        if total * classes >= 1 << 24:
+            raise UserError(
+                f"layer {name}: {total} default boxes of {classes} classes, expected a product below {1 << 24}: use a "
+                "smaller --size or --classes"
+            )
+        return self._append(
+            "detections", name, maps, (1, 6 * best + 1), anchors=anchors, classes=classes, least=least,
+            overlap=overlap, candidates=candidates, best=best,
+        )  # fmt: skip
+
+    def detector(self, name: str, scores: Sequence[int], boxes: Sequence[int],
+                 anchors: Sequence[Sequence[Sequence[float]]], **how: Any) -> tuple[int, ...]:  # fmt: skip
+        """`detections` and what it gives: boxes (1, best, 1, 4), scores (1, best), labels (1, best), count (1, 1).
+
+        Boxes are left, top, right and bottom in pixels of the input, the surest first; labels are numbers of classes
+        from 0 on; behind the first `count` all are 0.
+        """
+        classes = self.shape(scores[0])[1] // len(anchors[0]) - 1
+        x = self.detections(name, *scores, *boxes, anchors=anchors, classes=classes, **how)
+        best = self.shape(x)[1] // 6
+        found = self.slice(f"{name}.boxes", x, 0, 4 * best)
+        return (
+            self.reshape("boxes", found, (1, best, 1, 4)),
+            self.slice("scores", x, 4 * best, 5 * best),
+            self.slice("labels", x, 5 * best, 6 * best),
+            self.slice("count", x, 6 * best, 6 * best + 1),
+        )
 
     def network(self, name: str, *, note: str = "", outputs: Sequence[int] | None = None) -> Network:
         """The network whose outputs are these layers, by default the last one."""

@@ -25,7 +25,7 @@ _METHODS = {
         "conv", "batch_norm", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "softmax",
         "shuffle", "slice", "gather", "max_pool", "avg_pool", "valid_avg_pool", "adaptive_avg_pool", "global_avg_pool",
         "global_max_pool", "lrn", "add", "multiply", "concat", "pad", "depth_to_space", "resize", "flatten", "reshape",
-        "dropout", "dense",
+        "dropout", "dense", "detections",
     )
 }  # fmt: skip
 _LAYERS = 100_000
@@ -54,7 +54,7 @@ def from_description(text: str, size: tuple[int, int] | None = None, source: str
     try:
         description = json.loads(text)
         name = description["name"]
-        # It becomes part of a file's name.
+        # The name becomes part of a file's name.
         if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", name):
             raise ValueError(f"{name!r} is no name")
         net = NetworkBuilder(

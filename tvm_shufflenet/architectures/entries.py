@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .network import Network
+from .network import CLASSES, SIZE, Network
 
 # How sure a description is, from the surest.
 SETTLED, FITTED, UNCERTAIN = "settled", "fitted", "uncertain"
@@ -34,8 +34,15 @@ class About:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of the list: `build(name, size, classes)` makes it; `aliases` are its names elsewhere."""
+    """A network of the list: `build(name, size, classes)` makes it; `aliases` are its names elsewhere.
+
+    `size` is that of its input, height and width in pixels, and `classes` how many it has, where nobody says otherwise;
+    `backbone` names the classifier whose layers, under the same names, a detector begins with.
+    """
 
     build: Callable[[str, tuple[int, int], int], Network]
     about: About
     aliases: tuple[str, ...] = ()
+    size: tuple[int, int] = SIZE
+    classes: int = CLASSES
+    backbone: str = ""

@@ -7,10 +7,14 @@ A `Network` is a list of `Layer`s in the order of execution; each names its inpu
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
 BATCH_NORM_EPS = 1e-5
+# Of a network that is called by its name alone, wherever it is: the papers' figures are of these.
+SIZE = (224, 224)  # height and width of the picture in pixels
+CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Of the caller's arrays: the input's in its own layout."""
+    """Shapes of the caller's arrays; the input's is in the input's own layout."""
 
     input: tuple[int, ...]
     outputs: tuple[tuple[int, ...], ...]
+
+    def of_pictures(self, pictures: int) -> Shapes:
+        """The arrays for so many pictures: the first dimension counts them."""
+        return Shapes((pictures, *self.input[1:]), tuple((pictures, *shape[1:]) for shape in self.outputs))
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Network:
 
     @property
     def layout(self) -> str:
-        """Of the caller's input, "NCHW" or "NHWC"."""
+        """The layout of the caller's input, "NCHW" or "NHWC"."""
         return self.layers[0].attrs["layout"]
 
     @property
@@ -83,8 +91,25 @@ class Network:
         return Shapes(image, tuple(self.layers[index].shape for index in self.outputs))
 
     @property
+    def detector(self) -> int:
+        """The number of the layer that makes a detector's boxes; 0 of a network without any."""
+        return next((index for index, layer in enumerate(self.layers) if layer.op == "detections"), 0)
+
+    def heads(self) -> Network:
+        """Of a detector, the network in front of its post-processing: each map's logits, then each map's boxes."""
+        where = self.layers[self.detector].inputs
+        softmax, boxes = where[: len(where) // 2], where[len(where) // 2 :]
+        outputs = (*(self.layers[index].inputs[0] for index in softmax), *boxes)
+        return dataclasses.replace(self, layers=self.layers[: max(outputs) + 1], outputs=outputs)
+
+    @property
     def classes(self) -> int:
-        """N of a network whose only output is (1, N) or (1, N, 1, 1), a classifier's; 0 of any other."""
+        """The number of classes: of a detector those of its boxes.
+
+        N where the only output is (1, N) or (1, N, 1, 1), a classifier's; else 0.
+        """
+        if self.detector:
+            return self.layers[self.detector].attrs["classes"]
         shapes = [self.layers[index].shape for index in self.outputs]
         return shapes[0][1] if len(shapes) == 1 and shapes[0][2:] in ((), (1, 1)) else 0
 

@@ -36,7 +36,7 @@ def entries() -> dict[str, Entry]:
 
 
 def pvanet(name: str, size: tuple[int, int], classes: int, head: bool = True) -> Network:
-    """Takes sizes that are multiples of 32, at least 64; `UserError` for others."""
+    """PVANET for sizes that are multiples of 32, at least 64; `UserError` for other sizes."""
     if any(extent % MULTIPLE or extent < 2 * MULTIPLE for extent in size):
         raise UserError(f"--size {size[0]}x{size[1]}: {name} takes multiples of {MULTIPLE}, at least {2 * MULTIPLE}")
     net = NetworkBuilder(size)

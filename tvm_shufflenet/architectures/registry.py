@@ -1,6 +1,6 @@
-"""The list of networks: those of the two ShuffleNet papers, by name and by the names that others give them.
+"""The list of networks: those of the two ShuffleNet papers, and V2+ of the same authors, by all their names.
 
-Aliases are names of torchvision's, Cadene's and pytorchcv's models that are the same network.  These are none:
+Aliases are names of torchvision's, Cadene's and pytorchcv's models that are the same network.  Other networks are:
 torchvision's alexnet and googlenet, whose names are those of the originals here (see alexnet-torchvision and
 googlenet-torchvision); pytorchcv's shufflenet_*, whose units concatenate the other way round and, at a quarter, have
 a narrower stem; its shufflenetv2_*, whose pooling behind the stem has no padding and rounds up; its mobilenetv2_*,
@@ -26,18 +26,21 @@ from . import (
     resnet,
     shufflenet_v1,
     shufflenet_v2,
+    shufflenet_v2_plus,
     squeezenet,
+    ssdlite,
     vgg,
     xception,
 )
 from .entries import SETTLED, About, Entry
-from .network import Network
+from .network import SIZE, Network
 
 # The first of several that are the same is the one that an imported network is.
 FAMILIES = (
     shufflenet_v1.entries, mobilenet_v1.entries, alexnet.entries, shufflenet_v1.further_entries, plain_units.entries,
-    vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries, mobilenet_v2.entries,
-    xception.entries, resnet.entries, condensenet.entries,
+    vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries,
+    shufflenet_v2_plus.entries, mobilenet_v2.entries, xception.entries, resnet.entries, condensenet.entries,
+    ssdlite.entries,
 )  # fmt: skip
 _DENSENET = "its growth rate is not published, and several fit the cost"
 _MOBILENET = "how its widths are rounded is not published, and MobileNet v2's code does not give the published cost"
@@ -89,8 +92,21 @@ def about(name: str) -> About:
     return _entries()[name].about
 
 
-def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> Network:
+def usual_size(name: str) -> tuple[int, int]:
+    """Height and width in pixels of the input of the network with that name or alias, where nobody says another."""
+    known = own_name(name)
+    return _entries()[known].size if known else SIZE
+
+
+def backbone(name: str) -> str:
+    """The classifier whose layers, under the same names, that detector begins with; "" for no detector."""
+    return _entries()[name].backbone
+
+
+def network(name: str, size: tuple[int, int] | None = None, classes: int | None = None) -> Network:
     """The network with that name or alias for inputs of `size` = (height, width) pixels; it has its own name.
+
+    Without `size` they are of its `usual_size`; it has 1000 classes, a detector 90, unless `classes` says otherwise.
 
     Raises `UserError` for an unknown name, a size that the network does not take, or no classes.
     """
@@ -101,9 +117,9 @@ def network(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) 
         near = difflib.get_close_matches(name, _names(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see `python -m tvm_shufflenet.models`"
         raise UserError(f"unknown model {name!r}: {hint}")
-    if not 1 <= classes <= checks.ELEMENTS:
+    if classes is not None and not 1 <= classes <= checks.ELEMENTS:
         raise UserError(f"--classes {classes}: expected 1 or more, at most {checks.ELEMENTS}")
     entry = _entries()[known]
-    net, its = entry.build(known, size, classes), entry.about
+    net, its = entry.build(known, size or entry.size, entry.classes if classes is None else classes), entry.about
     said = its.note if its.mark == SETTLED else f"{its.mark}: {its.note}"
     return dataclasses.replace(net, note="; ".join(filter(None, [said, net.note])))

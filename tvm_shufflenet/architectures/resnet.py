@@ -38,12 +38,15 @@ def resnet50(name: str, size: tuple[int, int], classes: int, stride_first: bool 
     return net.network(name)
 
 
-def senet154(name: str, size: tuple[int, int], classes: int) -> Network:
-    """ResNeXt-like units of 64 groups with channel attention, 16 channels for each hidden unit."""
+def senet154(name: str, size: tuple[int, int], classes: int, clipped: bool = True) -> Network:
+    """ResNeXt-like units of 64 groups with channel attention, 16 channels for each hidden unit.
+
+    `clipped`: the first pooling has no padding, and its last window is cut off where the plane ends.
+    """
     net, x = NetworkBuilder(size), 0
     for index, channels in enumerate((64, 64, 128), 1):
         x = net.conv_bn("stem", str(index), x, channels, kernel=3, stride=1 if index > 1 else 2, pad=1, relu=True)
-    x = net.max_pool("stem.pool", x, kernel=3, stride=2, ceil=True)
+    x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=0 if clipped else 1, ceil=clipped)
     for stage, count in enumerate((3, 8, 36, 3)):
         width = 64 << stage
         for index in range(count):

@@ -19,7 +19,7 @@ GROUPS = (1, 2, 3, 4, 8)
 
 STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # Table 1, at scale 1
 UNITS = (4, 8, 4)  # Table 1: units of stages 2, 3 and 4, the first of stride 2
-# The paper gives 24 at scale 1 only.  These widths reproduce the multiply-adds of all its tables.
+# The paper gives 24 at scale 1 only.  The widths here reproduce the multiply-adds of all its tables.
 STEM_CHANNELS = {0.25: 12, 0.5: 12, 0.75: 18, 1: 24, 1.5: 24, 2: 48}
 ATTENTION = 16  # channels for each hidden unit of the channel attention
 
@@ -129,7 +129,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Structure:
-    """What implementations of ShuffleNet v1 differ in; the defaults are the paper's."""
+    """The points in which implementations of ShuffleNet v1 differ; the defaults are the paper's."""
 
     stem: Stem
     stages: tuple[tuple[Unit, ...], ...]
@@ -154,9 +154,17 @@ def shufflenet_v1(
     `shuffle=False` is the ablation of Table 3.  `attention`: channels for each hidden unit of the channel attention, 0
     for none.
     """
+    structure = planned(channels, groups, stem, units, shuffle, attention)
+    return of_structure(structure, name, size, classes)
+
+
+def planned(
+    channels: int, groups: int, stem: int, units: Sequence[int] = UNITS, shuffle: bool = True, attention: int = 0
+) -> Structure:
+    """The structure of `shufflenet_v1`."""
     inputs, stages = stem, []
     for stage, count in enumerate(units, 2):
-        planned = []
+        of_stage = []
         for unit in range(count):
             # "We do not apply group convolution on the first pointwise layer" of stage 2 (Table 1).
             first = 1 if (stage, unit) == (2, 0) else groups
@@ -165,15 +173,22 @@ def shufflenet_v1(
             both, shuffled = (first, gcd(groups, outputs)), first if shuffle else 1
             hidden = max(1, channels // attention) if attention else 0
             middle = bottleneck_channels(channels, groups)
-            planned.append(Unit(middle, outputs, both, shuffled, unit == 0, attention=hidden))
-        stages.append(tuple(planned))
+            of_stage.append(Unit(middle, outputs, both, shuffled, unit == 0, attention=hidden))
+        stages.append(tuple(of_stage))
         inputs, channels = channels, 2 * channels
-    return of_structure(Structure(Stem(stem), tuple(stages)), name, size, classes)
+    return Structure(Stem(stem), tuple(stages))
 
 
 def of_structure(structure: Structure, name: str, size: tuple[int, int], classes: int) -> Network:
     """The network of a structure; `ValueError` where groups do not divide the channels."""
-    net, stem = NetworkBuilder(size), structure.stem
+    net = NetworkBuilder(size)
+    classifier(net, body(net, structure)[-1], classes)
+    return net.network(name)
+
+
+def body(net: NetworkBuilder, structure: Structure) -> list[int]:
+    """The layers up to the classifier; the outputs of each stage from the second on."""
+    stem, outputs = structure.stem, []
     conv = dict(kernel=stem.kernel, stride=stem.stride, pad=stem.kernel // 2)
     x = net.conv_bn("stem", "", 0, stem.channels, relu=stem.relu, **conv)
     if stem.pool:
@@ -181,8 +196,8 @@ def of_structure(structure: Structure, name: str, size: tuple[int, int], classes
     for stage, units in enumerate(structure.stages, 2):
         for index, unit in enumerate(units):
             x = _unit(net, f"stage{stage}.{index}", x, unit, structure)
-    classifier(net, x, classes)
-    return net.network(name)
+        outputs.append(x)
+    return outputs
 
 
 def _unit(net, name, x, unit, structure) -> int:

@@ -53,9 +53,8 @@ RESIDUAL = "the addition is in front of the last ReLU, as in the code of the aut
 
 def entries() -> dict[str, Entry]:
     found = {}
-    for scale, (channels, last) in WIDTHS.items():
-        name, stages = f"shufflenet-v2-{scale}x", tuple((channels << i, count, 2) for i, count in enumerate(UNITS))
-        plan = partial(Plan, stages, last, dropout=0.2 if last == 2048 else 0)
+    for scale, (_, last) in WIDTHS.items():
+        name, plan = f"shufflenet-v2-{scale}x", partial(Plan, stages(scale), last, dropout=0.2 if last == 2048 else 0)
         found[name] = _entry(plan(), "Table 8")
         found[f"{name}-torchvision"] = _entry(
             plan(halves=True), "Table 8", note="both branches of a first unit have half of the outputs",
@@ -74,6 +73,11 @@ def entries() -> dict[str, Entry]:
     return found
 
 
+def stages(scale: str) -> tuple[tuple[int, int, int], ...]:
+    """Of Table 5, for a `Plan`."""
+    return tuple((WIDTHS[scale][0] << i, count, 2) for i, count in enumerate(UNITS))
+
+
 def _entry(
     plan: Plan, table: str, mark: str = SETTLED, note: str = "", aliases: tuple[str, ...] = ()
 ) -> Entry:  # fmt: skip
@@ -82,14 +86,19 @@ def _entry(
 
 def shufflenet_v2(plan: Plan, name: str, size: tuple[int, int], classes: int) -> Network:
     net = NetworkBuilder(size)
-    x = stem(net, *plan.stem, clipped=plan.clipped)
+    classifier(net, body(net, plan)[-1], classes, plan.dropout)
+    return net.network(name)
+
+
+def body(net: NetworkBuilder, plan: Plan) -> list[int]:
+    """The layers up to the classifier; the outputs of each stage from the second on, and of conv5."""
+    x, outputs = stem(net, *plan.stem, clipped=plan.clipped), []
     for stage, (channels, count, stride) in enumerate(plan.stages, 2):
         for index in range(count):
             named = f"stage{stage}.{index}"
             x = unit(net, named, x, plan) if index else _first_unit(net, named, x, channels, stride, plan)
-    x = net.conv_bn("conv5", "", x, plan.last, relu=True)
-    classifier(net, x, classes, plan.dropout)
-    return net.network(name)
+        outputs.append(x)
+    return [*outputs, net.conv_bn("conv5", "", x, plan.last, relu=True)]
 
 
 def _first_unit(net: NetworkBuilder, name: str, x: int, channels: int, stride: int, plan: Plan) -> int:

@@ -74,12 +74,12 @@ class Processor:
 
     @property
     def measurable(self) -> bool:
-        """Whether a time measured on it is a latency."""
+        """Whether a time that is measured on the processor is a latency."""
         return self.known and not self.emulated
 
     @property
     def why_no_latency(self) -> str:
-        """Why it is not `measurable`, in words; empty if it is."""
+        """Why the processor is not `measurable`, in words; empty if it is measurable."""
         if self.measurable:
             return ""
         return "wall time there says nothing" if self.emulated else "not recognised, so no latency is given"

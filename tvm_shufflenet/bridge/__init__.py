@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def torch_module(model: str | Network, classes: int = 1000, size: tuple[int, int] = (224, 224)) -> Twin:
+def torch_module(model: str | Network, classes: int | None = None, size: tuple[int, int] | None = None) -> Twin:
     """The PyTorch twin (`torch.nn.Module`) of a model: fp32 (B, 3, H, W) -> logits (B, classes).
 
     A `Network` in place of a name brings its own classes and size.  Raises `UserError` for an

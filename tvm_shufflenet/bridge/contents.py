@@ -20,7 +20,7 @@ _OTHERS = {
 
 
 def kind_of(head: bytes) -> str | None:
-    """What a file is whose first bytes, 16 or more, are these; None if it is nothing known."""
+    """The kind of a file by its first bytes, 16 or more; None if the kind is unknown."""
     if head[:4] == b"\x7fELF":
         return LIBRARY
     # First: the length that a safetensors file begins with may look like the beginning of a pickle.
@@ -46,7 +46,7 @@ def kind_of_file(path: Path) -> str | None:
 
 
 def other_kind(head: bytes) -> str | None:
-    """In words, what a file is that is no file of weights; None if unknown."""
+    """The kind of a file that is no file of weights, in words; None if the kind is unknown."""
     return next((words for magic, words in _OTHERS.items() if head.startswith(magic)), None)
 
 

@@ -6,6 +6,7 @@ Parameters are a dictionary from the dotted name to a C-contiguous float32 array
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Mapping
 
@@ -122,3 +123,12 @@ def to_relax(parameters: Mapping) -> dict:
 def from_relax(parameters: Mapping) -> dict[str, np.ndarray]:
     """The inverse of `to_relax`: copies as numpy arrays."""
     return {name: tensor.numpy() for name, tensor in parameters.items()}
+
+
+def digest(parameters: Mapping[str, np.ndarray]) -> str:
+    """Hash of names, shapes and values of the parameters: the same for every target."""
+    found = hashlib.sha256()
+    for name, array in parameters.items():
+        found.update(f"{name}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array, dtype="<f4").data)
+    return found.hexdigest()

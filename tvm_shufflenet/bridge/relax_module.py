@@ -64,7 +64,13 @@ def _type(shape: tuple[int, ...]) -> relax.TensorType:
 def _function(builder: relax.BlockBuilder, network: Network, index: int) -> tvm.ir.GlobalVar | None:
     """The private function of a layer that takes several operators; None for any other."""
     layer = network.layers[index]
-    kind = "biased_conv" if layer.op == "conv" and layer.attrs["bias"] else layer.op
+    kind, attributes = layer.op, dict(layer.attrs)
+    if kind == "conv" and layer.attrs["bias"]:
+        kind = "biased_conv"
+    elif kind == "softmax" and layer.attrs["groups"] > 1:
+        kind = "grouped_softmax"
+    elif kind == "detections":
+        attributes["size"] = network.size
     if kind not in _COMPOSE:
         return None
     shapes = [network.layers[source].shape for source in layer.inputs]
@@ -76,7 +82,7 @@ def _function(builder: relax.BlockBuilder, network: Network, index: int) -> tvm.
             result = inner.emit_output(_COMPOSE[kind](inner, layer, *arguments))
         inner.emit_func_output(result)
     function = inner.get()["inner"].without_attr("global_symbol")
-    function = function.with_attr(KIND, kind).with_attr(ATTRIBUTES, dict(layer.attrs))
+    function = function.with_attr(KIND, kind).with_attr(ATTRIBUTES, attributes)
     return builder.add_func(function, f"{kind}_{index}")
 
 
@@ -269,8 +275,22 @@ def _pad(builder, layer, x):
     return op.strided_slice(padded, [1, 2, 3], starts, stops)
 
 
+def _grouped_softmax(builder, layer, x):
+    groups, shape = layer.attrs["groups"], layer.shape
+    grouped = builder.emit(op.reshape(x, (1, groups, shape[1] // groups, *shape[2:])))
+    function = nn.log_softmax if layer.attrs["log"] else nn.softmax
+    return op.reshape(builder.emit(function(grouped, axis=2)), shape)
+
+
+def _detections(builder, layer, *maps):
+    """Relax has no such operator: a call of a function that it does not know."""
+    return op.call_dps_packed("tsn.detections", relax.Tuple(maps), _type(layer.shape))
+
+
 _COMPOSE: dict[str, Callable] = {
     "biased_conv": _biased_conv,
+    "grouped_softmax": _grouped_softmax,
+    "detections": _detections,
     "slice": _slice,
     "gather": _gather,
     "clip": lambda builder, layer, x: op.clip(x, layer.attrs["low"], layer.attrs["high"]),

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..architectures import Layer, Network, network
+from .detections import Detections
 
 
 class Shuffle(nn.Module):
@@ -147,6 +148,16 @@ def _hard_sigmoid(x, alpha: float, beta: float):
     return (alpha * x + beta).clamp(0, 1)
 
 
+def _softmax(layer: Layer, channels: int) -> nn.Module:
+    if layer.attrs["groups"] > 1:
+        return Apply(_grouped_softmax, **layer.attrs)
+    return (nn.LogSoftmax if layer.attrs["log"] else nn.Softmax)(1)
+
+
+def _grouped_softmax(x, log: bool, groups: int):
+    return (F.log_softmax if log else F.softmax)(x.unflatten(1, (groups, -1)), 2).flatten(1, 2)
+
+
 def _slice(x, start: int, stop: int, step: int):
     return x[:, start:stop:step]
 
@@ -223,7 +234,7 @@ MODULES = {
     "sigmoid": lambda layer, channels: nn.Sigmoid(),
     "hard_sigmoid": lambda layer, channels: Apply(_hard_sigmoid, **layer.attrs),
     "hard_swish": lambda layer, channels: nn.Hardswish(),
-    "softmax": lambda layer, channels: (nn.LogSoftmax if layer.attrs["log"] else nn.Softmax)(1),
+    "softmax": _softmax,
     "shuffle": lambda layer, channels: Shuffle(layer.attrs["groups"]),
     "slice": lambda layer, channels: Apply(_slice, **layer.attrs),
     "gather": lambda layer, channels: Apply(_gather, **layer.attrs),
@@ -261,7 +272,11 @@ class Twin(nn.Module):
         self._steps = []
         for index, layer in enumerate(network.layers[1:], 1):
             path = layer.name.split(".")
-            self._place(path, MODULES[layer.op](layer, network.layers[layer.inputs[0]].shape[1]))
+            if layer.op == "detections":
+                module: nn.Module = Detections(**layer.attrs, size=network.size)
+            else:
+                module = MODULES[layer.op](layer, network.layers[layer.inputs[0]].shape[1])
+            self._place(path, module)
             dead = [s for s in set(layer.inputs) if last_use[s] == index and s not in network.outputs]
             self._steps.append((path, layer.inputs, dead))
 
@@ -275,16 +290,20 @@ class Twin(nn.Module):
             module._modules.update(_child(parent, path[-1])._modules)
         parent._modules[path[-1]] = module
 
+    def layer(self, index: int) -> nn.Module:
+        """The submodule of the network's layer of that number, from 1 on."""
+        module: nn.Module = self
+        for part in self._steps[index - 1][0]:
+            module = _child(module, part)
+        return module
+
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         if self.network.layers[0].attrs["layout"] == "NHWC":
             x = x.permute(0, 3, 1, 2)
         values = {0: x}
-        for index, (path, inputs, dead) in enumerate(self._steps, 1):
+        for index, (_, inputs, dead) in enumerate(self._steps, 1):
             # Looked up in each call, so that a submodule which the user has replaced is the one that runs.
-            module: nn.Module = self
-            for part in path:
-                module = _child(module, part)
-            values[index] = module(*(values[source] for source in inputs))
+            values[index] = self.layer(index)(*(values[source] for source in inputs))
             for source in dead:
                 del values[source]
         outputs = tuple(values[index] for index in self.network.outputs)
@@ -297,7 +316,7 @@ def _child(module: nn.Module, name: str) -> nn.Module:
     return child
 
 
-def twin(model: str | Network, classes: int = 1000, size: tuple[int, int] = (224, 224)) -> Twin:
+def twin(model: str | Network, classes: int | None = None, size: tuple[int, int] | None = None) -> Twin:
     """The twin of the model of that name, or of a `Network`, which brings its own classes and size.
 
     Raises `UserError` as `architectures.network` does.

@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import math
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..architectures import DEFAULT_MODEL, Network, network
+from ..architectures.registry import usual_size
 from ..bridge import random_parameters
+from ..bridge.parameters import digest
 from ..errors import UserError
 from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
-from ..library.interface import ports
-from ..library.link import link
+from ..library.interface import BATCH, LARGEST, ports
+from ..library.link import SUFFIXES, link
+from ..library.symbols import HEADER, PREFIX, check_prefix, header_of, prefix_in
 from ..records.store import FOLDER, Records
 from ..targets import DEFAULT_TARGET, TargetSpec, resolve
+from ..targets.calibration import Calibration, calibration_in
+from ..targets.precision import FP16, FP32, Precision, precision_of
 
-HEADER = Path(__file__).parents[1] / "library" / "tvm_shufflenet.h"
+if TYPE_CHECKING:
+    from ..pipeline import Compiled
+
+STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")  # of a file, which --name gives
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What to build.  `weights` is a file that `exchange.load_network` reads; without one `seed` makes them.
 
-    Where `model`, `size` or `classes` are None, the file of the weights says them; else they are the default network,
-    224x224 pixels, and 1000 classes.  `reading` says what a foreign file leaves open; its size does not matter here.
-    `records` is the folder of tuning records; None leaves every kernel its default schedule.  `network` is one that was
-    built in code, in the place of `model`, `size` and `classes`; its parameters are those of `seed`.
+    Where `model`, `size` or `classes` are None, the file of the weights says them; without a file they are the default
+    network, and the size and classes that are usual for it.  No weights are taken that were not asked for:
+    `bridge.shipped` finds the file of those that the project holds.  `reading` says what a foreign file leaves open;
+    its size does not matter here.  `precision` and `weights_precision` are names of `targets.precision`.  `records` is
+    the folder of tuning records; None leaves every kernel its default schedule.  `network` is one that was built in
+    code, in the place of `model`, `size` and `classes`; its parameters are those of `seed`.  With `team` the library
+    has code for several threads, too, which takes as long to compile again.
+
+    `emit` is "so", "static" or "object" (`library.link.SUFFIXES`), `prefix` begins the names of the functions, and
+    `name` is the file without its ending.  `calibration` has the scales for int8; without it the file of the weights
+    does.  A call takes `batch` pictures, 1 to `BATCH`.
     """
 
     model: str | None = None
@@ -46,68 +65,177 @@ class BuildOptions:
     records: Path | None = FOLDER
     reading: Reading = Reading()
     network: Network | None = None
+    team: bool = False
+    precision: str = "fp32"
+    weights_precision: str | None = None
+    emit: str = "so"
+    prefix: str = PREFIX
+    name: str | None = None
+    calibration: Calibration | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)
 class Built:
-    """The library and its manifest; `tsn_describe()` of the library gives the same manifest."""
+    """The library, its manifest, which `tsn_describe()` gives too, and the SHA-256 of the file.
+
+    Beside the library are `described`, the .json, and `header`, with the prototypes of its functions.
+
+    The same network, weights, target, records and versions give the same bytes, in whatever folder and process.  The
+    digest is in the .json beside the library, key "library_sha256"; the library itself cannot hold it.
+
+    `notices` are what the user should hear of the tuning records: torn lines, and lines that are none.
+    """
 
     path: Path
     manifest: dict
+    sha256: str
+    notices: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> Path:
+        """The .json beside the library; its name has the library's ending where that is not .so."""
+        return described_beside(self.path)
+
+    @property
+    def header(self) -> Path:
+        """The header that declares the library's functions."""
+        prefix = prefix_in(self.manifest)
+        return self.path.with_name(HEADER.name if prefix == PREFIX else f"{prefix}.h")
 
 
 def build_library(options: BuildOptions) -> Built:
     """Compiles and links; writes the library, the manifest beside it and the header.
 
-    Raises `UserError` for bad options, checkpoints that do not fit and folders that cannot be
-    written.  A library that is already there stays whole until the new one replaces it.
+    A prefix has a header of its own, which includes that one.  Raises `UserError` for bad options, checkpoints that do
+    not fit and folders that cannot be written.  A library that is already there stays whole until the new one replaces
+    it.
     """
-    net, parameters, source, names, prepared = _parameters(options)
+    _check_names(options)
+    net, parameters, source, names, prepared, metadata = _parameters(options)
     target = resolve(options.target)
+    check_batch(net, options.batch)
+    precision = precision_of(options.precision, options.weights_precision, target)
+    if precision.dot:
+        precision = _calibrated(precision, options, net, parameters, metadata, target)
     for folder in filter(None, (options.output, options.debug_dump)):
         make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
+    from ..lowering.to_object import write_object
     from ..pipeline import compile_network
     from .manifest import manifest
 
+    if precision.activations == FP16.activations:
+        from ..bridge.ranges import check_ranges
+
+        check_ranges(net, parameters, precision.largest, precision.name)
     records = Records.read(options.records, target) if options.records else None
-    compiled = compile_network(net, parameters, target, options.debug_dump, records=records)
-    path = options.output / f"{library_name(net, target)}.so"
+    compiled = compile_network(
+        net, parameters, target, options.debug_dump, records=records, team=options.team, precision=precision,
+        pictures=options.batch,
+    )  # fmt: skip
+    if compiled.plan.bytes > LARGEST:
+        raise UserError(f"{net.name} needs a workspace of {compiled.plan.bytes} bytes, expected at most {LARGEST}: "
+                        "build it for smaller pictures, or fewer with --batch")  # fmt: skip
+    stem = options.name or library_name(net, target, precision, options.batch)
+    path = options.output / f"{stem}{SUFFIXES[options.emit]}"
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         object_file = Path(scratch, "network.o")
-        compiled.code.write_to_file(str(object_file), "o")
-        inputs, outputs = ports(net)
+        write_object(compiled.code, target.tvm, object_file)
+        team = written_team(compiled, Path(scratch, "team.o"))
+        inputs, outputs = ports(net, options.batch)
         description = link(
             object_file, compiled.weights, manifest(compiled, parameters, source, names, prepared), inputs=inputs,
             outputs=outputs, workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
+            team=team, emit=options.emit, prefix=options.prefix,
         )  # fmt: skip
-    write_json(path.with_suffix(".json"), description)
+    # A file cannot hold its own digest: the manifest inside is the same without it.
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    built = Built(path, description, sha256, tuple(records.notices) if records else ())
+    write_json(built.described, {**description, "library_sha256": sha256})
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())
-    return Built(path, description)
+    if options.prefix != PREFIX:
+        write_bytes(built.header, header_of(options.prefix, options.team).encode())
+    return built
 
 
-def library_name(net: Network, target: TargetSpec) -> str:
-    """MODEL-TARGET, and the size where it is not 224x224."""
+def described_beside(path: Path) -> Path:
+    """Where `build` writes the manifest of the library at `path`."""
+    return path.with_suffix(".json") if path.suffix == SUFFIXES["so"] else path.with_name(path.name + ".json")
+
+
+def _check_names(options: BuildOptions) -> None:
+    """`UserError` for names that files or functions cannot have."""
+    if options.prefix != PREFIX:
+        check_prefix(options.prefix)
+    if options.emit not in SUFFIXES:
+        raise UserError(f"--emit {options.emit}: expected {', '.join(SUFFIXES)}")
+    if options.name is not None and not STEM.fullmatch(options.name):
+        raise UserError(f"--name {options.name!r}: expected a file's name without its ending: letters, digits and ._+-")
+
+
+def written_team(compiled: Compiled, path: Path) -> tuple[Path, int] | None:
+    """The object file for teams of threads, written to `path`, as `link` takes it; None if there is none."""
+    if compiled.team is None:
+        return None
+    from ..lowering.to_object import write_object
+
+    code, scratch_bytes = compiled.team
+    write_object(code, compiled.target.tvm, path)
+    return path, scratch_bytes
+
+
+def check_batch(net: Network, batch: int) -> None:
+    """`UserError` for a number of pictures of a call that no library of this network has."""
+    if type(batch) is not int or not 1 <= batch <= BATCH:
+        raise UserError(f"--batch {batch}: expected 1 to {BATCH}")
+    if batch > 1 and net.detector:
+        raise UserError(f"--batch {batch}: {net.name} is a detector, which takes one picture a call: leave it out")
+    shapes = net.shapes.of_pictures(batch)
+    if batch > 1 and (most := max(4 * math.prod(shape) for shape in (shapes.input, *shapes.outputs))) > LARGEST:
+        raise UserError(f"--batch {batch}: {most} bytes of an array, expected at most {LARGEST}: take fewer pictures")
+
+
+def library_name(net: Network, target: TargetSpec, precision: Precision = FP32, batch: int = 1) -> str:
+    """MODEL-TARGET, precision, size and batch where they are not fp32, the usual one and 1."""
     height, width = net.size
-    return f"{net.name}-{target.name}" + ("" if (height, width) == (224, 224) else f"-{height}x{width}")
+    name = f"{net.name}-{target.name}" + ("" if precision.name == FP32.name else f"-{precision.name}")
+    name += "" if (height, width) == usual_size(net.name) else f"-{height}x{width}"
+    return name + (f"-batch{batch}" if batch > 1 else "")
 
 
 def _parameters(
     options: BuildOptions,
-) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None, dict | None]:
-    """The network, its parameters and where they are from; names of classes and preprocessing if the file has them."""
+) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None, dict | None, dict[str, str]]:
+    """The network, its parameters and where they are from; names of classes and preprocessing if the file has them.
+
+    Last what else the file says.
+    """
     if options.network or options.weights is None:
-        classes = 1000 if options.classes is None else options.classes
-        net = options.network or network(options.model or DEFAULT_MODEL, options.size or (224, 224), classes)
-        return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None, None
+        net = options.network or network(options.model or DEFAULT_MODEL, options.size, options.classes)
+        return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None, None, {}
     reading = dataclasses.replace(options.reading, size=options.size)
     found = load_network(options.weights, options.model, options.classes, reading)
     source = options.weights.name
     origin = found.metadata.get("origin") if found.style == OURS else found.style
     if said := [*filter(None, [origin]), *found.notes]:
         source += f" ({'; '.join(said)})"
-    return found.network, found.parameters, source, found.class_names, found.preprocessing
+    return found.network, found.parameters, source, found.class_names, found.preprocessing, found.metadata
+
+
+def _calibrated(
+    precision: Precision, options: BuildOptions, net: Network, parameters: dict[str, np.ndarray],
+    metadata: dict[str, str], target: TargetSpec,
+) -> Precision:  # fmt: skip
+    """int8 with the scales of these weights; `UserError`, before anything is written, where that cannot be."""
+    from ..pipeline import check_compiles
+
+    source = str(options.weights or "CHECKPOINT")
+    scales = options.calibration or calibration_in(metadata, digest(parameters), source)
+    found = dataclasses.replace(precision, calibration=scales)
+    check_compiles(net, parameters, target, found)
+    return found
 
 
 def make_writable(folder: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections import Counter
 
 import numpy as np
 
 from .. import __version__
-from ..architectures import model_names
+from ..architectures import Network, model_names
 from ..architectures.described import describe
+from ..bridge.parameters import digest
 from ..library.preprocess import preprocessing
 from ..pipeline import Compiled
+from ..targets.needs import needed
+from .plan import plan_of
 
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"
 
@@ -28,7 +30,7 @@ def manifest(
     A network that is not in the list is described by "network".  `link` puts the inputs, the outputs, the workspace
     and the architecture in front.
     """
-    network, target = compiled.network, compiled.target
+    network, target, program = compiled.network, compiled.target, compiled.program
     tuned = Counter(kernel.record for kernel in compiled.kernels if kernel.record)
     fewer = any(kernel.workload.name == "winograd" for kernel in compiled.kernels)
     return {
@@ -39,20 +41,28 @@ def manifest(
         "triple": target.tvm["mtriple"],
         "cpu": target.tvm["mcpu"],
         "features": target.tvm.get("mattr", []),
+        "needs": needed(target, compiled.precision),
+        "precision": compiled.precision.name,
+        "weights_precision": compiled.precision.weights,
+        **({"calibration": calibration.about} if (calibration := compiled.precision.calibration) else {}),
         "probabilities": network.gives_probabilities,
-        "preprocessing": preprocessing(network.size, prepared),
+        "preprocessing": preprocessing(network.size, prepared, whole=bool(network.detector)),
+        **({"detector": _detector(network)} if network.detector else {}),
         "class_names": class_names,
-        "weights": {"source": source, "sha256": _digest(parameters)},
+        "weights": {"source": source, "sha256": digest(parameters)},
         "multiply_adds": network.multiply_adds(),
         "kernels": {
             "total": len(compiled.kernels),
             "tuned": tuned.total(),
             "tuned_by": tuned,
+            "changed": sum(kernel.changed for kernel in compiled.kernels),
             "default_schedule": [kernel.name for kernel in compiled.kernels if not kernel.record],
             "nothing_to_tune": [kernel.name for kernel in compiled.kernels if kernel.choices == 1],
             "records_ignored": compiled.ignored,
             "generic": compiled.program.generic(),
         },
+        **({"batch": {"pictures": program.pictures, "head": program.head}} if program.pictures > 1 else {}),
+        "plan": plan_of(compiled.program, compiled.plan, compiled.kernels),
         "versions": {
             "tvm_shufflenet": __version__,
             "apache-tvm": importlib.metadata.version("apache-tvm"),
@@ -61,10 +71,7 @@ def manifest(
     }
 
 
-def _digest(parameters: dict[str, np.ndarray]) -> str:
-    """Hash of names, shapes and values of the parameters: the same for every target."""
-    digest = hashlib.sha256()
-    for name, array in parameters.items():
-        digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array, dtype="<f4").data)
-    return digest.hexdigest()
+def _detector(network: Network) -> dict:
+    """What decides which boxes a detector gives; see `NetworkBuilder.detections`."""
+    attrs = network.layers[network.detector].attrs
+    return {key: attrs[key] for key in ("classes", "least", "overlap", "candidates", "best")}

@@ -1,4 +1,4 @@
-"""What all commands share: options, and how a command ends."""
+"""Options that several commands share, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 import math
 import os
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..architectures import checks
 from ..errors import UserError
 from ..records.store import FOLDER
-from ..signals import Interruptible
+from ..targets.precision import PRECISIONS, WEIGHTS, precision_in
+from ..words import counted
+from .command import add_threads_option
 
 if TYPE_CHECKING:
     from ..exchange import Reading
@@ -51,16 +51,24 @@ def check_seconds(option: str, value: float) -> None:
         raise UserError(f"{option} {value:g}: expected seconds, more than 0.01, at most {DAY}")
 
 
-def check_json(path: str | None) -> None:
-    """`UserError` where --json names a file in no folder, before all the work."""
+def check_json(path: str | Path | None, option: str = "--json") -> None:
+    """`UserError` where an option names a file to write in no folder, before all the work."""
     if path and not Path(path).absolute().parent.is_dir():
-        raise UserError(f"--json {path}: there is no such folder")
+        raise UserError(f"{option} {path}: there is no such folder")
 
 
 def check_key(key: str | None, rpc: str | None) -> None:
     """`UserError` for --key without --rpc."""
     if key and not rpc:
         raise UserError(f"--key {key} names a board at a tracker: give its address with --rpc HOST:PORT")
+
+
+def workers(given: int | None, usual: int) -> int:
+    """What --workers gives, else `usual`; 0 where a system cannot fork, `UserError` if some are asked for."""
+    forks = hasattr(os, "fork")
+    if given and not forks:
+        raise UserError(f"--workers {given}: this system cannot fork processes, expected 0")
+    return usual * forks if given is None else given
 
 
 def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
@@ -71,6 +79,7 @@ def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
     parser.add_argument(
         "--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of a board (10)"
     )
+    add_threads_option(parser)
     parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
 
 
@@ -80,12 +89,34 @@ def check_timing_options(args: argparse.Namespace) -> None:
     check_seconds("--timeout", args.timeout)
     check_json(args.json)
     check_key(args.key, args.rpc)
+    check_threads(args.threads, args.rpc)
+
+
+def check_threads(threads: int, rpc: str | None = None) -> None:
+    """`UserError` for a number of threads that cannot be; how many processors a board has, its TVM says."""
+    from ..library.teams import check_threads as check
+
+    check(threads, oversubscribe=bool(rpc), option="--threads ")
 
 
 def add_records_options(parser: argparse.ArgumentParser) -> None:
     """What decides whether kernels are built with tuned knobs; see `records_folder`."""
     parser.add_argument("--records", type=Path, metavar="DIR", help="where tuning records are (tuning_logs/)")
     parser.add_argument("--default-schedules", action="store_true", help="use no tuning records")
+
+
+def add_precision_options(parser: argparse.ArgumentParser) -> None:
+    """In which precision a network is compiled."""
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of activations, weights and "
+                        "arithmetic; fp16 needs Armv8.2 with halves (Cortex-A55, A75 and newer; on x86-64 it is slow, "
+                        "and a check of correctness); int8 needs weights that `quantize` has seen (fp32)")  # fmt: skip
+    parser.add_argument("--weights-precision", choices=tuple(WEIGHTS), help="of the weights of fully connected layers, "
+                        "whose sums stay fp32 (that of --precision)")  # fmt: skip
+
+
+def precisions(*manifests: dict) -> str:
+    """Those of libraries, each once."""
+    return " and ".join(dict.fromkeys(str(precision_in(manifest)) for manifest in manifests))
 
 
 def records_folder(args: argparse.Namespace) -> Path | None:
@@ -148,7 +179,7 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_preprocessing(args: argparse.Namespace) -> dict:
-    """What these options say, as `runtime.preprocess.checked` has it."""
+    """What these options say, as `library.preprocess.checked` has it."""
     from ..library.preprocess import checked
 
     said = {
@@ -166,32 +197,13 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
 
 
 def tuned_kernels(kernels: dict) -> str:
-    """How many kernels have tuned knobs, by what: from a manifest's "kernels", or the sum of several."""
-    kinds = [f"{n} {TUNED_BY[kind]}" for kind, n in kernels.get("tuned_by", {}).items() if kind in TUNED_BY]
-    return f"{kernels['tuned']} of {kernels['total']} kernels tuned" + (f" ({', '.join(kinds)})" if kinds else "")
+    """How many kernels have tuned knobs, by what, and how many of them other knobs than the defaults.
 
-
-def run(main: Callable[[], int | None]) -> int:
-    """Calls a command and returns its exit status: 2 and one line on stderr for a `UserError`.
-
-    Ctrl-C gives 130 and SIGTERM 143, once the command has cleaned up; see `signals`.  For the last line of a command:
-    `sys.exit(run(main))`.
+    `kernels` is a manifest's "kernels", or the sum of several; older manifests lack the number of other knobs.
     """
-    with Interruptible() as signals:
-        try:
-            status = main() or 0
-            sys.stdout.flush()  # here, where a closed pipe can still be caught
-            return status
-        except BaseException as error:
-            if signals.status is not None:  # a library may have made another exception of it
-                return signals.status
-            if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr)
-                return 2
-            if isinstance(error, BrokenPipeError):
-                # The reader, such as `head`, has seen enough.  What is left must not fail again at exit.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 1
-            if isinstance(error, KeyboardInterrupt):
-                return 130
-            raise
+    kinds = [f"{n} {TUNED_BY[kind]}" for kind, n in kernels.get("tuned_by", {}).items() if kind in TUNED_BY]
+    if kernels["tuned"] and kernels.get("changed") is not None:
+        kinds.append(f"{kernels['changed']} with other knobs than the defaults")
+    return f"{kernels['tuned']} of {counted(kernels['total'], 'kernel')} tuned" + (
+        f" ({', '.join(kinds)})" if kinds else ""
+    )

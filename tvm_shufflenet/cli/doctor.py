@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 
 from ..targets import resolve
+from .command import command_parser
 from .common import check_seconds
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tvm_shufflenet.doctor",
+    parser = command_parser(
+        "doctor",
         description="Checks the whole way to a board over TVM RPC: connect, compile, upload, run, compare, time.  "
         "Names what is wrong at the first step that fails.",
         epilog="example: python -m tvm_shufflenet.doctor --rpc 192.168.1.20:9190 --target cortex-a72",

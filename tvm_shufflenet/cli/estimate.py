@@ -10,18 +10,24 @@ from ..architectures import DEFAULT_MODEL, own_name
 from ..errors import UserError
 from ..files import write_json
 from ..targets import TARGETS
+from ..targets.calibration import Calibration
 from ..targets.cores import CORES, Core, core
-from .common import parse_size
+from ..targets.precision import INT8
+from ..words import weights_line
+from .command import command_parser
+from .common import add_precision_options, parse_size, precisions
+from .terminal import Terminal, open_console
 
 DEFAULT_CORE = "cortex-a72"
 HEADING = "model, not a measurement"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tvm_shufflenet.estimate",
-        description="Counts what a network executes, in an emulated AArch64, and prices it by LLVM's model of a "
-        "core and simulated caches: the same figures on every run.  Needs Debian's qemu-user and llvm.",
+    parser = command_parser(
+        "estimate",
+        description="Counts what a network executes, in an emulated AArch64, and prices it by a model of a core (our "
+        "own of Cortex-A53 and A55, LLVM's of others) and simulated caches: the same figures on every run.  Needs "
+        "Debian's qemu-user and llvm.",
         epilog="example: python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --target cortex-a53",
     )
     parser.add_argument("network", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|LIBRARY", help="a network, which "
@@ -29,19 +35,30 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--target", metavar="CORE", help=f"{', '.join(CORES)} (the library's, else {DEFAULT_CORE})")
     parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
     parser.add_argument("--classes", type=int, help="outputs of the classifier (1000)")
+    parser.add_argument("--model", metavar="NAME", help="another model of the core: llvm, or cortex-a55-r0 for the "
+                        "first revision of Cortex-A55")  # fmt: skip
+    add_precision_options(parser)
     parser.add_argument("--no-cache", action="store_true", help="leave the caches out: every load and store hits")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return parser
 
 
+def _any_calibration(args: argparse.Namespace, size: tuple[int, int] | None) -> Calibration:
+    """Scales for the network of that name with random weights: cycles do not depend on them."""
+    from ..architectures import network
+    from ..bridge import random_parameters
+    from ..pipeline import any_calibration
+
+    net = network(args.network, size, args.classes)
+    return any_calibration(net, random_parameters(net))
+
+
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    size = parse_size(args.size or "224")
+    size = parse_size(args.size) if args.size else None
     if args.classes is not None and args.classes < 1:
         raise UserError(f"--classes {args.classes}: expected 1 or more")
     chosen = core(args.target) if args.target else None
-
-    from rich.console import Console
 
     from ..estimation import tools
 
@@ -49,24 +66,31 @@ def main(argv: list[str] | None = None) -> None:
     if own_name(args.network):
         with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
             from ..building.build_library import BuildOptions, build_library
+            from ..estimation.pricing import with_model
 
             chosen = chosen or core(DEFAULT_CORE)
-            options = BuildOptions(args.network, chosen.name, size, args.classes or 1000, output=Path(folder))
-            with Console(stderr=True).status(f"building {args.network} for {chosen.name}"):
+            if args.model:
+                with_model(chosen, args.model)
+            options = BuildOptions(
+                args.network, chosen.name, size, args.classes, output=Path(folder), precision=args.precision,
+                weights_precision=args.weights_precision,
+                calibration=_any_calibration(args, size) if args.precision == INT8.name else None,
+            )  # fmt: skip
+            with Terminal().step(f"building {args.network} for {chosen.name}"):
                 library = build_library(options).path
-            result = _estimate(library, chosen, not args.no_cache)
+            result = _estimate(library, chosen, args)
     else:
         library = Path(args.network)
         if not library.exists() and library.suffix != ".so":
             from ..architectures import network
 
-            network(args.network, size, args.classes or 1000)  # says which networks there are
-        if args.size or args.classes:
-            raise UserError(f"--size and --classes are of networks: {library} is compiled already")
-        result = _estimate(library, chosen or _core_of(library), not args.no_cache)
+            network(args.network, size, args.classes)  # says which networks there are
+        if args.size or args.classes or args.precision != "fp32" or args.weights_precision:
+            raise UserError(f"--size, --classes and precisions are of networks: {library} is compiled already")
+        result = _estimate(library, chosen or _core_of(library), args)
     if args.json:
         write_json(args.json, _to_json(result))
-    _show(result, Console(highlight=False))
+    _show(result, open_console())
 
 
 def _core_of(library: Path) -> Core:
@@ -76,13 +100,14 @@ def _core_of(library: Path) -> Core:
     return CORES[name] if name in CORES else core(DEFAULT_CORE)
 
 
-def _estimate(library: Path, chosen: Core, caches: bool):
-    from rich.console import Console
-
+def _estimate(library: Path, chosen: Core, args: argparse.Namespace):
     from ..estimation.estimates import estimate
+    from ..estimation.pricing import with_model
 
-    with Console(stderr=True).status(f"counting and pricing {library.name}"):
-        return estimate(library, chosen, caches)
+    if args.model:
+        chosen = with_model(chosen, args.model)
+    with Terminal().step(f"counting and pricing {library.name}"):
+        return estimate(library, chosen, not args.no_cache)
 
 
 def _to_json(result) -> dict:
@@ -91,9 +116,13 @@ def _to_json(result) -> dict:
     chosen = result.core
     return {
         "what": HEADING, "library": result.library.name, "model": result.manifest.get("model"),
-        "compiled_for": result.manifest.get("target"), "core": chosen.name, "scheduling_model": model_note(chosen),
+        "weights": result.manifest.get("weights"),
+        "compiled_for": result.manifest.get("target"), "precision": precisions(result.manifest),
+        "core": chosen.name, "scheduling_model": model_note(chosen),
         "multiply_adds_per_cycle_bound": chosen.lanes,
-        "caches": [{**vars(level), "cycles_per_line": level.cycles_per_line} for level in chosen.caches],
+        "board": chosen.board, "caches": [{**vars(level), "cycles_per_streamed_line": level.cycles_per_line,
+            "cycles_per_lone_line": chosen.cycles_per_lone_line(level),
+            "cycles_per_stored_line": level.cycles_per_stored_line} for level in chosen.caches],
         "milliseconds": {f"{clock} GHz, {board}": result.milliseconds(clock) for clock, board in chosen.clocks},
         "network": result.network.to_json(chosen),
         "kernels": [kernel.to_json(chosen) for kernel in result.kernels],
@@ -112,8 +141,10 @@ def _show(result, console) -> None:
     cached = whole.miss_cycles is not None
     levels = chosen.caches if cached else ()
     size = "x".join(map(str, about["inputs"][0]["shape"]))
-    console.print(f"[bold]{about.get('model')}[/bold], input {size}, compiled for {about.get('target')}: one inference "
-                  f"on {chosen.name}.  In millions; lines in thousands.", soft_wrap=True)  # fmt: skip
+    console.print(
+        f"[bold]{about.get('model')}[/bold], input {size}, {precisions(about)}, compiled for {about.get('target')}: "
+        f"one inference on {chosen.name}.  In millions; lines in thousands.", soft_wrap=True,
+    )  # fmt: skip
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("kernel", no_wrap=True)
     columns = ["calls", "instruc-\ntions", "loads", "stores", "vector\nFMA", "MAC/\ncycle", "of FMA\nbound", "cycles"]
@@ -129,7 +160,7 @@ def _show(result, console) -> None:
                f"{kernel.multiply_adds / cycles:.2f}", f"{kernel.multiply_adds / chosen.lanes / cycles:.0%}",
                f"{kernel.cycles / 1e6:.2f}"]  # fmt: skip
         if cached:
-            row += [f"{sum(pair) / 1e3:.1f}" for pair in kernel.misses]
+            row += [f"{sum(kinds) / 1e3:.1f}" for kinds in kernel.misses]
             row += [f"{kernel.miss_cycles / 1e6:.2f}", f"{kernel.total_cycles / 1e6:.2f}"]
         table.add_row(*row)
     width = max(console.width, Measurement.get(console, console.options.update(width=200), table).maximum)
@@ -137,16 +168,24 @@ def _show(result, console) -> None:
     bound = about.get("multiply_adds", whole.multiply_adds) / chosen.lanes
     console.print(f"Bound by multiply-adds, {chosen.lanes} per cycle: {bound / 1e6:.1f} M cycles; by the scheduling "
                   f"model {whole.cycles / bound:.2f} times that" + (
-                      f", with misses {whole.total_cycles / bound:.2f}." if cached else "."))  # fmt: skip
+                      f", with misses {whole.total_cycles / bound:.2f}." if cached else "."),
+                  soft_wrap=True)  # fmt: skip
+    if about.get("weights"):
+        console.print(weights_line(about).capitalize(), markup=False, soft_wrap=True)
     if about.get("note"):
-        console.print(f"Note: {about['note']}.", markup=False)
-    console.print(f"Scheduling: {model_note(chosen)}.")
+        console.print(f"Note: {about['note']}.", markup=False, soft_wrap=True)
+    console.print(f"Scheduling: {model_note(chosen)}.", soft_wrap=True)
     if whole.refused:
-        console.print(f"{whole.refused} instructions that it lacks count as nop.")
+        names = ", ".join(f"{name} ({times})" for name, times in whole.refused.most_common())
+        how = "plain instructions of their registers" if chosen.in_order else "nop"
+        console.print(f"Instructions that the model lacks count as {how}: {names}.", markup=False, soft_wrap=True)
+    if levels:
+        console.print(f"Memory of {chosen.board}; cycles of a missed line:", markup=False, soft_wrap=True)
     for level in levels:
-        console.print(f"{level.name}: {level.kilobytes} KiB, {level.ways} ways; a missed line takes "
-                      f"{level.cycles_per_line:.1f} cycles, the larger of {level.latency} / {level.in_flight} lines in "
-                      f"flight and 64 / {level.bytes_per_cycle:g} bytes per cycle (assumed).")  # fmt: skip
+        assumed = f"; assumed: {', '.join(level.assumed.split())}" if level.assumed else ""
+        console.print(f"  {level.name}, {level.kilobytes} KiB, {level.ways} ways: {level.cycles_per_line:.1f} in a "
+                      f"stream, {chosen.cycles_per_lone_line(level):.1f} alone, {level.cycles_per_stored_line:.1f} "
+                      f"stored ({level.source or 'no source'}{assumed})", markup=False, soft_wrap=True)  # fmt: skip
     console.print(f"\n[bold]{HEADING}[/bold]")
     for clock, board in chosen.clocks:
         console.print(f"  {result.milliseconds(clock):.1f} ms at {clock:g} GHz ({board})")

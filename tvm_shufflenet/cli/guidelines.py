@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import write_json
+from ..plotting import save, tables
 from ..published.guidelines import GUIDELINES, PAPER, PROCESSOR, Guideline
+from .command import command_parser
 from .speeds import Column, add_speed_options, conditions_json, conditions_of, draw, how, json_cells, meter
 from .speeds import speed_columns as columns_of_speed
 from .terminal import open_console
@@ -22,13 +24,13 @@ PROGRAM = "python -m tvm_shufflenet.guidelines"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+    parser = command_parser(
+        "guidelines",
         description="Repeats the experiments behind ShuffleNet v2's four guidelines, ten blocks on planes of 56x56, "
         "and says of each guideline whether it holds on this machine, on a board, or by the model of a core.",
-        epilog="examples: python -m tvm_shufflenet.guidelines G1 G2\n"
+        epilog="examples: python -m tvm_shufflenet.guidelines G1 G2 --plot guidelines.svg\n"
         "          python -m tvm_shufflenet.guidelines --estimate --target cortex-a72\n"
-        "          python -m tvm_shufflenet.guidelines --rpc 192.168.1.20:9090 --target cortex-a72",
+        "          python -m tvm_shufflenet.guidelines --rpc 192.168.1.20:9190 --target cortex-a72",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("guidelines", nargs="*", metavar="GUIDELINE", help=f"{', '.join(GUIDELINES)} (all)")
@@ -54,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
                 status = 130
                 break
     console.print(command, markup=False, soft_wrap=True)
+    if args.plot:
+        save(args.plot, tables(written))
     return status
 
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from ..architectures import checks, model_names, network
+from ..architectures import CLASSES, SIZE, checks, model_names, network
 from ..architectures.entries import NOWHERE
 from ..architectures.registry import LEFT_OUT, about, aliases
 from ..errors import UserError
 from ..files import write_json
 from ..published import ERRORS, MULTIPLY_ADDS
+from .command import command_parser
 from .common import check_count, parse_size
 
 PAPERS = {"v1": "ShuffleNet", "v2": "ShuffleNet V2"}
 COLUMNS = ("multiply-\nadds, M", "published,\nat 224", "para-\nmeters, M", "published\nerror, %")
 
 
-def describe(name: str, size: tuple[int, int] = (224, 224), classes: int = 1000) -> dict:
-    """The figures of one network; `error` says why there is none of that size."""
+def describe(name: str, size: tuple[int, int] | None = None, classes: int | None = None) -> dict:
+    """The figures of one network, of its usual size and classes by default; `error` says why there is none."""
     its = about(name)
     row: dict = {"name": name, "aliases": aliases(name), "paper": its.paper, "table": its.table}
     try:
         net = network(name, size, classes)
+        row |= {"size": net.size, "classes": net.classes}
         row |= {"multiply_adds": net.multiply_adds(), "parameters": net.parameter_count()}
     except UserError as error:
         row |= {"error": str(error)}
@@ -69,31 +71,47 @@ def _figure(value: float | None) -> str:
     return "" if value is None else str(value)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tvm_shufflenet.models",
+def _detectors(args: argparse.Namespace) -> str:
+    """What is said of detectors, where others differ."""
+    said = [] if args.size else ["320x320 pixels"]
+    said += [] if args.classes else ["90 classes"]
+    return f"; detectors: {', '.join(said)}" if said else ""
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "models",
         description="Lists every network: multiply-adds and parameters in millions, beside the papers' figures.  Its "
         "mark says how sure its description is: settled by a paper or public code, fitted to published figures, or "
         "uncertain.",
         epilog="example: python -m tvm_shufflenet.models --size 480x640 --json models.json",
     )
-    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
-    parser.add_argument("--classes", type=int, default=1000, help="outputs of the classifier (1000)")
+    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224; of detectors 320)")
+    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000; of detectors 90)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
-    args = parser.parse_args(argv)
-    size = parse_size(args.size)
-    check_count("--classes", args.classes, 1, checks.ELEMENTS)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+    size = parse_size(args.size) if args.size else None
+    if args.classes is not None:
+        check_count("--classes", args.classes, 1, checks.ELEMENTS)
     rows = [describe(name, size, args.classes) for name in model_names()]
     if args.json:
         left_out = [{"name": name, "reason": reason} for name, reason in LEFT_OUT.items()]
-        write_json(args.json, {"size": size, "classes": args.classes, "networks": rows, "left_out": left_out})
+        what = {"size": size or SIZE, "classes": args.classes or CLASSES}
+        write_json(args.json, {**what, "networks": rows, "left_out": left_out})
 
     from rich.console import Console
 
     console = Console(highlight=False)
     # Tables are whole, however narrow the terminal is.
     wide = Console(highlight=False, width=max(console.width, 100))
-    console.print(f"{len(rows)} networks, {size[0]}x{size[1]} pixels, {args.classes} classes")
+    height, width = size or SIZE
+    console.print(
+        f"{len(rows)} networks, {height}x{width} pixels, {args.classes or CLASSES} classes" + _detectors(args)
+    )
     for title, table, notes in _tables(rows):
         console.print(f"\n[bold]{title}[/bold]")
         wide.print(table)

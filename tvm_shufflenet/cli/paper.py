@@ -8,11 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..architectures import SIZE
 from ..architectures.entries import MARKS
 from ..errors import UserError
 from ..files import write_json
+from ..plotting import save, tables
 from ..published import TABLES
 from ..published.figures import COLUMNS, Row, Size, Table
+from .command import command_parser
 from .common import parse_size
 from .speeds import Column, add_speed_options, conditions_json, conditions_of, draw, how, json_cells, meter
 from .speeds import speed_columns as columns_of_speed
@@ -37,14 +40,14 @@ _PUBLISHED: dict[str, Column] = {
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+    parser = command_parser(
+        "paper",
         description="Shows the tables of the ShuffleNet papers: each published figure, and beside it what is counted "
         "and timed here, one thread, batch 1, fp32.",
         epilog="examples: python -m tvm_shufflenet.paper --no-measure\n"
-        "          python -m tvm_shufflenet.paper v1-8 claims --size all\n"
+        "          python -m tvm_shufflenet.paper v1-8 claims --size all --plot paper.svg\n"
         "          python -m tvm_shufflenet.paper v1-8 --estimate --target cortex-a72\n"
-        "          python -m tvm_shufflenet.paper v2-8 --rpc 192.168.1.20:9090 --target cortex-a72",
+        "          python -m tvm_shufflenet.paper v2-8 --rpc 192.168.1.20:9190 --target cortex-a72",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, or {CLAIMS}, which are v1's "
@@ -75,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
                 status = 130
                 break
     console.print(command, markup=False, soft_wrap=True)
+    if args.plot:
+        save(args.plot, tables(written))
     return status
 
 
@@ -169,7 +174,7 @@ def _claims(how: How | None, find: Meter | None) -> tuple[list, dict, bool]:
 
 
 def _label(row: Row) -> str:
-    return row.network + ("" if row.size == (224, 224) else f" {_pixels(row.size)}")
+    return row.network + ("" if row.size == SIZE else f" {_pixels(row.size)}")
 
 
 def _short(name: str) -> str:

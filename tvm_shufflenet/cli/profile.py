@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from ..architectures import DEFAULT_MODEL
 from ..files import write_json
 from ..library.interface import inputs
-from .common import add_timing_options, check_timing_options, parse_size
-from .compare import conditions, versions
+from ..reporting.trace import trace
+from ..words import counted, weights_line
+from .command import command_parser
+from .common import add_timing_options, check_json, check_timing_options, parse_size, precisions
+from .compare import conditions, of_cores, versions
 from .terminal import Terminal, open_console
 
 if TYPE_CHECKING:
@@ -24,13 +27,14 @@ PROGRAM = "python -m tvm_shufflenet.profile"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description="Times each kernel of a network in its place, on one thread, and holds the sum against the "
+    parser = command_parser(
+        "profile",
+        description="Times each kernel of a network in its place, and holds the sum against the "
         "whole.  A clocked copy of the library reads the clock between the kernels; the library itself is not changed.",
         epilog="examples: python -m tvm_shufflenet.profile shufflenet-v1-1x-g8\n"
         "          python -m tvm_shufflenet.profile build/shufflenet-v1-1x-g3-native.so --calls\n"
-        "          python -m tvm_shufflenet.profile --rpc 192.168.1.20:9090 --target cortex-a72",
+        "          python -m tvm_shufflenet.profile --trace trace.json\n"
+        "          python -m tvm_shufflenet.profile --rpc 192.168.1.20:9190 --target cortex-a72",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|LIBRARY",
@@ -39,6 +43,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--target", help="of a network: a name from `python -m tvm_shufflenet.targets`, or a TVM "
                         "target as JSON (native; with --rpc arm)")  # fmt: skip
     parser.add_argument("--size", help="of a network: input in pixels, 224 or height x width as 480x640 (224)")
+    parser.add_argument("--trace", metavar="FILE", help="also write the calls as a trace, which ui.perfetto.dev and "
+                        "chrome://tracing show")  # fmt: skip
     add_timing_options(parser, "library, clocked copy and peak kernel")
     return parser
 
@@ -47,16 +53,20 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
     check_timing_options(args)
+    check_json(args.trace, "--trace")
     size = parse_size(args.size) if args.size else None
 
     from ..measure.profiling import ProfileOptions, profile
 
     result = profile(
-        ProfileOptions(args.name, args.target, size, args.rpc, args.key, args.rounds, args.timeout), Terminal()
+        ProfileOptions(args.name, args.target, size, args.rpc, args.key, args.rounds, args.timeout, args.threads),
+        Terminal(),
     )
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     if args.json:
         write_json(args.json, to_json(result, command))
+    if args.trace:
+        write_json(args.trace, trace(to_json(result, command)))
     console = open_console()
     console.print(title(result), markup=False, soft_wrap=True)
     console.print(table(result, args.calls))
@@ -66,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def title(result: Profile) -> str:
-    """What is profiled."""
+    """The title of a profile: network, target, size and the number of calls."""
     size = "x".join(map(str, inputs(result.manifest)[0].size))
     return f"{result.label}, target {result.target.name}, {size}: {len(result.calls)} calls"
 
@@ -100,9 +110,11 @@ def table(result: Profile, calls: bool = False) -> Table:
 
 def footer(result: Profile, command: str) -> list[str]:
     """The sum against the whole, and what the figures depend on, line by line."""
+    from ..measure.doubts import doubts_of_profile, warnings
+
     whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
     core = "" if result.core is None else f" (core {result.core})"
-    done = f"{result.rounds} interleaved rounds"
+    done = counted(result.rounds, "interleaved round")
     if result.rounds < result.rounds_asked:
         done = f"interrupted: {result.rounds} of {result.rounds_asked} rounds, interleaved"
     looks, look = min(result.twin_seconds), min(result.tick_seconds)
@@ -112,22 +124,45 @@ def footer(result: Profile, command: str) -> list[str]:
         f"{macs / whole / 1e9:.1f} GMAC/s, {100 * macs / whole / result.peak:.0f} % of peak",
         f"its copy, which looks at the clock between kernels: {1e3 * looks:.4f} ms; a look takes {1e9 * look:.0f} ns, "
         "subtracted from each call",
-        f"FMA peak of one core in the same rounds: {result.peak / 1e9:.1f} GMAC/s",
-        f"{result.place}: {result.processor.name}; threads 1{core}, batch 1, fp32",
+        f"FMA peak of {of_cores(result.threads)} in the same rounds: {result.peak / 1e9:.1f} GMAC/s",
+        f"{result.place}: {result.processor.name}; threads {result.threads}{core}, batch {result.batch}, "
+        f"{precisions(result.manifest)}",
         f"{done}; the least of all rounds, for each call by itself, so that the sum is no round's",
         "MB: activations and weights read, results written, each once",
+        *(["times and MB of one picture"] if result.batch > 1 else []),
+        weights_line(result.manifest),
     ]
+    lines += attention_line(result)
     if result.manifest["note"]:
         lines.append(f"note: {result.manifest['note']}")
     if result.differences:
         lines.append(f"NOT the kernels of {result.label}: {'; '.join(result.differences)}; build it anew to profile it")
+    lines += warnings(doubts_of_profile(result))
     lines.append(", ".join(f"{name} {version}" for name, version in versions().items()))
     lines.append(command)
     return lines
 
 
+def attention_line(result: Profile) -> list[str]:
+    """The time of channel attention and of its parts; no line for networks without attention."""
+    parts = []
+    for name, part in (found := result.attention()).items():
+        text = f"{name} {part['ms']:.4f} ms"
+        if size := part["weight_bytes"]:
+            text += f" (which read {size / 1e6:.3f} MB of weights, each once: {size / part['ms'] / 1e6:.1f} GB/s)"
+        parts.append(text)
+    if not parts:
+        return []
+    whole = sum(part["ms"] for part in found.values())
+    share = whole / (1e3 * result.sum)
+    inside = "" if "multiplications" in found else "; planes are multiplied inside the convolutions before"
+    return [f"channel attention: {whole:.4f} ms, {100 * share:.1f} % of the sum: {', '.join(parts)}{inside}"]
+
+
 def to_json(result: Profile, command: str) -> dict:
-    """All that was measured.  Times are of one inference each, in milliseconds."""
+    """All that was measured.  Times are of one picture each, in milliseconds."""
+    from ..measure.doubts import doubts_of_profile
+
     whole, macs = min(result.library_seconds), result.manifest["multiply_adds"]
     about = result.manifest
 
@@ -142,6 +177,7 @@ def to_json(result: Profile, command: str) -> dict:
         "multiply_adds": macs,
         "built_with": about["versions"],
         "twin_differs": result.differences,
+        "doubts": doubts_of_profile(result),
         **conditions(result),
         "library": {
             "ms": 1e3 * whole,
@@ -151,10 +187,13 @@ def to_json(result: Profile, command: str) -> dict:
         },
         "sum_of_kernels_ms": 1e3 * result.sum,
         "sum_of_kernels_share_of_library": result.sum / whole,
+        "channel_attention": result.attention(),
         "twin_ms_of_rounds": milliseconds(result.twin_seconds),
         "tick_ns_of_rounds": [1e9 * seconds for seconds in result.tick_seconds],
         "kernels": result.kernels(),
         "calls": [
             {**row, "ms_of_rounds": milliseconds(call.seconds)} for row, call in zip(result.rows(), result.calls)
         ],
+        # What `report` draws beside the times.
+        "manifest": {**about, "plan": result.plan},
     }

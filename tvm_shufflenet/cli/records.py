@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_json
 from ..records import store
-from ..records.store import FILE, FOLDER, UNITS, Record, Records, fastest, read_file, settle, tvm_version
+from ..records.remembered import Remembered, remembered
+from ..records.store import (
+    FILE,
+    FOLDER,
+    UNITS,
+    Record,
+    Records,
+    fastest,
+    priced_by,
+    read_file,
+    same_model,
+    settle,
+    tvm_version,
+)
 from ..targets.generation import digest_of_options
-from .terminal import open_console
+from .command import command_parser
+from .terminal import Terminal, open_console
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tvm_shufflenet.records",
+    parser = command_parser(
+        "records",
         description="What tuning has found, in tuning_logs/TARGET/.",
         epilog="examples: python -m tvm_shufflenet.records show --target cortex-a72\n"
         "          python -m tvm_shufflenet.records prune\n"
@@ -46,9 +61,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    from ..tuning.tasks import label_of
-
-    rows = [row for name, records in _files(args.records, args.target) for row in rows_of(name, records)]
+    files = _files(args.records, args.target)
+    with remembered() as kernels:
+        rows = rows_of_all(files, kernels)
+        labels = {row["kernel"]: kernels.label(row["kernel"]) for row in rows}
     if args.json:
         write_json(args.json, rows)
 
@@ -68,17 +84,26 @@ def show(args: argparse.Namespace) -> None:
                     figures = [_figure(row["default"], row["unit"]), _figure(row["best"], row["unit"]),
                                f"{row['gain']:.3f}x"]  # fmt: skip
                 knobs = " ".join(f"{name}={value}" for name, value in (row["knobs"] or {}).items())
-                stale = "" if row["applies"] else " (another version: not used)"
-                table.add_row(label_of(row["kernel"]) + stale, *figures, str(row["tried"]), str(row["failed"]), knobs)
+                stale = "" if row["applies"] else " (another version or model: not used)"
+                table.add_row(labels[row["kernel"]] + stale, *figures, str(row["tried"]), str(row["failed"]), knobs)
         console.print(table)
     print(f"{len(rows)} kernels")
 
 
-def rows_of(name: str, records: Records) -> list[dict]:
+def rows_of_all(files: list[tuple[str, Records]], kernels: Remembered) -> list[dict]:
+    """`rows_of` for the records of several targets, by the names of these; the first time takes long, and says so."""
+    rows, progress = [], Terminal()
+    for number, (name, records) in enumerate(files, 1):
+        with progress.step(f"scheduling the kernels in the records of {name}", number, len(files)):
+            rows += rows_of(name, records, kernels)
+    return rows
+
+
+def rows_of(name: str, records: Records, kernels: Remembered) -> list[dict]:
     """A row for each kernel, version, processor and kind."""
     groups: dict[tuple, list[Record]] = {}
     for record in records.all:
-        groups.setdefault((*record.kernel, _applies(record, records)), []).append(record)
+        groups.setdefault((*record.kernel, _applies(name, record, records, kernels)), []).append(record)
     rows = []
     for (task, _, target, kind, applies), tried in groups.items():
         settled = settle(tried).values()
@@ -96,16 +121,18 @@ def rows_of(name: str, records: Records) -> list[dict]:
 
 def prune(args: argparse.Namespace) -> None:
     for name in _names(args.records, args.target):
-        before, kept = store.prune(args.records / name / FILE, best_of_each)
+        with remembered() as kernels:
+            choose = functools.partial(best_of_each, name, kernels=kernels)
+            before, kept = store.prune(args.records / name / FILE, choose)
         _tell(before)
         print(f"{name}: {len(kept)} of {len(before.all)} records kept")
 
 
-def best_of_each(records: Records) -> list[Record]:
-    """The best record of each kernel, kind and processor, none of other versions."""
+def best_of_each(name: str, records: Records, kernels: Remembered) -> list[Record]:
+    """The best record of each kernel, kind and processor; records of other versions and models are left out."""
     groups: dict[tuple, list[Record]] = {}
     for record in records.all:
-        if _applies(record, records):
+        if _applies(name, record, records, kernels):
             groups.setdefault(record.kernel, []).append(record)
     return [best for group in groups.values() if (best := fastest(settle(group).values()))]
 
@@ -142,17 +169,14 @@ def _tell(records: Records) -> None:
         print(f"note: {notice}", file=sys.stderr)
 
 
-def _applies(record: Record, records: Records) -> bool:
-    """Whether the record is of a kernel as it is now, by the TVM that is installed."""
-    from ..records.keys import version
-    from ..tuning.tasks import workload_of
-
+def _applies(name: str, record: Record, records: Records, kernels: Remembered) -> bool:
+    """Whether the record is of a kernel as it is now, by the TVM that is installed and the model of target `name`."""
     try:
-        workload = workload_of(record.task)
         options = digest_of_options(**records.targets[record.target])
-        return record.tvm == tvm_version() and record.version == version(workload, record.knobs, options)
-    except Exception:  # whatever fields or knobs that no kernel has lead to
+    except KeyError:  # no line says what its target is
         return False
+    now = record.tvm == tvm_version() and same_model(record, priced_by(name))
+    return now and record.version == kernels.version(record.task, record.knobs, options)
 
 
 def _figure(value: float, unit: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..plotting import add_plot_option, check_plot
 from .common import add_records_options, add_timing_options, check_timing_options, records_folder, tuned_kernels
 from .terminal import Terminal
 
@@ -34,18 +35,22 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
                         "(native; with --rpc arm)")  # fmt: skip
     add_records_options(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep the libraries in this folder")
+    add_plot_option(parser)
     add_timing_options(parser, "each network")
 
 
 def how(args: argparse.Namespace) -> How | None:
     """Where speeds are from, None for --no-measure; `UserError` for options that exclude each other."""
     check_timing_options(args)
+    check_plot(args.plot)
     records = records_folder(args)
     if not args.measure:
-        for option in ("rpc", "estimate", "target", "output"):
-            if getattr(args, option):
+        for option in ("rpc", "estimate", "target", "output", "threads"):
+            if (given := getattr(args, option)) and (option != "threads" or given > 1):
                 raise UserError(f"--no-measure builds and times nothing: leave out --{option}, or --no-measure")
         return None
+    if args.estimate and args.threads > 1:
+        raise UserError(f"--threads {args.threads}: the model is of one core: leave it out, or --estimate to measure")
     if args.estimate and args.rpc:
         raise UserError("--estimate needs no board: leave out --rpc, or --estimate to measure on it")
 
@@ -53,7 +58,7 @@ def how(args: argparse.Namespace) -> How | None:
     from ..targets.cores import core
 
     chosen = core(args.target or DEFAULT_CORE) if args.estimate else None
-    return How(args.target, args.rpc, args.key, args.rounds, args.timeout, records, chosen)
+    return How(args.target, args.rpc, args.key, args.rounds, args.timeout, records, chosen, args.threads)
 
 
 @contextlib.contextmanager
@@ -69,7 +74,7 @@ def meter(how: How | None, output: Path | None) -> Iterator[Meter | None]:
 
 
 def speed_columns(how: How | None) -> list[Column]:
-    """Those of `speed` and `share`."""
+    """The columns of `speed` and `share`; none where nothing is measured."""
     if how is None:
         return []
     if how.core:
@@ -92,6 +97,8 @@ def conditions_of(how: How | None, speeds: Speeds | None) -> list[str]:
         return ["interrupted before anything was timed" if speeds.interrupted else "nothing was timed"]
     kernels = [entry.manifest["kernels"] for entry in speeds.comparison.entries]
     whole = {key: sum(each[key] for each in kernels) for key in ("tuned", "total")}
+    if all("changed" in each for each in kernels):
+        whole["changed"] = sum(each["changed"] for each in kernels)
     whole["tuned_by"] = sum((Counter(each.get("tuned_by")) for each in kernels), Counter())
     shares = [speed.share for speed in speeds.found.values() if not isinstance(speed, str)]
     above = ["more than 100 % of the peak: Winograd's kernels, or no round in which the peak was not disturbed"]
@@ -99,7 +106,7 @@ def conditions_of(how: How | None, speeds: Speeds | None) -> list[str]:
 
 
 def conditions_json(how: How | None, speeds: Speeds | None) -> dict:
-    """The same for --json."""
+    """The conditions of `conditions_of`, for --json."""
     if how is None or speeds is None:
         return {"what": "not measured"}
     if how.core:
@@ -111,7 +118,7 @@ def conditions_json(how: How | None, speeds: Speeds | None) -> dict:
 
 
 def json_cells(cells: dict) -> dict:
-    """Figures as they are; of others {"missing": why}."""
+    """Cells for --json: figures as they are, a missing figure as {"missing": why}."""
     return {key: {"missing": cell} if isinstance(cell, str) else cell for key, cell in cells.items()}
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+LOG_SECONDS = 5  # without a line, where stderr is no terminal
 WIDTH = 100  # characters, where no terminal says how many there are
 
 
 def open_console() -> Console:
-    """Stdout, for `rich`."""
+    """A console of `rich` on stdout, 100 columns wide where stdout is no terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -23,22 +26,62 @@ def open_console() -> Console:
 class Terminal:
     """Shows on stderr what is done, so that stdout holds the table alone; see `beside_peak.Silent`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from rich.console import Console
 
         self.console = Console(stderr=True)
+        self.taken: list[float] = []  # seconds of each step of the kind that is under way
 
-    def step(self, text: str) -> contextlib.AbstractContextManager:
-        return self.console.status(text)
+    @contextlib.contextmanager
+    def step(self, text: str, number: int = 1, of: int = 1) -> Iterator[None]:
+        """Shows what is done and how long it has taken; from the second of several on also the time that is left.
+
+        The steps before tell how long the others will take: most networks are built in about the same time.
+        """
+        if of > 1:
+            text = f"{text}, {number} of {of}"
+            if number == 1:
+                self.taken = []
+        left = sum(self.taken) / len(self.taken) * (of - number + 1) if of > 1 and self.taken else None
+        started = time.monotonic()
+        with self._spinning(text, left) if self.console.is_terminal else self._logged(text, left):
+            yield
+        if of > 1:
+            self.taken.append(time.monotonic() - started)
+
+    @contextlib.contextmanager
+    def _spinning(self, text: str, left: float | None) -> Iterator[None]:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
+        with Progress(*columns, console=self.console, transient=True) as shown:
+            shown.add_task(text + _told(left), total=None)
+            yield
+
+    @contextlib.contextmanager
+    def _logged(self, text: str, left: float | None) -> Iterator[None]:
+        """Says what is done once it has taken a while, so that what is over at once leaves no line."""
+        alarm = threading.Timer(LOG_SECONDS, self._say, [f"{text}{_told(left)} ..."])
+        alarm.daemon = True
+        alarm.start()
+        try:
+            yield
+        finally:
+            alarm.cancel()
+
+    def _say(self, text: str) -> None:
+        """A line of a log, for whoever reads stderr from a file or a pipe."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def rounds(self, total: int) -> Iterator[Callable[[], None]]:
         from rich.progress import Progress
 
+        if not self.console.is_terminal:
+            yield self._log(total)
+            return
         # No refresh but after each round: a thread that draws would disturb what is timed.
-        with Progress(
-            console=self.console, auto_refresh=False, transient=True, disable=not self.console.is_terminal
-        ) as bar:
+        with Progress(console=self.console, auto_refresh=False, transient=True) as bar:
             task = bar.add_task("timing, round by round", total=total)
             bar.refresh()
 
@@ -47,3 +90,22 @@ class Terminal:
                 bar.refresh()
 
             yield advance
+
+    def _log(self, total: int) -> Callable[[], None]:
+        """Says every `LOG_SECONDS` how many rounds are done, and the time that the others will take."""
+        started = told = time.monotonic()
+        done = 0
+
+        def advance() -> None:
+            nonlocal told, done
+            done, now = done + 1, time.monotonic()
+            if now - told > LOG_SECONDS and done < total:
+                told = now
+                left = (now - started) / done * (total - done)
+                self._say(f"{done} of {total} rounds, {left:.0f} s left")
+
+        return advance
+
+
+def _told(left: float | None) -> str:
+    return "" if left is None else f", about {left:.0f} s left"

@@ -7,34 +7,43 @@ import contextlib
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..architectures import DEFAULT_MODEL, network, own_name
+from ..architectures.registry import backbone, usual_size
 from ..errors import UserError
 from ..training.recipes import RECIPES
+from .command import command_parser
+from .common import workers
 
 if TYPE_CHECKING:
-    from ..training.trainer import Options, Process
+    from ..training.boxes import BoxedPictures
+    from ..training.pictures import Pictures
+    from ..training.trainer import Options, Process, Trainer
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tvm_shufflenet.train",
-        description="Trains the PyTorch twin of a network.  Writes the weights (--out), and beside them the training "
-        "checkpoint (.pth), loss and accuracy by epoch (.csv) and a plot of both (.svg).  Under torchrun it trains "
-        "with several processes, GPUs or machines.",
+    parser = command_parser(
+        "train",
+        description="Trains the PyTorch twin of a network, a classifier or a detector.  Writes the weights (--out), "
+        "and beside them the training checkpoint (.pth), loss and accuracy by epoch (.csv) and a plot of both (.svg).  "
+        "Under torchrun it trains with several processes, GPUs or machines.",
         epilog="example: python -m tvm_shufflenet.train shufflenet-v1-0.5x-g3 --data imagenette/train.tar",
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"the network ({DEFAULT_MODEL})")
     parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of "
-                        "several splits `train` is taken")  # fmt: skip
+                        "several splits `train` is taken; for a detector pictures with the XML files of Pascal VOC or "
+                        "a JSON file of COCO's")  # fmt: skip
     parser.add_argument("--val", metavar="DIR|TAR", help="pictures to validate with (`val` in or beside --data)")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), help="`paper`, for ImageNet, or `small`, for small sets "
-                        "on a CPU (small)")  # fmt: skip
+    parser.add_argument("--recipe", choices=sorted(RECIPES), help="`paper`, for ImageNet, `small`, for small sets "
+                        "on a CPU, or `detector` (small; of a detector, detector)")  # fmt: skip
+    parser.add_argument("--backbone", type=Path, metavar="FILE", help="weights of the classifier that the detector's "
+                        "body is, to begin with")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, help="how long to train (the recipe's)")
     length.add_argument("--iterations", type=int, help="how long to train, in batches (the recipe's)")
-    parser.add_argument("--size", type=int, help="pixels of a side of the network's input (224)")
+    parser.add_argument("--size", type=int, help="pixels of a side of the network's input (224; of a detector "
+                        "320)")  # fmt: skip
     parser.add_argument("--batch", type=int, help="pictures of an iteration, of all processes together (the recipe's)")
     parser.add_argument("--rate", type=float, help="peak of the learning rate (the recipe's)")
     parser.add_argument("--seed", type=int, help="of the first weights, the order and the crops (0)")
@@ -74,7 +83,9 @@ def main(argv: list[str] | None = None) -> None:
         args.resume.with_suffix(".safetensors") if args.resume else Path("build", f"{options.model}.safetensors")
     )
     check_out(out)
-    network(options.model, (options.size, options.size))  # refuses unknown names and sizes before data are read
+    net = network(options.model, (options.size, options.size))  # refuses unknown names and sizes before data are read
+    if options.start and not net.detector:
+        raise UserError(f"--backbone {options.start}: {options.model} is no detector")
     try:
         train(args, options, checkpoint, process, out)
     finally:
@@ -91,7 +102,10 @@ def choose_options(args: argparse.Namespace, resumed: Options | None, device: st
     elif args.iterations:
         length = {"epochs": 0, "iterations": args.iterations}
     changes = length | {name: getattr(args, name) for name in ("batch", "rate") if getattr(args, name) is not None}
-    base = resumed or Options(args.model or DEFAULT_MODEL, RECIPES[args.recipe or "small"], 224, 0,
+    model = args.model or DEFAULT_MODEL
+    known, size = own_name(model), usual_size(model)[0]
+    detects = bool(known and backbone(known))
+    base = resumed or Options(model, RECIPES[args.recipe or ("detector" if detects else "small")], size, 0,
                               "fp32" if device == "cpu" else "bf16")  # fmt: skip
     recipe = RECIPES[args.recipe] if args.recipe and args.recipe != base.recipe.name else base.recipe
     said = {
@@ -99,6 +113,8 @@ def choose_options(args: argparse.Namespace, resumed: Options | None, device: st
     }
     if args.model:
         said["model"] = own_name(args.model) or args.model  # what is unknown is refused with the size
+    if args.backbone:
+        said["start"] = args.backbone.name
     options = dataclasses.replace(base, recipe=dataclasses.replace(recipe, **changes), **said)
     if resumed and options != resumed:
         raise UserError(
@@ -122,18 +138,22 @@ def check_out(out: Path) -> None:
 def train(args: argparse.Namespace, options: Options, checkpoint: dict | None, process: Process, out: Path) -> None:
     """Reads the pictures, trains, and says on stdout where the weights are."""
     from ..training.log import Log, Silent
-    from ..training.pictures import beside, check_same_classes, find_pictures
-    from ..training.trainer import Trainer
+    from ..training.pictures import beside
 
-    training = find_pictures(args.data, "train")
-    validation = args.val or beside(args.data, "val")
-    validation = find_pictures(validation, "val") if validation else None
-    if validation:
-        check_same_classes(training, validation)
-    workers = args.workers if args.workers is not None else max(1, min(8, (os.cpu_count() or 1) // 2))
+    held_out = args.val or beside(args.data, "val")
+    detects = bool(backbone(options.model))
+    training: Any
+    validation: Any
+    training, validation = _with_boxes(args.data, held_out) if detects else _with_classes(args.data, held_out)
+    processes = workers(args.workers, max(1, min(8, (os.cpu_count() or 1) // 2)))
     with Log(out) if process.first else contextlib.nullcontext(Silent()) as log:
-        trainer = Trainer(options, training, validation, out, process, log, workers, args.validate, checkpoint)
-        log.say(f"{options.model}: {len(training)} pictures of {len(training.folders)} classes, "
+        kind = _trainer(detects)
+        trainer = kind(options, training, validation, out, process, log, processes, args.validate, checkpoint)
+        for notice in (*training.notices, *(validation.notices if validation else ())):
+            log.say(notice)
+        if checkpoint is None:
+            trainer.begin(args.backbone)
+        log.say(f"{options.model}: {len(training)} pictures of {len(training.class_names)} classes, "
                 f"{trainer.steps} iterations of {options.recipe.batch}, "
                 f"on {process.device.type} in {options.precision}")  # fmt: skip
         log.say(f"validation: {len(validation)} pictures of {validation.root}" if validation else
@@ -141,3 +161,33 @@ def train(args: argparse.Namespace, options: Options, checkpoint: dict | None, p
         trainer.run()
     if process.first:
         print(out)
+
+
+def _trainer(detects: bool) -> type[Trainer]:
+    from ..training.trainer import Trainer
+
+    if not detects:
+        return Trainer
+    from ..training.box_trainer import BoxTrainer
+
+    return BoxTrainer
+
+
+def _with_classes(data: str, held_out: str | Path | None) -> tuple[Pictures, Pictures | None]:
+    from ..training.pictures import check_same_classes, find_pictures
+
+    training, validation = find_pictures(data, "train"), find_pictures(held_out, "val") if held_out else None
+    if validation:
+        check_same_classes(training, validation)
+    return training, validation
+
+
+def _with_boxes(data: str, held_out: str | Path | None) -> tuple[BoxedPictures, BoxedPictures | None]:
+    from ..training.average_precision import require_pycocotools
+    from ..training.boxes import find_boxes
+
+    if held_out:
+        require_pycocotools()
+    training = find_boxes(data, "train")
+    validation = find_boxes(held_out, "val").named(training.class_names, str(training.root)) if held_out else None
+    return training, validation

@@ -6,26 +6,34 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..architectures import DEFAULT_MODEL, network
 from ..errors import UserError
-from ..files import write_json
+from ..files import is_installed, write_json
+from ..plotting import add_plot_option, check_plot, save, tuned
 from ..records.store import FOLDER, Records, fastest
 from ..targets import resolve
-from ..targets.cores import core
-from .common import MOST, check_count, check_json, check_key, check_seconds, parse_size
+from ..targets.cores import cores_of, mean_cycles
+from ..words import counted
+from .command import command_parser
+from .common import MOST, check_count, check_json, check_key, check_seconds, parse_size, tuned_kernels
 from .terminal import open_console
 
-NETWORK_ROUNDS = 20
+if TYPE_CHECKING:
+    from ..measure.doubts import Gain
+
+NETWORK_ROUNDS = 60  # of each network before and after: the bounds of a gain get narrow by rounds alone
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tvm_shufflenet.tune",
+    parser = command_parser(
+        "tune",
         description="Tries schedules of each kernel of networks, on this machine, on boards over TVM RPC or by the "
         "model of a core, and keeps what it finds in tuning_logs/, where `build` looks.  Run it again to go on.",
-        epilog="examples: python -m tvm_shufflenet.tune --target native\n"
+        epilog="examples: python -m tvm_shufflenet.tune --target native --plot tuning.svg\n"
         "          python -m tvm_shufflenet.tune --target cortex-a72 --rpc 192.168.1.20:9190\n"
         "          python -m tvm_shufflenet.tune mobilenet-v1-1.0 --target cortex-a53 --estimate --op depthwise",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,7 +47,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rpc", metavar="HOST:PORT", help="on the board of this RPC server, or on all of a tracker")
     parser.add_argument("--key", help="of the boards at their tracker (the target's name)")
     parser.add_argument("--estimate", action="store_true", help="no board: cycles of the core that --target names, by "
-                        "the model of `python -m tvm_shufflenet.estimate`")  # fmt: skip
+                        "the model of `python -m tvm_shufflenet.estimate`; for arm the geometric mean of "
+                        "Cortex-A72's and A76's")  # fmt: skip
     parser.add_argument(
         "--timeout", type=float, default=10, metavar="S", help="seconds for a trial, for a session (10)"
     )
@@ -50,6 +59,7 @@ def arguments() -> argparse.ArgumentParser:
                         "machinery: needs --records, so that its times stay apart")  # fmt: skip
     parser.add_argument("--no-network", action="store_true", help="don't time the whole networks at the end")
     parser.add_argument("--seed", type=int, default=0, help="of the search (0)")
+    add_plot_option(parser)
     parser.add_argument("--json", metavar="FILE", help="also write what was found to this file")
     return parser
 
@@ -63,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     _check(args, target)
 
     from ..measure.rounds import stop_on_interrupt
+    from ..tuning.hints import add_hints
     from ..tuning.show import Display, summary
     from ..tuning.tasks import tasks_of
     from ..tuning.tuner import Tuner
@@ -71,13 +82,20 @@ def main(argv: list[str] | None = None) -> int:
     records = Records.read(args.records, target)
     for notice in records.notices:
         console.print(f"note: {notice}", markup=False, soft_wrap=True)
+    if is_installed(args.records):
+        console.print(
+            "note: these records become a part of the installed package, and go with it: name a folder of yours with "
+            "--records to keep them",
+            soft_wrap=True,
+        )
     judge = _judge(args, target, console)
     start = time.monotonic()
     with judge, stop_on_interrupt() as stop:
         judge.stop = stop
         records.describe_target(target)
         tasks = tasks_of(networks, target, args.op)
-        what = f"{len(tasks)} kernels of {', '.join(n.name for n in networks)} for {target.name}"
+        add_hints(tasks, args.records, target)
+        what = f"{counted(len(tasks), 'kernel')} of {', '.join(n.name for n in networks)} for {target.name}"
         console.print(f"{what}; {judge.kind}: {judge.where}; records: {records.path}", markup=False, soft_wrap=True)
         with Display(console, tasks, args.trials) as display:
             results = Tuner(judge, records, args.trials, args.seed, display).run(tasks)
@@ -86,7 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     summary(console, results, judge.kind, seconds)
     if args.rpc:
         each = ", ".join(str(board.trials) for board in judge.boards)
-        console.print(f"turns of {len(judge.boards)} boards: {each}" + "".join(f"; {why}" for why in judge.lost))
+        console.print(
+            f"turns of {counted(len(judge.boards), 'board')}: {each}" + "".join(f"; {why}" for why in judge.lost)
+        )
     whole = []
     if not (interrupted or args.no_network):
         try:
@@ -97,8 +117,13 @@ def main(argv: list[str] | None = None) -> int:
             whole = _whole(args, models, size, target, judge, console)
         except KeyboardInterrupt:
             interrupted = True
+    document = _to_json(results, judge, target, seconds, whole)
     if args.json:
-        write_json(args.json, _to_json(results, judge, target, seconds, whole))
+        write_json(args.json, document)
+    if args.plot and any(result.curve for result in results):
+        save(args.plot, tuned(document))
+    elif args.plot:
+        console.print(f"{args.plot} not written: nothing new was tried", markup=False, soft_wrap=True)
     unmeasured = [result for result in results if result.best is None]
     for result in unmeasured:
         print(f"warning: no good measurement of {result.task.label}: {_reasons(result)}", file=sys.stderr)
@@ -115,10 +140,11 @@ def _check(args, target) -> None:
     check_seconds("--timeout", args.timeout)
     check_seconds("--wait", args.wait)
     check_json(args.json)
+    check_plot(args.plot)
     if args.estimate:
         if args.rpc:
             raise UserError("--estimate needs no board: leave out --rpc, or --estimate to measure on it")
-        core(target.name)
+        cores_of(target.name)
     elif not args.rpc and target.arch != (here := resolve("native").arch):
         raise UserError(
             f"--target {args.target} is for {target.arch}, but this machine is {here}: expected --rpc HOST:PORT of a "
@@ -173,42 +199,63 @@ def _in_place(args, networks, tasks, target, records, console) -> None:
 def _whole(args, models, size, target, judge, console) -> list[dict]:
     """Each network with default schedules and with the records: milliseconds or cycles."""
     from ..building.build_library import BuildOptions, build_library
+    from .terminal import Terminal
 
-    rows = []
+    rows, progress = [], Terminal()
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         for model in dict.fromkeys(models):
             built = []
             for name, records in (("default", None), ("tuned", args.records)):
-                with console.status(f"building {model}, {name}"):
+                with progress.step(f"building {model}, {name}"):
                     options = BuildOptions(
                         model, args.target or target.name, size, output=Path(folder, name), records=records
                     )
                     built.append(build_library(options))
-            with console.status(f"comparing {model} before and after"):
-                row = _before_and_after(args, built, target, judge)
+            row = _before_and_after(args, built, target, judge, progress)
             kernels = built[1].manifest["kernels"]
-            rows.append({"model": model, **row, "kernels": kernels})
+            found = row["gain"]
+            plain = found if found is None or isinstance(found, float) else asdict(found)
+            rows.append({"model": model, **row, "gain": plain, "kernels": kernels})
             told = "not timed" if row["before"] is None else (
                 f"{row['before']:.4g} -> {row['after']:.4g} {row['unit']}, "
-                f"{row['before'] / row['after']:.3f} times as fast"
+                f"{gain_in_words(found)}"
             )  # fmt: skip
-            console.print(f"{model}: {told}; {kernels['tuned']} of {kernels['total']} kernels tuned", soft_wrap=True)
+            console.print(f"{model}: {told}; {tuned_kernels(kernels)}", soft_wrap=True)
     return rows
 
 
-def _before_and_after(args, built, target, judge) -> dict:
+def _before_and_after(args, built, target, judge, progress) -> dict:
     if judge.kind == "estimated":
         from ..estimation.estimates import estimate
 
-        cycles = [estimate(library.path, core(target.name), caches=False).network.cycles / 1e6 for library in built]
-        return {"unit": "M cycles", "before": cycles[0], "after": cycles[1]}
+        cycles = []
+        for number, library in enumerate(built, 1):
+            with progress.step(f"counting and pricing {library.path.name}", number, len(built)):
+                cycles.append(mean_cycles(estimate(library.path, core, caches=False).network.cycles / 1e6
+                                          for core in cores_of(target.name)))  # fmt: skip
+        return {"unit": "M cycles", "before": cycles[0], "after": cycles[1], "gain": cycles[0] / cycles[1]}
     from ..measure.comparison import CompareOptions, compare
+    from ..measure.doubts import gain
 
     names = tuple(str(library.path) for library in built)
     result = compare(CompareOptions(names, args.target, rpc=args.rpc, key=args.key, rounds=NETWORK_ROUNDS,
-                                    timeout=args.timeout))  # fmt: skip
+                                    timeout=args.timeout), progress)  # fmt: skip
+    before, after = (entry.seconds for entry in result.entries)
     best = [min(entry.seconds) * 1e3 if entry.seconds else None for entry in result.entries]
-    return {"unit": "ms", "before": best[0], "after": best[1], "checked": result.checked}
+    return {"unit": "ms", "before": best[0], "after": best[1], "gain": gain(before, after), "checked": result.checked}
+
+
+def gain_in_words(gain: Gain | float | None) -> str:
+    """How much faster a network became; "within noise" where it may as well have become slower.
+
+    A number is by a model, which has no noise; None is of too few rounds.
+    """
+    if gain is None:
+        return "too few rounds to compare them"
+    if isinstance(gain, float):
+        return f"{gain:.3f} times as fast"
+    told = "within noise" if gain.is_noise else f"{gain.median:.3f} times as fast"
+    return f"{told} ({gain.rounds} rounds: between {gain.low:.3f} and {gain.high:.3f} times, 95 % sure)"
 
 
 def _reasons(result) -> str:
@@ -220,7 +267,7 @@ def _to_json(results, judge, target, seconds, whole) -> dict:
         "target": {"name": target.name, **target.tvm}, "kind": judge.kind, "where": judge.where, "seconds": seconds,
         "networks": whole,
         "tasks": [
-            {"task": r.task.key, "calls": r.task.calls, "trials": r.trials, "new_trials": r.new,
+            {"task": r.task.key, "label": r.task.label, "calls": r.task.calls, "trials": r.trials, "new_trials": r.new,
              "failures": r.failures, "gain": r.gain, "seconds": r.seconds, "best_after_each_trial": r.curve,
              "knobs": r.best and r.best.knobs, "value": r.best and r.best.value, "default": r.best and r.best.default}
             for r in results

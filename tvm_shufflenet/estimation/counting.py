@@ -21,6 +21,7 @@ from ..targets.cores import Level
 from .tools import plugin, qemu
 
 WORD = 4  # bytes of an instruction
+Misses = tuple[int, int, int]  # lines missed: streamed, lone, stored
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Block:
     """Code that is executed from its first instruction to its last.
 
     `module` is the file that is mapped there and `offset` where in that file the code is; of the
-    program itself, "" and the address.  `misses` are lines that loads and stores missed, for each cache.
+    program itself, "" and the address.  `misses` are missed lines for each cache: of loads that go on with a stream, of
+    other loads, of stores.
     """
 
     address: int
@@ -36,7 +38,7 @@ class Block:
     executions: int
     module: str = ""
     offset: int = 0
-    misses: tuple[tuple[int, int], ...] = ()
+    misses: tuple[Misses, ...] = ()
 
     @property
     def instructions(self) -> int:
@@ -84,12 +86,16 @@ def subtract(more: Sequence[Block], fewer: Sequence[Block]) -> list[Block]:
     for block in more:
         other = before.pop((block.address, block.code), None)
         if other:
-            misses = tuple((a - c, b - d) for (a, b), (c, d) in zip(block.misses, other.misses))
+            misses = tuple(_minus(a, b) for a, b in zip(block.misses, other.misses))
             block = _with(block, executions=block.executions - other.executions, misses=misses)
         result.append(block)
-    result += [_with(block, executions=-block.executions, misses=tuple((-a, -b) for a, b in block.misses))
+    result += [_with(block, executions=-block.executions, misses=tuple(_minus((0, 0, 0), a) for a in block.misses))
                for block in before.values()]  # fmt: skip
     return [block for block in result if block.executions or any(map(any, block.misses))]
+
+
+def _minus(one: Misses, other: Misses) -> Misses:
+    return one[0] - other[0], one[1] - other[1], one[2] - other[2]
 
 
 def straighten(blocks: Sequence[Block]) -> list[Block]:
@@ -136,13 +142,13 @@ def is_branch(word: bytes) -> bool:
 def _joined(run: list[tuple[int, bytes]], executions: int, origin: Block, missed: list[Block]) -> Block:
     address = run[0][0]
     levels = max((len(block.misses) for block in missed), default=0)
-    sums = [[sum(block.misses[level][kind] for block in missed) for kind in (0, 1)] for level in range(levels)]
-    misses = tuple((loads, stores) for loads, stores in sums)
+    sums = [[sum(block.misses[level][kind] for block in missed) for kind in range(3)] for level in range(levels)]
+    misses = tuple((streamed, lone, stored) for streamed, lone, stored in sums)
     code = b"".join(word for _, word in run)
     return Block(address, code, executions, origin.module, origin.offset + address - origin.address, misses)
 
 
-def _with(block: Block, executions: int, misses: tuple[tuple[int, int], ...]) -> Block:
+def _with(block: Block, executions: int, misses: tuple[Misses, ...]) -> Block:
     return Block(block.address, block.code, executions, block.module, block.offset, misses)
 
 
@@ -158,8 +164,8 @@ def _read(path: Path) -> list[Block]:
                 maps.insert(0, (start, start + size, offset, " ".join(fields[3:])))  # later ones cover earlier ones
             elif kind == "block":
                 address, code = int(fields[0], 16), bytes.fromhex(fields[2])
-                pairs = [pair.split(":") for pair in fields[3:]]
-                misses = tuple((int(loads), int(stores)) for loads, stores in pairs)
+                triples = [triple.split(":") for triple in fields[3:]]
+                misses = tuple((int(streamed), int(lone), int(stored)) for streamed, lone, stored in triples)
                 module, offset = "", address
                 for start, end, begin, name in maps:
                     if start <= address < end:

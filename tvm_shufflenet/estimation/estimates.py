@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
 from ..library.elf import Elf, Symbol, read_elf
-from ..library.interface import inputs, outputs
+from ..library.interface import check_one_picture, inputs, outputs
 from ..library.loading import read_manifest
+from ..library.symbols import prefix_in, renamed
 from ..targets.cores import Core
+from ..targets.precision import precision_in
 from .counting import Block, count, straighten, subtract
 from .instructions import disassemble, kind, words_of
 from .pricing import Price, price
@@ -23,7 +26,10 @@ OTHER = "(unnamed)"  # code of libraries that do not name their kernels
 
 @dataclass
 class Figures:
-    """Sums over all executions.  `misses` are lines missed in each cache, by loads and by stores."""
+    """Sums over all executions.  `misses` are lines missed in each cache, as those of `Block`.
+
+    `refused` are executions of instructions that the model lacks, by mnemonic.
+    """
 
     name: str
     calls: int = 0
@@ -33,7 +39,7 @@ class Figures:
     vector_fma: int = 0
     multiply_adds: int = 0
     cycles: float = 0.0
-    refused: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     misses: list[list[int]] = field(default_factory=list)
     miss_cycles: float | None = None
 
@@ -42,9 +48,10 @@ class Figures:
         return self.cycles + (self.miss_cycles or 0)
 
     def add(self, other: Figures) -> None:
-        for name in ("instructions", "loads", "stores", "vector_fma", "multiply_adds", "cycles", "refused"):
+        for name in ("instructions", "loads", "stores", "vector_fma", "multiply_adds", "cycles"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.misses = self.misses or [[0, 0] for _ in other.misses]
+        self.refused.update(other.refused)
+        self.misses = self.misses or [[0, 0, 0] for _ in other.misses]
         for mine, others in zip(self.misses, other.misses):
             mine[:] = [a + b for a, b in zip(mine, others)]
 
@@ -55,11 +62,11 @@ class Figures:
             "loads": self.loads, "stores": self.stores, "vector_multiply_adds": self.vector_fma,
             "multiply_adds": self.multiply_adds, "multiply_adds_per_cycle": self.multiply_adds / cycles,
             "share_of_fma_bound": self.multiply_adds / core.lanes / cycles, "cycles": self.cycles,
-            "missed_lines": {level.name: {"loads": loads, "stores": stores}
-                             for level, (loads, stores) in zip(core.caches, self.misses)},
+            "missed_lines": {level.name: {"streamed_loads": streamed, "lone_loads": lone, "stores": stored}
+                             for level, (streamed, lone, stored) in zip(core.caches, self.misses)},
             "miss_cycles": self.miss_cycles, "total_cycles": self.total_cycles,
             "total_share_of_fma_bound": self.multiply_adds / core.lanes / total,
-            "instructions_the_model_lacks": self.refused,
+            "instructions_the_model_lacks": dict(self.refused),
         }  # fmt: skip
 
 
@@ -80,10 +87,13 @@ class Estimate:
 def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
     """Counts and prices one inference, caches warm from the one before.  `UserError` for other files."""
     elf, manifest = read_elf(library), read_manifest(library)
+    check_one_picture(library, manifest, "the estimate")
     if elf.arch != "aarch64":
         raise UserError(f"{library} is for {elf.arch}: only AArch64 libraries can be counted")
+    core = core.computing(precision_in(manifest).activations)
     (given,), (result, *_) = inputs(manifest), outputs(manifest)
-    blocks = inference(library, elf, (given.bytes, result.bytes, manifest["workspace_bytes"]), core, caches)
+    sizes = given.bytes, result.bytes, manifest["workspace_bytes"]
+    blocks = inference(library, elf, sizes, core, caches, renamed("tsn_run", prefix_in(manifest)))
     disassemble({word for block in blocks for word in words_of(block.code)})  # all in one call
     starts, functions = _functions(elf)
     kernels: dict[str, Figures] = {}
@@ -91,7 +101,7 @@ def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
         address = _address(elf, block.offset)
         index = bisect.bisect_right(starts, address) - 1
         found = functions[index] if index >= 0 and address < starts[index] + functions[index].size else None
-        group = _group(found.name) if found else OTHER
+        group = (ENTRY if found.name in elf.exported else _group(found.name)) if found else OTHER
         kernel = kernels.setdefault(group, Figures(group))
         kernel.add(figures(group, [block], [cost]))
         kernel.calls += block.executions if found and address == found.address else 0
@@ -105,14 +115,16 @@ def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
     return Estimate(library, manifest, core, list(kernels.values()), total)
 
 
-def inference(library: Path, elf: Elf, sizes: tuple[int, int, int], core: Core, caches: bool) -> list[Block]:
+def inference(
+    library: Path, elf: Elf, sizes: tuple[int, int, int], core: Core, caches: bool, entry: str = "tsn_run"
+) -> list[Block]:
     """The blocks of one inference of the library: those of two, without those of one.
 
-    `sizes` are the bytes of what tsn_run takes: input, output and workspace.
+    `sizes` are the bytes of what `entry` takes: input, output and workspace.
     """
 
     def run(iterations: int) -> list[Block]:
-        start = elf.exported["tsn_run"].address
+        start = elf.exported[entry].address
         argv = [str(each) for each in (runner(), library.resolve(), iterations, start, *sizes)]
         blocks = count(argv, caches=core.caches if caches else (), environment={})
         return [block for block in blocks if block.module]
@@ -131,17 +143,22 @@ def figures(name: str, blocks: Iterable[Block], prices: Iterable[Price]) -> Figu
         result.add(Figures(
             name, 0, len(words) * times, sum(k.load for k in kinds) * times, sum(k.store for k in kinds) * times,
             sum(k.vector_fma for k in kinds) * times, sum(k.lanes for k in kinds) * times,
-            cost.cycles * times, cost.refused * times, [list(pair) for pair in block.misses],
+            cost.cycles * times, Counter({name: n * times for name, n in Counter(cost.refused).items()}),
+            [list(kinds) for kinds in block.misses],
         ))  # fmt: skip
     return result
 
 
 def miss_cycles(misses: list[list[int]], core: Core) -> float:
-    """What missed lines cost: each comes from the first level that has it."""
-    lines = [sum(pair) for pair in misses]
-    return sum(
-        (here - further) * level.cycles_per_line for level, here, further in zip(core.caches, lines, [*lines[1:], 0])
-    )
+    """What missed lines cost: each comes from the first level that has it, at the price of its kind."""
+    further = [*misses[1:], [0, 0, 0]]
+    total = 0.0
+    for level, here, beyond in zip(core.caches, misses, further):
+        costs = level.cycles_per_line, core.cycles_per_lone_line(level), level.cycles_per_stored_line
+        found = sum(here[:2]) - sum(beyond[:2])
+        lone = min(max(here[1] - beyond[1], 0), found)  # what is lone here may go on with a stream beyond
+        total += (found - lone) * costs[0] + lone * costs[1] + (here[2] - beyond[2]) * costs[2]
+    return total
 
 
 def _functions(elf: Elf) -> tuple[list[int], list[Symbol]]:

@@ -21,8 +21,8 @@ class Kind:
 
     load: bool
     store: bool
-    vector_fma: bool  # a multiply-add, or multiplication, of vectors of fp32
-    lanes: int  # fp32 multiply-adds, also those of scalars
+    vector_fma: bool  # a multiply-add, or multiplication, of vectors of fp32, fp16 or bytes
+    lanes: int  # multiply-adds of these, also those of scalars
 
 
 _known: dict[bytes, str | None] = {}
@@ -55,10 +55,12 @@ def kind(text: str | None) -> Kind:
     name, _, operands = (text or "").partition(" ")
     lanes = vector = 0
     if name in ("fmla", "fmls", "fmul"):
-        shape = re.search(r"\.(4s|2s)\b", operands)
+        shape = re.search(r"\.(4s|2s|8h|4h)\b", operands)
         if shape and re.match(r"v\d+\.", operands):
             vector, lanes = 1, int(shape[1][0])
-    if name in ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmul", "fmla", "fmls") and re.match(r"s\d+,", operands):
+    if name == "sdot" or (name == "smull" and ".8h" in operands):
+        vector, lanes = 1, 16 if name == "sdot" else 8
+    if name in ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmul", "fmla", "fmls") and re.match(r"[sh]\d+,", operands):
         lanes = 1
     atomic = re.match(r"(ldadd|ldclr|ldeor|ldset|ldsmax|ldsmin|ldumax|ldumin|swp|cas)", name)
     load = bool(re.match(r"ld", name) or atomic)

@@ -7,11 +7,13 @@
  * were first translated:
  *
  *     map START BYTES OFFSET PATH                      every file that the program maps
- *     block ADDRESS EXECUTIONS CODE [LOADS:STORES ...] CODE in hexadecimal; a pair for each cache:
- *                                                      lines that its loads and its stores missed
+ *     block ADDRESS EXECUTIONS CODE [STREAMED:LONE:STORED ...]  CODE in hexadecimal; three for each cache:
+ *                                                      lines that its loads missed near another missed
+ *                                                      line, elsewhere, and that its stores missed
  *
  * The caches are those of one core, the first level first: lines of 64 bytes, least recently used
- * out, a store fetches its line.  Addresses are the program's own.  Threads count without locks.
+ * out, a store fetches its line.  A load's line is near if one of the last streams was within 4 lines
+ * of it, which a prefetcher of strides foresees (Cortex-A53, Arm DDI 0500, 2.1.7).  Addresses are the program's own.  Threads count without locks.
  *
  * The few declarations of the plugin interface that are needed stand here, since distributions do
  * not package its header.  PLUGIN_API is the interface's version: 1 up to QEMU 8, 2 in 9.0, then 3.
@@ -59,10 +61,11 @@ enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
 
 EXPORT int qemu_plugin_version = PLUGIN_API;
 
-enum { LEVELS = 3, LINE_BITS = 6, BUCKETS = 1 << 16, INSTRUCTION = 4 };
+enum { LEVELS = 3, LINE_BITS = 6, BUCKETS = 1 << 16, INSTRUCTION = 4, STREAMS = 8, NEAR = 4 };
+enum { STREAMED, LONE, STORED, KINDS };
 
 typedef struct Block {
-  uint64_t address, executions, misses[LEVELS][2]; /* by loads, by stores */
+  uint64_t address, executions, misses[LEVELS][KINDS];
   struct Block *in_bucket, *next;
   size_t bytes;
   unsigned char code[];
@@ -71,6 +74,7 @@ typedef struct Block {
 typedef struct {
   uint64_t sets, ways;
   uint64_t *lines; /* of each set, the most recently used first; number of the line + 1 */
+  uint64_t streams[STREAMS], oldest; /* the last line that each stream of loads missed */
 } Cache;
 
 static Block *buckets[BUCKETS], *first, **last = &first;
@@ -90,12 +94,22 @@ static bool hit(Cache *cache, uint64_t line) {
   return found;
 }
 
+/* Whether a missed load goes on with a stream; else it begins one in the place of the oldest. */
+static bool streamed(Cache *cache, uint64_t line) {
+  for (int i = 0; i < STREAMS; ++i)
+    if (line != cache->streams[i] && line + NEAR >= cache->streams[i] && line <= cache->streams[i] + NEAR)
+      return cache->streams[i] = line, true;
+  cache->streams[cache->oldest++ % STREAMS] = line;
+  return false;
+}
+
 static void on_access(unsigned cpu, uint32_t info, uint64_t address, void *data) {
   Block *block = data;
   uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
   int store = qemu_plugin_mem_is_store(info);
   for (uint64_t line = address >> LINE_BITS; line <= (address + bytes - 1) >> LINE_BITS; ++line)
-    for (int level = 0; level < levels && !hit(&caches[level], line); ++level) ++block->misses[level][store];
+    for (int level = 0; level < levels && !hit(&caches[level], line); ++level) 
+      ++block->misses[level][store ? STORED : streamed(&caches[level], line) ? STREAMED : LONE];
 }
 
 static bool make_caches(const char *text) {
@@ -103,7 +117,7 @@ static bool make_caches(const char *text) {
     char *end;
     uint64_t bytes = strtoull(text, &end, 10), ways = *end == ':' ? strtoull(end + 1, &end, 10) : 0;
     if (!ways || !(bytes >> LINE_BITS) || (bytes >> LINE_BITS) % ways) return false;
-    caches[levels] = (Cache){(bytes >> LINE_BITS) / ways, ways, calloc(bytes >> LINE_BITS, sizeof(uint64_t))};
+    caches[levels] = (Cache){(bytes >> LINE_BITS) / ways, ways, calloc(bytes >> LINE_BITS, sizeof(uint64_t)), {0}, 0};
     text = *end == ':' ? end + 1 : end;
   }
   return !*text;
@@ -190,8 +204,8 @@ static void on_exit_(uint64_t id, void *data) {
     fprintf(file, "block %llx %llu ", (unsigned long long)block->address, (unsigned long long)block->executions);
     for (size_t i = 0; i < block->bytes; ++i) fprintf(file, "%02x", block->code[i]);
     for (int level = 0; level < levels; ++level)
-      fprintf(file, " %llu:%llu", (unsigned long long)block->misses[level][0],
-              (unsigned long long)block->misses[level][1]);
+      fprintf(file, " %llu:%llu:%llu", (unsigned long long)block->misses[level][STREAMED],
+              (unsigned long long)block->misses[level][LONE], (unsigned long long)block->misses[level][STORED]);
     fputc('\n', file);
   }
   if (fclose(file)) _exit(1);

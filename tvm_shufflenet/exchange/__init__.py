@@ -44,6 +44,7 @@ ONNX = ".onnx"
 CAFFE = (".caffemodel", ".prototxt")
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
+HEADS = ("scores0.conv2.weight", "boxes0.conv2.weight")  # of its detectors
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
 
 
@@ -53,7 +54,7 @@ class Imported:
 
     `mapping` has for each layer its tensors in the file, where they went by their order and not by their names;
     `metadata` is whatever else the file says, such as how the network was trained; `preprocessing` how pictures are
-    prepared for it, where not as usual (see `runtime.preprocess.checked`).
+    prepared for it, where not as usual (see `library.preprocess.checked`).
     """
 
     network: Network
@@ -102,10 +103,11 @@ def load_network(
     return found
 
 
-def save_network(path: str | os.PathLike, found: Imported) -> None:
+def save_network(path: str | os.PathLike, found: Imported, notes: dict[str, dict[str, str]] | None = None) -> None:
     """Writes a state dict of our PyTorch twin (.safetensors, .pth, .pt) or an ONNX model with an open batch.
 
-    Metadata say which network it is, its size, and the names of its classes.
+    Metadata say which network it is, its size, and the names of its classes; `notes` go to the nodes of an ONNX model,
+    by the name of a layer.
     """
     net, path = found.network, Path(path)
     metadata = {**found.metadata, "size": "x".join(map(str, net.size))}
@@ -117,7 +119,7 @@ def save_network(path: str | os.PathLike, found: Imported) -> None:
     if found.class_names:
         metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
     if path.suffix == ONNX:
-        write_bytes(path, onnx_model(net, found.parameters, "batch", metadata))
+        write_bytes(path, onnx_model(net, found.parameters, "batch", metadata, notes))
     elif path.suffix in SUFFIXES:
         save_checkpoint(path, found.parameters, metadata)
     else:
@@ -159,7 +161,7 @@ def _own(
     shapes = {name.removeprefix("module."): array.shape for name, array in arrays.items()}
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
     if classes is None:
-        classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), 1000)
+        classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), _classes_of_boxes(shapes))
     if known is None and model is not None:
         ours = shapes.keys() & network(model).parameters().keys()
         known = model if 2 * len(ours) > len(shapes) else None
@@ -173,10 +175,16 @@ def _own(
     return Imported(network(known, reading.size or _size(metadata), classes), arrays, OURS, notes=notes)
 
 
-def _size(metadata: dict) -> tuple[int, int]:
-    """Height and width as metadata have them, "160" or "160x224", else the usual ones."""
+def _classes_of_boxes(shapes: dict) -> int | None:
+    """The classes of a detector, of whose numbers each default box has one more, for the background."""
+    logits, boxes = (shapes.get(name, (0,))[0] for name in HEADS)
+    return 4 * logits // boxes - 1 if boxes >= 4 and logits >= boxes // 2 else None
+
+
+def _size(metadata: dict) -> tuple[int, int] | None:
+    """Height and width as metadata have them, "160" or "160x224"; None for the usual ones."""
     found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", metadata.get("size", ""))
-    return (int(found[1]), int(found[2] or found[1])) if found else (224, 224)
+    return (int(found[1]), int(found[2] or found[1])) if found else None
 
 
 def _from_caffe(path: Path, reading: Reading) -> Imported:

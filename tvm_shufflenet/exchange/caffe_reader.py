@@ -51,7 +51,7 @@ class Layer:
 
     @property
     def x(self) -> int:
-        """Its only input."""
+        """The layer's only input, as the index of a layer of the network."""
         if len(self.inputs) != 1:
             raise UserError(f"{self.where}: it has {len(self.inputs)} inputs, expected one")
         return self.inputs[0]
@@ -75,7 +75,7 @@ class Layer:
         return self.arrays
 
     def take(self, bias: bool, transposed: bool = False) -> None:
-        """Weight, and with `bias` that, of the layer that was appended last, whose name is its own."""
+        """Stores the weight, and the bias if there is one, as parameters of the layer that was appended last."""
         weight, *shift = self.blobs(2 if bias else 1)
         last = self.net.layers[-1]
         for name, shape in last.parameters(self.net.shape(last.inputs[0])).items():

@@ -94,7 +94,7 @@ class Message:
 
 
 def parse(text: str, where: str) -> Message:
-    """The message of a whole file; `UserError`, which says `where` and the line, for what is none."""
+    """The message of a whole file; `UserError`, which says `where` and the line, for a text that is no message."""
     if len(text) > LONGEST:
         raise UserError(f"{where} has {len(text)} characters, expected at most {LONGEST}")
     stack, ends = [Message(where)], [""]
@@ -105,6 +105,8 @@ def parse(text: str, where: str) -> Message:
         if not found:
             raise UserError(f"{where}, line {line}: {text[place : place + 20]!r} is no text of protobuf")
         place, token, kind = found.end(), found[0], found.lastgroup
+        if kind == "text" and not token.isprintable():  # it may become part of an error's line
+            raise UserError(f"{where}, line {line}: {token[:20]!r} holds a control character, expected none")
         line += token.count("\n")
         if kind == "space" or token in ",;" and wanted == "name":
             continue

@@ -1,7 +1,7 @@
 """ONNX nodes that work element by element: activations, additions and products of tensors and with constants.
 
-They keep the order in which their input is looked at.  A constant for each channel is taken into the weights before it,
-where nothing else reads those, else it becomes a batch norm.
+Each result has the order of its input.  A constant for each channel becomes part of the weights of the layer before,
+where nothing else reads that layer, else a batch norm.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _leaky(reader: Reader, x: Given, slope: float) -> Value:
 
 
 def clip(reader: Reader, node: Node, x: Given, low: Given | None = None, high: Given | None = None) -> Value:
-    """Bounds are attributes before opset 11; a missing one is open."""
+    """Clip: its bounds are attributes before opset 11, inputs since; a missing bound is open."""
     least, most = node.number("min", -math.inf), node.number("max", math.inf)
     least, most = _bound(reader, low, least), _bound(reader, high, most)
     if math.isnan(least) or math.isnan(most) or least >= LIMIT or most <= -LIMIT:
@@ -87,7 +87,7 @@ def _bound(reader: Reader, given: Given | None, default: float) -> float:
 
 
 def softmax(reader: Reader, node: Node, x: Given) -> Value:
-    """Along one axis, before opset 13 over it and all behind it."""
+    """Softmax along one axis; before opset 13 over that axis and all axes behind."""
     x = reader.value(x)
     shape, old = x.shape, reader.opset < 13
     axis, log = node.integer("axis", 1 if old else -1), node.kind == "LogSoftmax"

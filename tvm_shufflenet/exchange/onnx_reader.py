@@ -220,7 +220,7 @@ class Reader:
     # What the functions of the tables use
 
     def name(self, kind: str) -> str:
-        """Of a new layer, until all names are known."""
+        """The name of a new layer, until all names are known."""
         return f"{kind}{len(self.net.layers)}"
 
     def set(self, layer: int, **arrays: np.ndarray | None) -> None:
@@ -263,7 +263,7 @@ class Reader:
         return self.looks.layer(found)
 
     def reader(self, name: str) -> NodeProto | None:
-        """The only node that reads what has this name, or None."""
+        """The node that alone reads the tensor of this name; None where several do, none does, or it is an output."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self._outputs else None
 

@@ -69,7 +69,7 @@ class Value:
         return _merged(factor for dim in self.dims for factor in dim)
 
     def is_whole(self, size: int) -> bool:
-        """Whether it is all of a layer's `size` numbers in their order."""
+        """Whether the value is all of a layer's `size` numbers in their order."""
         return self.offset == 0 and self.flat() == (((size, 1),) if size > 1 else ())
 
     def reshaped(self, shape: Sequence[int]) -> Value | None:
@@ -185,7 +185,7 @@ class Looks:
         return layer
 
     def channels(self, layer: int, channels: np.ndarray) -> int:
-        """These channels of a layer: itself, a slice, a shuffle or a gathering."""
+        """The layer that gives `channels` of another: that layer itself, a slice, a shuffle or a gathering."""
         count = self.net.shape(layer)[1]
         if np.array_equal(channels, np.arange(count)):
             return layer

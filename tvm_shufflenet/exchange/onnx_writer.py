@@ -30,13 +30,18 @@ def require_onnx(purpose: str) -> ModuleType:
 
 
 def onnx_model(
-    net: Network, parameters: dict[str, np.ndarray], batch: int | str = 1, metadata: dict[str, str] | None = None
+    net: Network,
+    parameters: dict[str, np.ndarray],
+    batch: int | str = 1,
+    metadata: dict[str, str] | None = None,
+    notes: dict[str, dict[str, str]] | None = None,
 ) -> bytes:
     """The model as the bytes of a file, with the input `input`, fp32.
 
     A single output is `output`, several have the names of their layers.
 
-    `batch` is the number of pictures, or the name of a dimension that is open.
+    `batch` is the number of pictures, or the name of a dimension that is open.  `notes`, by the name of a layer, become
+    metadata of its nodes, which viewers such as Netron show.
     """
     onnx = require_onnx("to write ONNX")
     from onnx import TensorProto, helper
@@ -53,7 +58,7 @@ def onnx_model(
         results[0] = f"{net.layers[0].name}.copy"
         nodes.append(helper.make_node("Identity", names, [results[0]], name=results[0]))
     for index, layer in enumerate(net.layers[1:], 1):
-        inputs = [names[source] for source in layer.inputs]
+        first, inputs = len(nodes), [names[source] for source in layer.inputs]
         for parameter in layer.parameters(net.layers[layer.inputs[0]].shape):
             constants[parameter] = np.ascontiguousarray(parameters[parameter], np.float32)
             inputs.append(parameter)
@@ -72,6 +77,9 @@ def onnx_model(
             name = f"{layer.name}.{kind}{number}"
             nodes.append(helper.make_node(kind, inputs + further, [result], name=name, **attributes))
             inputs = [result]
+        for node in nodes[first:]:
+            for key, text in (notes or {}).get(layer.name, {}).items():
+                node.metadata_props.add(key=key, value=text)
         names.append(inputs[0] if operators else names[layer.inputs[0]])
 
     def value(name, shape):
@@ -172,6 +180,13 @@ def _operators(
             ("Transpose", [], {"perm": [0, 2, 1, 3, 4]}),
             ("Reshape", [constant("join", [batch, channels, height, width])], {}),
         ]
+    if layer.op == "softmax" and a["groups"] > 1:
+        _, channels, height, width = layer.shape
+        return [
+            ("Reshape", [constant("split", [batch, a["groups"], channels // a["groups"], height, width])], {}),
+            ("LogSoftmax" if a["log"] else "Softmax", [], {"axis": 2}),
+            ("Reshape", [constant("join", [batch, channels, height, width])], {}),
+        ]
     if layer.op == "lrn":
         options = {"size": a["size"], "alpha": a["alpha"], "beta": a["beta"], "bias": a["k"]}
         lrn: tuple[str, list[str], dict] = ("LRN", [], options)
@@ -222,6 +237,8 @@ def _operators(
         "hard_swish": ("HardSwish", {}), "softmax": ("LogSoftmax" if a.get("log") else "Softmax", {"axis": 1}),
         "depth_to_space": ("DepthToSpace", {"blocksize": a.get("block"), "mode": a.get("mode")}),
     }  # fmt: skip
+    if layer.op == "detections":
+        raise UserError(f"{name}: ONNX has no such post-processing; `Network.heads()` is the detector without it")
     if layer.op not in kinds:
         raise UserError(f"{name}: ONNX has no operator {layer.op}")
     kind, attributes = kinds[layer.op]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ..architectures import Network
 from ..architectures.mobilenet_v1 import with_channels
+from ..architectures.resnet import senet154
 from ..architectures.shufflenet_v2 import UNITS, Plan, shufflenet_v2
 
 Shapes = Mapping[str, tuple[int, ...]]  # of our parameters
@@ -30,10 +31,10 @@ class Model:
 
     `networks`: those of the list that it may be; `plan` makes it from shapes where it is none of these.  `fixed`: what
     the code settles and no tensor tells, in words.  `dropped`: a pattern of the tensors that only training needs.
-    `unbiased`: the classifier has no bias.  `pictures`: their preprocessing, as of `library.preprocess.checked`;
-    `pictures_of` that of single networks; `remark` on it.  `shared`: another model with the same names and shapes, so
-    that the network must be named.  `activation`, `padding` and `eps` are as in `Reading`, where they are not those
-    of `like`.
+    `unbiased`: fully connected layers have no bias.  `pictures`: their preprocessing, as `library.preprocess.checked`
+    has it; `pictures_of` that of single networks; `remark` on it.  `shared`: another model with the same names and
+    shapes, so that the network must be named.  `activation`, `padding` and `eps` are as in `Reading`, where they are
+    not those of `like`.
     """
 
     name: str
@@ -108,7 +109,12 @@ def _mobilenet_v1(shapes: Shapes, size: Size, classes: int) -> Network:
     return with_channels(channels, "mobilenet-v1", size, classes)
 
 
+def _senet154(shapes: Shapes, size: Size, classes: int) -> Network:
+    return senet154("senet-154", size, classes, clipped=False)
+
+
 SHUFFLENET_V2, MOBILENET_V2, MOBILENET_V1 = "ShuffleNet v2", "MobileNet v2", "MobileNet v1"
+SHUFFLENET_V2_PLUS, SENET = "ShuffleNet v2+", "SENet"
 SQUEEZENET, VGG, ALEXNET, GOOGLENET, RESNET = "SqueezeNet", "VGG", "AlexNet", "GoogLeNet", "ResNet"
 _V2 = tuple(f"shufflenet-v2-{scale}x" for scale in ("0.5", "1", "1.5", "2"))
 _V2_HALVES = tuple(f"{name}-torchvision" for name in _V2)
@@ -116,6 +122,11 @@ _V2_OF_HALVES = "a shuffle by 2 groups ends each unit, the first half of the cha
 _MOBILENETS_V2 = tuple(f"mobilenet-v2-{width}" for width in ("1.0", "1.4", "0.75", "0.5", "0.35"))
 _ADDED = "ReLU6, units of stride 1 whose channels do not change add their input, strides of the paper"
 _THREE = "conv1,bn1,conv2,bn2,conv3,bn3"
+_CADENE = f"{_THREE},se_module.{{fc1,fc2}}"
+_SENET_CV = "body.conv{1..3}.{conv,bn},se.conv{1,2}"
+_MAIN, _PROJ, _SE = "branch_main.{0,1,3,4,5,6}", "branch_proj.{0..3}", "SE_opr.{1,2,4}"
+_SEPARABLE = "branch_main.{0,1,2,3,5,6,7,8,10,11,12,13}"
+_PLUS = tuple(f"shufflenet-v2-plus-{size}" for size in ("small", "medium", "large"))
 _SQUEEZED = "max pooling that rounds up, ReLU behind the last convolution"
 _SQUEEZERESNET = "squeezeresnet, which adds the input of some modules and is not in the list"
 
@@ -184,6 +195,23 @@ MODELS = (
         remark="its code resizes them by OpenCV, without a filter against aliasing",
     ),
     Model(
+        "megvii", SHUFFLENET_V2_PLUS,
+        f"first_conv.{{0,1}} features.{{0.{_PROJ},{{0,1}}.{_MAIN},2.{_SEPARABLE},3.{_MAIN}}} "
+        f"features.{{4.{_PROJ},{{4..7}}.{_MAIN}}} features.{{8.{_PROJ},{{8..15}}.{{{_MAIN},branch_main.8.{_SE}}}}} "
+        f"features.{{16.{_PROJ},{{16,17}}.{{{_MAIN},branch_main.8.{_SE}}},18.{{{_SEPARABLE},branch_main.15.{_SE}}},"
+        f"19.{{{_MAIN},branch_main.8.{_SE}}}}} conv_last.{{0,1}} LastSE.{_SE} fc.0 classifier.0",
+        _PLUS[0], "the even channels pass untouched, ReLU in the first stage, hard swish behind it", _PLUS,
+        unbiased=True, pictures=RAW_BGR, remark="its code resizes them by OpenCV, without a filter against aliasing",
+    ),
+    Model(
+        "Cadene", SENET,
+        " ".join(
+            f"{layer}.{{0.{{{_CADENE},downsample.{{0,1}}}},{{1..{last}}}.{{{_CADENE}}}}}"
+            for layer, last in (("layer1", 2), ("layer2", 7), ("layer3", 35), ("layer4", 2))
+        ).join(("layer0.{conv1,bn1,conv2,bn2,conv3,bn3} ", " last_linear")),
+        "senet-154", "the first pooling has no padding and rounds up, 64 groups, strides as in ResNet", ("senet-154",),
+    ),
+    Model(
         "mmpretrain", SHUFFLENET_V2,
         "backbone.conv1.{conv,bn} backbone.layers.0.{0.branch1.{0,1}.{conv,bn},{0..3}.branch2.{0..2}.{conv,bn}} "
         "backbone.layers.1.{0.branch1.{0,1}.{conv,bn},{0..7}.branch2.{0..2}.{conv,bn}} "
@@ -221,6 +249,16 @@ MODELS = (
         "features.init_block.conv features.stage{1.unit{1,2},2.unit{1,2},3.unit{1..4}}.{squeeze,expand1x1,expand3x3}"
         ".conv output.final_conv",
         "squeezenet-1.1", _SQUEEZED, ("squeezenet-1.1",), shared=_SQUEEZERESNET,
+    ),
+    Model(
+        "pytorchcv", SENET,
+        "features.init_block.conv{1..3}.{conv,bn} "
+        + " ".join(
+            f"features.{stage}.{{unit1.{{{_SENET_CV},identity_conv.{{conv,bn}}}},unit{{2..{last}}}.{{{_SENET_CV}}}}}"
+            for stage, last in (("stage1", 3), ("stage2", 8), ("stage3", 36), ("stage4", 3))
+        )
+        + " output.fc",
+        "senet-154", "the first pooling has padding, 64 groups, strides as in ResNet", plan=_senet154,
     ),
     Model(
         "transformers", MOBILENET_V1,

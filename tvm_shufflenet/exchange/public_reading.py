@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ..architectures import BATCH_NORM_EPS, Network, network
+from ..architectures import BATCH_NORM_EPS, SIZE, Network, network
 from ..errors import UserError
 from .public_models import Model, expanded
 from .reading import Reading, parse_activation, pictures_note
@@ -46,7 +46,7 @@ def of_model(
     net = _network(model, called, {ours: arrays[name] for ours, name in theirs.items()}, theirs, reading)
     parameters = {ours: arrays[name] for ours, name in theirs.items()}
     for name, shape in net.parameters().items():
-        parameters.setdefault(name, np.zeros(shape, np.float32))  # the bias that the classifier lacks
+        parameters.setdefault(name, np.zeros(shape, np.float32))  # biases that they lack
         parameters[name] = np.ascontiguousarray(parameters[name].reshape(shape), np.float32)
     return net, parameters, _notes(model, net, reading)
 
@@ -63,7 +63,8 @@ def _names(model: Model, prefix: str) -> dict[str, str]:
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in ours))
     modules = dict(zip(layers, expanded(model.modules), strict=True))
     if model.unbiased:
-        ours.remove(f"{layers[-1]}.bias")
+        dense = {layer.name for layer in pattern.layers if layer.op == "dense"}
+        ours = [name for name in ours if not (name.endswith(".bias") and name.rpartition(".")[0] in dense)]
     return {name: f"{prefix}{modules[layer]}.{leaf}" for name in ours for layer, _, leaf in [name.rpartition(".")]}
 
 
@@ -72,14 +73,13 @@ def _network(model: Model, called: str, arrays: Arrays, theirs: dict[str, str], 
     pattern = network(model.like).parameters()
     classifier = next(name for name in reversed(arrays) if name.endswith(".weight"))
     for name, array in arrays.items():
-        flat = name == classifier and array.ndim == 4 and array.shape[2:] == (1, 1)  # a matrix as a 1x1 convolution
+        flat = len(pattern[name]) == 2 and array.shape[2:] == (1, 1)  # a matrix as a 1x1 convolution
         if array.ndim != len(pattern[name]) and not flat:
             raise _misfit(theirs[name], array.shape, f"of {len(pattern[name])} dimensions, as of {called}")
-    size, classes = reading.size or (224, 224), len(arrays[classifier])
+    size, classes = reading.size or SIZE, len(arrays[classifier])
     if not classes:
         raise _misfit(theirs[classifier], arrays[classifier].shape, "one class or more")
-    shapes = {name: array.shape for name, array in arrays.items()}
-    shapes[classifier] = shapes[classifier][: len(pattern[classifier])]
+    shapes = {name: array.shape[: len(pattern[name])] for name, array in arrays.items()}
     nets = [network(name, size, classes) for name in model.networks]
     if model.plan and all(_wrong(net, shapes) for net in nets):
         nets = [model.plan(shapes, size, classes)]

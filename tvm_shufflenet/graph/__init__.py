@@ -2,8 +2,7 @@
 
 nodes        `Node` and `Graph`
 read_relax   a Relax module becomes a graph
-fold, fuse   one pass a file: what each looks for, and what it leaves in its place
-views        split, concatenation and shuffle as lists of channels
+simplify, fold, attention, fuse   one pass a file: what each looks for, and what it leaves in its place
 """
 
 from .nodes import Graph, Node

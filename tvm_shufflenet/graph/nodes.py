@@ -11,6 +11,7 @@ add, multiply   two inputs; the second may be (C, 1, 1), a number for each chann
 pool        kind (max, avg, valid_avg); kernel, stride, pad, dilation
 global_pool kind (max, avg)
 adaptive_avg_pool, lrn, softmax, pad, depth_to_space, resize: as `NetworkBuilder` has them
+detections  as `NetworkBuilder` has it, with size (height, width) of the network's input
 gather      channels: output channel i is input channel channels[i] (split, slice, shuffle)
 concat      all inputs, one behind the other
 reshape     the same numbers in another (C, H, W)
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schedules import IDENTITY, Activation
+from ..schedules import IDENTITY, Activation
 
 
 @dataclass(eq=False)
@@ -77,7 +78,7 @@ class Graph:
         self.nodes = [node for node in self.nodes if id(node) in alive]
 
     def readers(self) -> dict[Node, int]:
-        """How many inputs of nodes and outputs of the graph each node is."""
+        """How often each node is read: by inputs of nodes, and as an output of the graph."""
         counts = dict.fromkeys(self.nodes, 0)
         for read in [*self.outputs, *(source for node in self.nodes for source in node.inputs)]:
             counts[read] += 1

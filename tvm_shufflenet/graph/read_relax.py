@@ -11,9 +11,8 @@ import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
-from schedules import Activation
-
 from ..bridge.relax_module import ATTRIBUTES, KIND, NAMES
+from ..schedules import Activation
 from .nodes import Graph, Node
 
 
@@ -218,8 +217,10 @@ _NODES = {
     "relax.mean": _global_pool("avg"),
     "relax.max": _global_pool("max"),
     "relax.nn.adaptive_avg_pool2d": lambda site, attrs, x: site.node("adaptive_avg_pool", [x]),
-    "relax.nn.softmax": lambda site, attrs, x: site.node("softmax", [x], log=False),
-    "relax.nn.log_softmax": lambda site, attrs, x: site.node("softmax", [x], log=True),
+    "relax.nn.softmax": lambda site, attrs, x: site.node("softmax", [x], log=False, groups=1),
+    "relax.nn.log_softmax": lambda site, attrs, x: site.node("softmax", [x], log=True, groups=1),
+    "grouped_softmax": lambda site, attrs, x: site.node("softmax", [x], log=bool(attrs["log"]), groups=attrs["groups"]),
+    "detections": lambda site, attrs, *maps: site.node("detections", list(maps), **attrs),
     "relax.concat": lambda site, attrs, parts: site.node("concat", list(parts)),
     "relax.reshape": _reshape,
     "slice": lambda site, attrs, x: _gather(site, x, range(attrs["start"], attrs["stop"], attrs["step"])),

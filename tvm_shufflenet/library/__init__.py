@@ -1,17 +1,35 @@
 """The .so files that networks become: their C interface, how they are linked, how they are read.
 
 - `tvm_shufflenet.h`: the interface, for programs in C and C++.
-- `runtime.c`: what implements it, around the object that TVM generates.
+- `runtime.c`: what implements it, around the object that TVM generates; `team.c` and `tvm_team.c`: its parts
+  for teams of threads.
+- `camera.c`, with `camera.h`, `camera_enlarge.c` and `camera_reduce.c`: pictures of a camera become the input.
+- `classes.c`: probabilities, the likeliest classes and their names.
+- `extras`: how the two are compiled for a network.
 - `interface`: the arrays that a library takes and gives, from a network or from a manifest of any format.
+- `plan`: kernels, calls and places in memory, as a manifest keeps them.
+- `symbols`: the names of what is exported, with a prefix of the library's own where one is asked for.
+- `relocatable`: object files whose only global symbols are the interface.
 - `link`: puts object, runtime, weights and manifest together, for any target.
 - `elf`: looks into a library of any architecture without loading it.
 - `loading`: a library as a Python function, and its manifest.
 - `preprocess`: a picture file becomes what a library expects.
 """
 
-FORMAT = 2  # of the interface and the manifest, of libraries that are linked now
+FORMAT = 4  # what tsn_abi() gives, of the interface and the manifest, of libraries that are linked now
 MANIFEST = "tsn_manifest"  # exported beside the functions: the text of tsn_describe()
 # What libraries of each format export; those of all are still read.
 FUNCTIONS_OF: dict[int, tuple[str, ...]] = {1: ("tsn_describe", "tsn_workspace_bytes", "tsn_run")}
 FUNCTIONS_OF[2] = (*FUNCTIONS_OF[1], "tsn_run_outputs", "tsn_check_input")
+FUNCTIONS_OF[3] = (
+    *FUNCTIONS_OF[2], "tsn_image_workspace_bytes", "tsn_prepare_image", "tsn_run_image", "tsn_softmax", "tsn_top_k",
+    "tsn_label",
+)  # fmt: skip
+FUNCTIONS_OF[4] = (*FUNCTIONS_OF[3], "tsn_abi")
+# Of libraries whose manifest has "threads", beside them; the last for load_module(path)["team"].
+TEAM_FUNCTIONS = (
+    "tsn_team_bytes", "tsn_team_init", "tsn_team_wait", "tsn_team_parts", "tsn_run_team", "tsn_run_team_outputs",
+    "__tvm_ffi_team",
+)  # fmt: skip
+THREADS = 64  # TSN_THREADS_MAX
 TVM_FUNCTION = "__tvm_ffi_main"  # TVM's own way in: load_module(path)["main"]

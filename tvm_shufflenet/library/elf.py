@@ -33,7 +33,7 @@ _HEADER = (
     "ident type machine version entry segments sections flags size "
     "segment_size segment_count section_size section_count names"
 )
-_TABLES = {
+FIELDS = {
     32: {
         "header": ("16sHHIIIIIHHHHHH", _HEADER),
         "segment": ("8I", "type offset address physical size memory flags alignment"),
@@ -64,7 +64,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Segment:
-    """What is mapped into memory with one protection: some of "r", "w", "x"."""
+    """A part of the file that is mapped into memory with one protection: some of "r", "w", "x"."""
 
     offset: int
     address: int
@@ -116,8 +116,13 @@ def read_elf(path: str | Path) -> Elf:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"\x7fELF":
-                raise UserError(f"{path} is not an ELF library")
+            if (start := file.read(4)) != b"\x7fELF":
+                raise UserError(
+                    f"{path} is a static archive: link it into a program; its manifest is the .json beside it"
+                    if start == b"!<ar"
+                    else f"{path} is not an ELF library: expected a .so file; of weights or an .onnx file "
+                    f"`python -m tvm_shufflenet.build --weights FILE` makes one"
+                )
             try:
                 return _parse(path, file)
             except (struct.error, LookupError, ArithmeticError, ValueError):
@@ -131,7 +136,7 @@ def _parse(path: Path, file: BinaryIO) -> Elf:
     bits, order = {1: 32, 2: 64}[file_class], {1: "<", 2: ">"}[encoding]
 
     def rows(table: str, offset: int, size: int | None = None, count: int = 1) -> Iterator[SimpleNamespace]:
-        kinds, names = _TABLES[bits][table]
+        kinds, names = FIELDS[bits][table]
         layout = struct.Struct(order + kinds)
         size = size or layout.size
         if size < layout.size or count > ROWS:
@@ -180,7 +185,7 @@ def _text(texts: bytes, start: int) -> str:
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    """These bytes of the file, all of them."""
+    """`size` bytes of the file from `offset` on; an error where the file ends before."""
     end = file.seek(0, 2)
     if offset + size > end:
         raise ValueError("the file ends early")

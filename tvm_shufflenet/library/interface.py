@@ -15,11 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     from ..architectures import Network
 
 ALIGNMENT = 64  # TSN_ALIGNMENT: bytes, of the workspace and of each output that is put behind it
 LARGEST = 1 << 32  # bytes of an array, or of the workspace: a damaged manifest does not ask for more
+BATCH = 64  # pictures of a call, at most
+TEAM_BYTES = 256  # of a team of one thread; team.c holds it against its structure
 LAYOUTS = {"NCHW": 4, "NHWC": 4, "NC": 2}  # and how many dimensions they have
 
 
@@ -47,35 +51,62 @@ class Port:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels, of a port that has such."""
+        """Height and width in pixels, of a port whose layout has them."""
         axis = self.layout.index("H")
         return self.shape[axis], self.shape[axis + 1]
 
 
-def ports(network: Network) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """The inputs and the outputs of a network's library."""
-    picture = network.layers[0]
-    layout = picture.attrs["layout"]
-    _, channels, height, width = picture.shape
-    shape = (1, height, width, channels) if layout == "NHWC" else picture.shape
-    results = (network.layers[index] for index in network.outputs)
-    outputs = tuple(Port(r.name, r.shape, "float32", "NCHW" if len(r.shape) == 4 else "NC") for r in results)
-    return (Port(picture.name, shape, "float32", layout),), outputs
+def ports(network: Network, pictures: int = 1) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """The inputs and the outputs of a network's library, for so many pictures in a call."""
+    shapes = network.shapes.of_pictures(pictures)
+    results = [network.layers[index].name for index in network.outputs]
+    outputs = tuple(
+        Port(name, shape, "float32", "NCHW" if len(shape) == 4 else "NC")
+        for name, shape in zip(results, shapes.outputs, strict=True)
+    )
+    return (Port(network.layers[0].name, shapes.input, "float32", network.layout),), outputs
+
+
+def batch_of(manifest: dict) -> int:
+    """The pictures of a call of the library."""
+    return inputs(manifest)[0].shape[0]
+
+
+def check_one_picture(path: object, manifest: dict, what: str) -> None:
+    """`UserError` for a library of several pictures a call, where `what` takes those of one."""
+    if (batch := batch_of(manifest)) > 1:
+        raise UserError(f"{path} takes {batch} pictures a call, {what} one: build it without --batch")
 
 
 def inputs(manifest: dict) -> tuple[Port, ...]:
-    """What the library reads: one array so far."""
+    """The arrays that the library reads: one so far."""
     return tuple(map(_port, manifest["inputs"]))
 
 
 def outputs(manifest: dict) -> tuple[Port, ...]:
-    """What the library writes; the first is that of `tsn_run`."""
+    """The arrays that the library writes; the first is the output of `tsn_run`."""
     return tuple(map(_port, manifest["outputs"]))
+
+
+def classes_of(manifest: dict) -> int:
+    """The classes of a network of the list: those of a detector's boxes, or a classifier's outputs."""
+    return manifest["detector"]["classes"] if "detector" in manifest else outputs(manifest)[0].shape[1]
 
 
 def room(results: Sequence[Port]) -> int:
     """Bytes behind the workspace, in which `tsn_run` leaves all outputs but the first."""
-    return sum(-(-result.bytes // ALIGNMENT) * ALIGNMENT for result in results[1:])
+    return sum(round_up(result.bytes) for result in results[1:])
+
+
+def round_up(size: int) -> int:
+    """Bytes, up to where the next array may begin."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def team_bytes(manifest: dict, threads: int) -> int:
+    """As tsn_team_bytes: of the memory that a team of so many threads needs."""
+    first, further = manifest["team_bytes"]
+    return first + (threads - 1) * further
 
 
 def main_shapes(manifest: dict) -> list[tuple[int, ...]]:
@@ -86,7 +117,7 @@ def main_shapes(manifest: dict) -> list[tuple[int, ...]]:
 
 
 def normalised(manifest: dict) -> dict:
-    """The manifest in the words of format 2, whatever its own `format`, which stays.
+    """The manifest in the words of formats 2 and 3, whatever its own `format`, which stays.
 
     Raises `ValueError`, `LookupError` or `TypeError` for one that is malformed.
     """

@@ -4,7 +4,8 @@
     logits = network(image)  # (1, 3, 224, 224) float32 -> (1, 1000) float32
 
 `network.inputs` and `network.outputs` say what it takes and gives.  Libraries of every format can be loaded.
-Threads may call the same network at the same time: each has a workspace of its own.
+`load("model.so", threads=4)` runs each picture on four threads.  Threads may call the same network at the same time:
+each has a workspace of its own; a team of several threads takes their pictures one after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ctypes
 import json
 import platform
 import struct
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -21,26 +23,42 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from . import FORMAT, FUNCTIONS_OF, MANIFEST
+from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS
+from .camera import Image, Pixels
 from .elf import Elf, read_elf
-from .interface import ALIGNMENT, inputs, normalised, outputs
+from .interface import batch_of, check_one_picture, inputs, normalised, outputs
 from .manifest_checks import wrong
+from .processors import lacking
+from .symbols import PREFIX, Functions, prefix_in, renamed
+from .teams import Team, aligned, check_threads
+
+NO_PICTURES = -6  # TSN_ERROR_PICTURES
 
 
 class Library:
-    """A loaded network; `manifest` describes it, in the words of the newest format."""
+    """A loaded network; `manifest` describes it, in the words of the newest format.  `threads` run each picture.
 
-    def __init__(self, handle: ctypes.CDLL, path: Path):
+    A call takes exactly `batch` pictures.
+    """
+
+    def __init__(self, handle: Functions, path: Path, threads: int = 1):
         handle.tsn_describe.restype = ctypes.c_char_p
         handle.tsn_workspace_bytes.restype = ctypes.c_size_t
         self.path = path
         self.manifest: dict = _manifest(handle.tsn_describe(), path)
         self.workspace_bytes: int = handle.tsn_workspace_bytes()
         self.inputs, self.outputs = inputs(self.manifest), outputs(self.manifest)
+        self.batch = batch_of(self.manifest)
         # Format 1 has this function only, and one output.
         self._run = handle.tsn_run if len(self.outputs) == 1 else handle.tsn_run_outputs
         self._run.argtypes = [ctypes.c_void_p] * 3
         self._thread = threading.local()
+        self.functions = handle  # of tvm_shufflenet.h, for ctypes
+        if self.manifest["format"] >= 3:
+            handle.tsn_image_workspace_bytes.restype = ctypes.c_size_t
+            handle.tsn_prepare_image.argtypes = handle.tsn_run_image.argtypes = [ctypes.c_void_p] * 3
+        self.threads = threads
+        self._team = Team(handle, path, threads) if threads > 1 else None
 
     def __call__(self, image: np.ndarray, *, check: bool = True) -> np.ndarray | tuple[np.ndarray, ...]:
         """The output for a preprocessed image; of several outputs a tuple; see `run`."""
@@ -57,17 +75,69 @@ class Library:
         self._check(image)
         if check and not np.isfinite(image).all():
             raise UserError(f"the image holds {_first_not_finite(image)}, expected finite numbers")
-        thread = self._thread
-        if not hasattr(thread, "workspace"):
-            thread.workspace = _aligned(self.workspace_bytes)
+        workspace = self._workspace(self.workspace_bytes).ctypes.data
         image = np.require(image, requirements=["C", "A"])
         results = tuple(np.empty(output.shape, np.float32) for output in self.outputs)
         pointers = [result.ctypes.data for result in results]
-        target = pointers[0] if len(results) == 1 else (ctypes.c_void_p * len(results))(*pointers)
-        status = self._run(image.ctypes.data, target, thread.workspace.ctypes.data)
+        array = (ctypes.c_void_p * len(results))(*pointers)
+        if self._team:
+            if not self._team.is_here:
+                self._team = Team(self.functions, self.path, self.threads)
+            status = self._team.run(image.ctypes.data, ctypes.addressof(array), workspace)
+        else:
+            target = pointers[0] if len(results) == 1 else array
+            status = self._run(image.ctypes.data, target, workspace)
         if status:
             raise RuntimeError(f"{self.path}: tsn_run returned {status}, see tvm_shufflenet.h")
         return results
+
+    def run_image(
+        self, pixels: Pixels, format: str = "RGB", *, rotation: int = 0, colours: str = "bt601"
+    ) -> np.ndarray:
+        """The first output for a picture as a camera gives it; the library prepares it, without Pillow.
+
+        `format` is RGB, BGR, RGBA, BGRA, NV12, NV21 or GREY; `camera.Image.of` has the shapes of `pixels`, uint8.
+        `rotation` is clockwise, in degrees, what brings the picture upright: 0, 90, 180 or 270.  `colours` of NV12 and
+        NV21 are bt601, bt601-full, bt709 or bt709-full.  `UserError` for anything else, and for a network that takes
+        no pictures.
+        """
+        check_one_picture(self.path, self.manifest, "run_image")
+        if self._team:  # of the interface only tsn_run_team runs on several threads
+            image = self.prepare_image(pixels, format, rotation=rotation, colours=colours)
+            return self.run(image, check=False)[0]
+        result = np.empty(self.outputs[0].shape, np.float32)
+        self._image("tsn_run_image", Image.of(pixels, format, rotation, colours), result)
+        return result
+
+    def prepare_image(
+        self, pixels: Pixels, format: str = "RGB", *, rotation: int = 0, colours: str = "bt601"
+    ) -> np.ndarray:
+        """The input that `run` takes, of such a picture: float32, of the shape of `inputs[0]` for one picture."""
+        result = np.empty((1, *self.inputs[0].shape[1:]), np.float32)
+        self._image("tsn_prepare_image", Image.of(pixels, format, rotation, colours), result)
+        return result
+
+    def _image(self, function: str, image: Image, result: np.ndarray) -> None:
+        if self.manifest["format"] < 3:
+            raise UserError(f"{self.path} has format {self.manifest['format']}, and no {function}: compile it anew")
+        workspace = self.workspace_for(image)
+        status = getattr(self.functions, function)(ctypes.byref(image), result.ctypes.data, workspace.ctypes.data)
+        if status == NO_PICTURES:
+            raise UserError(f"{self.path} takes {self.inputs[0].shape} and no pictures of three colours")
+        if status:
+            raise RuntimeError(f"{self.path}: {function} returned {status}, see tvm_shufflenet.h")
+
+    def workspace_for(self, image: Image) -> np.ndarray:
+        """The calling thread's workspace, large enough for the network and such a picture: uint8, aligned."""
+        size = self.functions.tsn_image_workspace_bytes(ctypes.byref(image))
+        return self._workspace(max(size, self.workspace_bytes))
+
+    def _workspace(self, size: int) -> np.ndarray:
+        """The calling thread's own, of that many bytes or more."""
+        thread = self._thread
+        if not hasattr(thread, "workspace") or len(thread.workspace) < size:
+            thread.workspace = aligned(size)
+        return thread.workspace
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(output.shape) for output in self.outputs)
@@ -82,22 +152,41 @@ class Library:
             raise UserError(f"{expected}, got {image.dtype} of shape {image.shape}")
 
 
-def load(path: str | Path) -> Library:
-    """The network in the library at `path`; `UserError` where it cannot be used on this machine."""
+def load(path: str | Path, threads: int = 1, *, oversubscribe: bool = False) -> Library:
+    """The network in the library at `path`; `UserError` where it cannot be used on this machine.
+
+    Several `threads`, 1 to 64, share the work of each picture; the results are the same to the bit.  More than this
+    process may use processors (`taskset` and control groups count) are refused without `oversubscribe`.
+    """
     path = Path(path)
+    check_threads(threads, oversubscribe)
     elf = read_elf(path)
-    _read(elf)
-    if (machine := _machine()) != elf.arch:
-        raise UserError(f"{path} is for {elf.arch}, this machine is {machine}: compile with --target native")
+    manifest = _read(elf)
+    if threads > 1 and "threads" not in manifest:
+        raise UserError(f"{path} is not made for threads={threads}: build it anew, without --one-thread")
+    if sys.platform in ("darwin", "win32"):
+        raise UserError(f"{path} is a library for Linux and Android, which {platform.system()} cannot load")
+    if (here := machine()) != elf.arch:
+        raise UserError(f"{path} is for {elf.arch}, this machine is {here}: compile with --target native")
+    check_processor(path, manifest)
     # The loader would take a file of a path that it has seen for the same library, though it may
     # have been compiled anew since: so it gets a path that it has never seen.
     with tempfile.TemporaryDirectory() as folder:
         alias = Path(folder) / path.name
         alias.symlink_to(path.resolve())
         try:
-            return Library(ctypes.CDLL(str(alias)), path)
+            return Library(Functions(ctypes.CDLL(str(alias)), prefix_in(manifest)), path, threads)
         except OSError as error:
             raise UserError(f"cannot load {path}: {str(error).replace(str(alias), str(path))}") from None
+
+
+def check_processor(path: str | Path, manifest: dict) -> None:
+    """`UserError` where this machine's processor lacks instructions of the library, which would end in SIGILL."""
+    if missing := lacking(manifest.get("needs", ())):
+        raise UserError(
+            f"{path} is for {manifest['cpu']} and needs a processor with {', '.join(missing)}, which this machine's "
+            "lacks: compile with --target native"
+        )
 
 
 def read_manifest(path: str | Path) -> dict:
@@ -110,16 +199,24 @@ def read_manifest(path: str | Path) -> dict:
 
 def _read(elf: Elf) -> dict:
     """The manifest of a library that has what its format promises."""
-    _check_exports(elf, (*FUNCTIONS_OF[1], MANIFEST))
-    manifest = _manifest(elf.contents(elf.exported[MANIFEST]), elf.path)
-    _check_exports(elf, FUNCTIONS_OF[manifest["format"]])
+    ending = MANIFEST.removeprefix(PREFIX)
+    found = [name.removesuffix(ending) for name in elf.exported if name.endswith(ending)]
+    if len(found) > 1:
+        raise UserError(f"{elf.path} holds {len(found)} networks ({', '.join(found)}): expected a library of one")
+    prefix = found[0] if found else PREFIX
+    _check_exports(elf, (*FUNCTIONS_OF[1], MANIFEST), prefix)
+    manifest = _manifest(elf.contents(elf.exported[renamed(MANIFEST, prefix)]), elf.path)
+    if prefix_in(manifest) != prefix:
+        raise UserError(f"{elf.path} is damaged: its functions are called {prefix}_, its manifest says otherwise")
+    names = (*FUNCTIONS_OF[manifest["format"]], *(TEAM_FUNCTIONS if "threads" in manifest else ()))
+    _check_exports(elf, names, prefix)
     return manifest
 
 
-def _check_exports(elf: Elf, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in elf.exported]
+def _check_exports(elf: Elf, names: Sequence[str], prefix: str) -> None:
+    missing = [name for name in (renamed(name, prefix) for name in names) if name not in elf.exported]
     if missing or not elf.shared:
-        why = f"it does not export {missing[0]}" if missing else "it is not shared"
+        why = f"it does not export {missing[0]}" if elf.shared else "it is not shared"
         raise UserError(f"{elf.path} is not a library of tvm_shufflenet: {why}")
 
 
@@ -139,19 +236,13 @@ def _manifest(text: bytes, path: Path) -> dict:
     raise UserError(f"{path} has format {str(found)[:40]}, expected {FORMAT} or less: compile it with this version")
 
 
-def _machine() -> str:
+def machine() -> str:
     """The architecture of this process, which on a 64-bit system may have 32 bits."""
-    machine = platform.machine().lower()
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
-    if struct.calcsize("P") == 4 and machine == "aarch64" or machine.startswith("armv"):
+    name = platform.machine().lower()
+    name = {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
+    if struct.calcsize("P") == 4 and name == "aarch64" or name.startswith("armv"):
         return "arm"
-    return machine
-
-
-def _aligned(size: int) -> np.ndarray:
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size]
+    return name
 
 
 def _first_not_finite(image: np.ndarray) -> str:

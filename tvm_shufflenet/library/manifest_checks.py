@@ -7,6 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from . import plan
+from .interface import BATCH
+from .symbols import VALID
+
 LARGEST = 1 << 31  # elements of a tensor; bytes of a workspace are four times as many at most
 KERNELS = 100_000
 TEXT = 100_000  # characters
@@ -17,8 +21,8 @@ Check = Callable[[Any], bool]  # of a value as JSON has it
 def wrong(manifest: dict) -> str | None:
     """The first key of a manifest that is missing or has a value that makes no sense; None if all is well.
 
-    It is in the words of the newest format.  One that describes the network does so completely; one of a bare
-    library has what it takes to run it.
+    The manifest is in the words of the newest format.  A manifest that describes the network does so completely; that
+    of a bare library has what a run needs.
     """
     # A manifest of format 1 is given `probabilities`, so that key alone describes no network.
     described = manifest.keys() & (_DESCRIBED.keys() - {"probabilities"})
@@ -29,7 +33,7 @@ def wrong(manifest: dict) -> str | None:
     for key, check in {**_ALWAYS, **_DESCRIBED, **_OPTIONAL}.items():
         if key in manifest and not check(manifest[key]):
             return key
-    return None
+    return "inputs" if len({port["shape"][0] for port in (*manifest["inputs"], *manifest["outputs"])}) > 1 else None
 
 
 def _text(value) -> bool:
@@ -67,12 +71,16 @@ def _count(value) -> bool:
 
 
 _names = _list(_text, most=KERNELS)
-_port = _fields(name=_text, shape=lambda value: _shape(value) and value[0] == 1, dtype=lambda value: value == "float32",
-                layout=_text)  # fmt: skip
+_port = _fields(name=_text, shape=lambda value: _shape(value) and value[0] <= BATCH,
+                dtype=lambda value: value == "float32", layout=_text)  # fmt: skip
 _ports = _list(_port, 1, 1 << 10)
 _KERNELS = _fields(
     total=_count, tuned=_count, tuned_by=_object(_count), default_schedule=_names, nothing_to_tune=_names,
     records_ignored=_object(lambda value: _integer(value, 0, 1 << 40)),
+)  # fmt: skip
+_PREPARED = _fields(
+    crop=_list(lambda n: _integer(n, 1, LARGEST), 2, 2), scale=_number,
+    mean=_list(_number, 1), std=_list(lambda n: _number(n, 1e-9), 1),
 )  # fmt: skip
 _ALWAYS = {
     "inputs": _ports,
@@ -81,10 +89,8 @@ _ALWAYS = {
 }
 _DESCRIBED = {
     "model": _text, "note": _text, "target": _text, "triple": _text, "cpu": _text, "features": _list(_text),
-    "preprocessing": _fields(
-        crop=_list(lambda n: _integer(n, 1, LARGEST), 2, 2), scale=_number,
-        mean=_list(_number, 1), std=_list(lambda n: _number(n, 1e-9), 1),
-        resize_shorter_side_ratio=lambda value: _number(value, 0.01, 100),
+    "preprocessing": lambda value: _PREPARED(value) and (
+        _text(value["resize"]) if "resize" in value else _number(value.get("resize_shorter_side_ratio"), 0.01, 100)
     ),
     "class_names": lambda value: value is None or _names(value),
     "weights": _fields(source=_text, sha256=lambda value: _text(value) and bool(re.fullmatch("[0-9a-f]{64}", value))),
@@ -93,8 +99,22 @@ _DESCRIBED = {
     "versions": _object(_text), "probabilities": lambda value: isinstance(value, bool),
 }  # fmt: skip
 _OPTIONAL = {
+    "batch": _fields(pictures=lambda value: _integer(value, 1, BATCH), head=_count),
+    "prefix": lambda value: isinstance(value, str) and bool(VALID.fullmatch(value)),
+    "threads": lambda value: _integer(value, 1, 1 << 10),
+    "team_bytes": _list(lambda n: _integer(n, 0, LARGEST), 2, 2),
     "arch": _text,
+    "needs": _list(_text),
+    "precision": _text,
+    "weights_precision": _text,
+    "calibration": _fields(pictures=lambda value: _integer(value, 0, 1 << 40), observer=_text,
+                           tensors=lambda value: _integer(value, 1, 1 << 20)),
     "input": _text,
     "output": _text,
     "network": lambda value: isinstance(value, str),
-}
+    "plan": plan.sound,
+    "detector": _fields(
+        classes=lambda value: _integer(value, 1, 1 << 16), least=_number, overlap=_number,
+        candidates=lambda value: _integer(value, 1, 1 << 14), best=lambda value: _integer(value, 1, 1 << 14),
+    ),
+}  # fmt: skip

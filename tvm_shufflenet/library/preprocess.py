@@ -25,16 +25,24 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 MARGIN = 256 / 224
 USUAL = {"channels": "RGB", "resize_shorter_side_ratio": MARGIN, "scale": 1 / 255, "mean": MEAN, "std": STD}
+WHOLE = "stretch"  # to height and width of the crop, whatever the picture's own shape
 # A scaled picture may have this many times the pixels of its crop before only the crop is computed.
 _ROOM = 16
 
 
-def preprocessing(size: tuple[int, int], given: dict | None = None) -> dict:
+def preprocessing(size: tuple[int, int], given: dict | None = None, whole: bool = False) -> dict:
     """What a manifest says about pictures for an input of that height and width.
 
-    `given` is what the weights want otherwise than usual, of `checked`.
+    `given` is what the weights want otherwise than usual, of `checked`; `whole`: a detector's, which sees the whole
+    picture.
     """
     how = USUAL | (given or {})
+    if whole:
+        if "resize_shorter_side_ratio" in (given or {}):
+            raise UserError("preprocessing has a resize_shorter_side_ratio, but a detector sees whole pictures")
+        return {"channels": how["channels"], "resize": WHOLE, "crop": list(size)} | {
+            key: how[key] for key in ("scale", "mean", "std")
+        }
     return {key: how[key] for key in ("channels", "resize_shorter_side_ratio")} | {
         "crop": list(size), **{key: how[key] for key in ("scale", "mean", "std")}
     }  # fmt: skip
@@ -59,6 +67,8 @@ def checked(how: object, source: str) -> dict:
             fits, expected = _is_number(value) and 1e-6 <= value <= 1e6, "a number such as 0.00392157 (1/255)"
         elif key == "resize_shorter_side_ratio":
             fits, expected = _is_number(value) and 1 <= value <= 16, "a number from 1 to 16"
+        elif key == "resize":
+            fits, expected = value == WHOLE, WHOLE
         elif key == "crop":
             fits = isinstance(value, list | tuple) and len(value) == 2
             fits = fits and all(type(v) is int and 0 < v < 1 << 16 for v in value)
@@ -71,7 +81,7 @@ def checked(how: object, source: str) -> dict:
 
 
 def from_json(text: str, source: str) -> dict:
-    """The metadata `preprocessing` of a checkpoint; `UserError` for what is none."""
+    """The metadata `preprocessing` of a checkpoint, checked; `UserError` for a text that is no preprocessing."""
     try:
         how = json.loads(text)
     except (ValueError, RecursionError):
@@ -97,15 +107,21 @@ def load_picture(path: str | Path, manifest: dict) -> np.ndarray:
 
 
 def prepare(picture: Image, how: dict, layout: str = "NCHW") -> np.ndarray:
-    """What a network takes, from an RGB picture, by the manifest's "preprocessing" and the layout of its input."""
-    data = normalise(centre_crop(picture, how["crop"], how["resize_shorter_side_ratio"]), how)
+    """The input of a network for an RGB picture, by the manifest's "preprocessing" and the layout of the input."""
+    height, width = how["crop"]
+    if how.get("resize") == WHOLE:
+        pixels = stretched(picture, (height, width))
+    else:
+        pixels = centre_crop(picture, (height, width), how["resize_shorter_side_ratio"])
+    data = normalise(pixels, how)
     return np.ascontiguousarray(data.transpose(0, 2, 3, 1)) if layout == "NHWC" else data
 
 
 def complete(how: object, source: str) -> dict:
     """A manifest's "preprocessing", of which nothing may be missing."""
     found = checked(how, source)
-    missing = [key for key in (*USUAL, "crop") if key not in found]
+    wanted = [key for key in (*USUAL, "crop") if key != "resize_shorter_side_ratio" or found.get("resize") != WHOLE]
+    missing = [key for key in wanted if key not in found]
     if missing:
         raise UserError(f"{source}: preprocessing has no {missing[0]}")
     return found
@@ -121,9 +137,28 @@ def check_classifier(path: str | Path, manifest: dict) -> int:
     if channels != 3:
         raise UserError(f"{path} takes {channels} channels, expected the 3 of a picture")
     if len(results) != 1 or list(results[0]["shape"][2:]) not in ([], [1, 1]):
+        if "detector" in manifest:
+            raise UserError(f"{path} finds boxes: see `python -m tvm_shufflenet.detect`")
         shapes = ", ".join("x".join(map(str, result["shape"])) for result in results)
         raise UserError(f"{path} gives {shapes}, expected one number for each class (1xN or 1xNx1x1)")
     return results[0]["shape"][1]
+
+
+def check_detector(path: str | Path, manifest: dict) -> int:
+    """The number of classes of the library at `path`.
+
+    `UserError` unless it takes a picture and gives boxes, scores, labels and count as `NetworkBuilder.detector`.
+    """
+    entry, results = manifest["inputs"][0], manifest["outputs"]
+    channels = entry["shape"][entry["layout"].index("C")]
+    if "detector" not in manifest or [result["name"] for result in results] != ["boxes", "scores", "labels", "count"]:
+        raise UserError(f"{path} is no detector: it gives {', '.join(result['name'] for result in results)}")
+    if channels != 3:
+        raise UserError(f"{path} takes {channels} channels, expected the 3 of a picture")
+    classes, names = manifest["detector"]["classes"], manifest["class_names"]
+    if names is not None and len(names) != classes:
+        raise UserError(f"{path} names {len(names)} classes, and has {classes}")
+    return classes
 
 
 def open_picture(file: str | Path | IO[bytes], name: str | Path) -> Image:
@@ -207,6 +242,13 @@ def centre_crop(picture: Image, crop: tuple[int, int], margin: float = MARGIN) -
         return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box))
     picture = picture.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(picture.crop((left, top, left + width, top + height)))
+
+
+def stretched(picture: Image, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3): the whole picture in `size`, (height, width), whatever its own shape."""
+    from PIL import Image
+
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def normalise(pixels: np.ndarray, how: dict) -> np.ndarray:

@@ -4,13 +4,15 @@
  *   TSN_INPUT             {4,{1,3,224,224}}: the number of dimensions and the shape
  *   TSN_OUTPUTS           {2,{1,1000}},{4,{1,8,7,7}}: the same of each output
  *   TSN_WORKSPACE_FLOATS  number of floats that the object uses of the workspace, a multiple of 16
+ *   TSN_NETWORK           the initialiser of extras.h's Network
+ *   TSN_TEAM_SCRATCH      of a network for teams of threads: see team.c
  *
  * There is no C library here, since a board may have any.  Neither are there TVM's headers, which
  * need one: the few structures of its calling convention (tvm/ffi/c_api.h, dlpack.h) are repeated.
  * All functions but those of the header are hidden in the library.
  */
 
-#include <stdint.h>
+#include "extras.h"
 
 #pragma GCC visibility push(default)
 #include "tvm_shufflenet.h"
@@ -36,7 +38,7 @@ typedef struct { /* TVMFFIAny */
   };
 } Any;
 
-enum { TENSOR_POINTER = 7 }; /* TVMFFITypeIndex */
+enum { INTEGER = 1, TENSOR_POINTER = 7, TENSOR_OBJECT = 70, OBJECT_HEADER_BYTES = 24 }; /* TVMFFITypeIndex */
 enum { CPU = 1, FLOAT = 2 }; /* DLDeviceType, DLDataTypeCode */
 enum { DIMENSIONS_MAX = 4 };
 #define LENGTH(array) (int32_t)(sizeof(array) / sizeof *(array))
@@ -62,6 +64,7 @@ typedef struct {
   int64_t sizes[DIMENSIONS_MAX];
 } Shape;
 
+const Network tsn_network = TSN_NETWORK;
 static const Shape input_shape = TSN_INPUT;
 static const Shape output_shapes[] = {TSN_OUTPUTS};
 static const Shape workspace_shape = {1, {TSN_WORKSPACE_FLOATS}};
@@ -77,6 +80,8 @@ static size_t floats_in(const Shape *shape) {
 static size_t room_for(const Shape *shape) {
   return (floats_in(shape) * sizeof(float) + TSN_ALIGNMENT - 1) / TSN_ALIGNMENT * TSN_ALIGNMENT;
 }
+
+int tsn_abi(void) { return TSN_ABI; }
 
 const char *tsn_describe(void) { return tsn_manifest_text; }
 
@@ -101,7 +106,7 @@ static Any pass(Place *place, const void *data, const Shape *shape) {
   return any;
 }
 
-int tsn_run_outputs(const float *input, float *const outputs[], void *workspace) {
+static int check_arrays(const float *input, float *const outputs[], const void *workspace) {
   if (!input || !outputs || !workspace) return TSN_ERROR_NULL;
   uintptr_t addresses = (uintptr_t)input;
   for (int32_t i = 0; i < OUTPUTS; ++i) {
@@ -109,7 +114,19 @@ int tsn_run_outputs(const float *input, float *const outputs[], void *workspace)
     addresses |= (uintptr_t)outputs[i];
   }
   /* The kernels load and store whole vectors in the workspace, on some processors with aligned instructions. */
-  if ((uintptr_t)workspace % TSN_ALIGNMENT || addresses % sizeof(float)) return TSN_ERROR_ALIGNMENT;
+  return (uintptr_t)workspace % TSN_ALIGNMENT || addresses % sizeof(float) ? TSN_ERROR_ALIGNMENT : TSN_OK;
+}
+
+/* Those behind the first lie behind the workspace. */
+static void all_outputs(float *outputs[], float *first, void *workspace) {
+  char *behind = (char *)workspace + floats_in(&workspace_shape) * sizeof(float);
+  outputs[0] = first;
+  for (int32_t i = 1; i < OUTPUTS; behind += room_for(&output_shapes[i++])) outputs[i] = (float *)behind;
+}
+
+int tsn_run_outputs(const float *input, float *const outputs[], void *workspace) {
+  int status = check_arrays(input, outputs, workspace);
+  if (status) return status;
   Place places[ARGUMENTS];
   Any arguments[ARGUMENTS], result = {0, 0, {0}};
   arguments[0] = pass(&places[0], input, &input_shape);
@@ -120,9 +137,8 @@ int tsn_run_outputs(const float *input, float *const outputs[], void *workspace)
 
 int tsn_run(const float *input, float *output, void *workspace) {
   if (!workspace) return TSN_ERROR_NULL;
-  float *outputs[OUTPUTS] = {output};
-  char *behind = (char *)workspace + floats_in(&workspace_shape) * sizeof(float);
-  for (int32_t i = 1; i < OUTPUTS; behind += room_for(&output_shapes[i++])) outputs[i] = (float *)behind;
+  float *outputs[OUTPUTS];
+  all_outputs(outputs, output, workspace);
   return tsn_run_outputs(input, outputs, workspace);
 }
 
@@ -159,9 +175,40 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
   set_raised(kind, message);
 }
 
+/* The error of a function of TVM's kind. */
+static int fail(const char *function, const char *why) {
+  const char *parts[] = {function, ": ", why};
+  TVMFFIErrorSetRaisedFromCStrParts("ValueError", parts, LENGTH(parts));
+  return -1;
+}
+
+/* The tensor that an argument is, as it arrives over RPC or within a process; else null. */
+static const Tensor *tensor_in(const Any *argument) {
+  if (argument->type_index == TENSOR_POINTER) return argument->v_ptr;
+  if (argument->type_index == TENSOR_OBJECT)
+    return (const Tensor *)((const char *)argument->v_ptr + OBJECT_HEADER_BYTES);
+  return 0;
+}
+
+#ifdef TSN_TEAM_SCRATCH
+#include "team.c"
+#include "tvm_team.c"
+#endif
+
 #include "memory.c"
 
 #ifdef __arm__
 /* The unwinding tables of 32-bit Arm name it: no exception passes through here (_URC_FAILURE). */
 int __aeabi_unwind_cpp_pr0(void) { return 9; }
+
+/* Not all of these processors can divide, and kernels in parts ask where a part begins: LLVM calls this. */
+int32_t __divsi3(int32_t number, int32_t by) {
+  uint32_t left = number < 0 ? -(uint32_t)number : (uint32_t)number, size = by < 0 ? -(uint32_t)by : (uint32_t)by;
+  uint32_t quotient = 0, rest = 0;
+  for (int bit = 31; bit >= 0; --bit) {
+    rest = rest << 1 | (left >> bit & 1);
+    if (rest >= size) rest -= size, quotient |= 1u << bit;
+  }
+  return (int32_t)((number < 0) != (by < 0) ? -quotient : quotient);
+}
 #endif

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from schedules import Machine, Plane
-
 from ..graph import Node
+from ..schedules import Machine, Plane
 
 # Beyond these the window kernels, which are unrolled whole, would become too much code.
 WINDOW, STRIDE = 7, 2

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from schedules import Machine, tuning_space
-
 from ..records.store import Chooser
+from ..schedules import Machine, tuning_space
 from .program import Program, ScheduledKernel
 
 
@@ -17,5 +16,6 @@ def choose_knobs(program: Program, machine: Machine, records: Chooser | None = N
         space = tuning_space(workload, machine)
         record = records.best(workload, space) if records and len(space) > 1 else None
         knobs, kind = (record.knobs, record.kind) if record else (space[0], "")
-        kernels.append(ScheduledKernel(f"{workload.name}_{number}", workload, knobs, kind, len(space)))
+        changed = knobs != space[0]
+        kernels.append(ScheduledKernel(f"{workload.name}_{number}", workload, knobs, kind, len(space), changed))
     return kernels

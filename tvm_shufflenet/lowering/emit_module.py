@@ -1,8 +1,10 @@
 """`Program`, memory plan and knobs  =>  one TIR module.
 
-`main(input, outputs..., workspace)` is the only public function.  It calls the private kernels, one after the other,
-with pointers into the workspace and into the weights, which `tsn_weights()`, linked into the library, returns.  Nothing
-is interpreted or allocated at run time.
+`main(input, outputs..., workspace)` is the only function of TVM's kind; `emit_team` makes what a team of threads runs.
+`main` calls the private kernels, one after the other, with pointers into the workspace and into the weights, which
+`tsn_weights()`, linked into the library, returns.  Nothing is interpreted or allocated at run time.
+
+For several pictures there are loops around the calls, whose variable moves the pointers on.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import tvm
 from tvm import tirx
 from tvm.ir import PointerType, PrimType
 
-from schedules import WEIGHT, Operand, round_up, scheduled
-
 from ..architectures.network import Shapes
-from .plan_memory import ALIGN, MemoryPlan
-from .program import FLOAT, Program, ScheduledKernel, View
+from ..errors import UserError
+from ..schedules import WEIGHT, Operand, round_up, scheduled
+from .emit_team import Loop, Step, TeamModule, as_private, emit_team
+from .plan_memory import MemoryPlan
+from .program import ALIGN, FLOAT, Program, ScheduledKernel, View
 from .verify import operands_of
 
 FLOAT_POINTER = PointerType(PrimType("float32"))
@@ -26,18 +29,24 @@ FLOAT_POINTER = PointerType(PrimType("float32"))
 
 @dataclass(frozen=True)
 class EmittedModule:
-    """The TIR module, and the weights as `main` expects them: bytes, one array behind the other."""
+    """The TIR module, and the weights as `main` expects them: bytes, one array behind the other.
+
+    `team` is a module for teams of threads, which calls kernels of the first.
+    """
 
     module: tvm.IRModule
     weights: list[np.ndarray]  # uint8, each padded to ALIGN
+    team: TeamModule | None
 
 
 def emit_module(
-    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], shapes: Shapes, ticking: bool = False
-) -> EmittedModule:
-    """`shapes` are those of the caller's arrays.
+    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], shapes: Shapes, ticking: bool = False,
+    team: bool = False,
+) -> EmittedModule:  # fmt: skip
+    """`shapes` are those of the caller's arrays, for all pictures.
 
     With `ticking`, `main` calls `tsn_tick()` in front of each kernel and behind the last (`measure/profile.c`).
+    With `team` there is a module for teams of threads, too.
     """
     by_workload = {kernel.workload: kernel for kernel in kernels}
     variables = {kernel.name: tvm.ir.GlobalVar(kernel.name) for kernel in kernels}
@@ -55,40 +64,69 @@ def emit_module(
     body = [tirx.Bind(weights, tirx.call_extern(FLOAT_POINTER, "tsn_weights"))]
     tick = [tirx.Evaluate(tirx.call_extern("void", "tsn_tick"))] if ticking else []
 
-    def at(offset: int):
-        return tirx.address_of(tirx.BufferLoad(workspace, [offset // FLOAT]))
+    def at(offset: int, dtype: str):
+        if dtype == "float32":
+            return tirx.address_of(tirx.BufferLoad(workspace, [offset // FLOAT]))
+        return _as(dtype, tirx.handle_add_byte_offset(workspace.data, offset))
 
-    def pointer(operand: Operand, view: View):
+    def pointer(operand: Operand, view: View, picture: tirx.Var | None):
         if (buffer := outside.get(view.root)) is None:
-            return at(plan.start_of(operand, view))
-        return tirx.handle_add_byte_offset(buffer.data, view.start) if view.start else buffer.data
+            start, first = plan.start_of(operand, view), workspace.data
+            here = at(start, operand.dtype)
+        else:
+            start, first = view.start, buffer.data
+            here = tirx.handle_add_byte_offset(first, start) if start else first
+        if picture is None or not (pitch := view.root.home.pitch):
+            return here
+        return _as(operand.dtype, tirx.handle_add_byte_offset(first, picture * pitch + start))
 
+    loops = [Loop.of(each) for each in program.passes()]
     packed, cursor = [], 0
-    for index, call in enumerate(program.calls):
+    for index, loop in ((index, each) for each in loops for index in each.calls):
+        call = program.calls[index]
         kernel, arguments = by_workload[call.workload], []
         arrays = iter(call.workload.pack(kernel.knobs, *call.parameters))
         for operand, view in operands_of(call):
             if operand.role == WEIGHT:
-                address = tirx.handle_add_byte_offset(weights, cursor)
-                arguments.append(
-                    tirx.reinterpret(_pointer(operand.dtype), address) if operand.dtype != "float32" else address
-                )
-                flat = np.frombuffer(np.ascontiguousarray(next(arrays)).tobytes(), np.uint8)
+                arguments.append(_as(operand.dtype, tirx.handle_add_byte_offset(weights, cursor)))
+                array = rounded(next(arrays), operand, call.layer)
+                flat = np.frombuffer(array.tobytes(), np.uint8)
                 packed.append(np.pad(flat, (0, round_up(flat.size, ALIGN) - flat.size)))
                 cursor += packed[-1].size
             else:
-                arguments.append(at(plan.scratch[index]) if view is None else pointer(operand, view))
-        body += [*tick, tirx.Evaluate(variables[kernel.name](*arguments))]
+                arguments.append(
+                    at(plan.scratch[index], operand.dtype) if view is None else pointer(operand, view, loop.picture)
+                )
+        loop.steps.append(Step(call, kernel, arguments))
+    for loop in loops:
+        body += loop.around(
+            [each for step in loop.steps for each in
+             (*tick, tirx.Evaluate(variables[step.kernel.name](*step.arguments)))]
+        )  # fmt: skip
     body += tick
 
     main = tirx.PrimFunc([picture, *results, workspace], tirx.SeqStmt(body)).with_attrs(
         {"global_symbol": "main", "s_tir": True}
     )
-    return EmittedModule(tvm.IRModule({tvm.ir.GlobalVar("main"): main, **functions}), packed)
+    threads = emit_team(loops, [picture, *results, workspace], weights, ticking) if team else None
+    return EmittedModule(tvm.IRModule({tvm.ir.GlobalVar("main"): main, **functions}), packed, threads)
 
 
-def _pointer(dtype: str) -> PointerType:
-    return PointerType(PrimType(dtype))
+def rounded(array: np.ndarray, operand: Operand, layer: str) -> np.ndarray:
+    """Packed weights in the operand's dtype; `UserError` where one is too large for that."""
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, operand.dtype)
+    if found.dtype.kind == "f" and not np.isfinite(found).all() and np.isfinite(array).all():
+        raise UserError(
+            f"layer {layer}: a weight or bias of {np.abs(array).max():.3g} is too large for {operand.dtype}, which "
+            f"ends at {np.finfo(found.dtype).max:g}: build with --precision fp32"
+        )
+    return found
+
+
+def _as(dtype: str, address: tirx.Expr) -> tirx.Expr:
+    """A pointer to floats as one to that dtype."""
+    return address if dtype == "float32" else tirx.reinterpret(PointerType(PrimType(dtype)), address)
 
 
 def scheduled_kernel(kernel: ScheduledKernel) -> tirx.PrimFunc:
@@ -96,8 +134,4 @@ def scheduled_kernel(kernel: ScheduledKernel) -> tirx.PrimFunc:
 
     A public function would bring argument checks and device attributes for each call.
     """
-    function = scheduled(kernel.workload, kernel.knobs)
-    pointers = [tirx.Var(f"{p.name}_pointer", PointerType(PrimType(str(p.dtype)))) for p in function.params]
-    views = [tirx.DeclBuffer(p, data=pointer) for p, pointer in zip(function.params, pointers)]
-    body = tirx.SeqStmt([*views, function.body])
-    return tirx.PrimFunc(pointers, body, function.ret_type).with_attrs({"s_tir": True, "tirx.noalias": True})
+    return as_private(scheduled(kernel.workload, kernel.knobs))

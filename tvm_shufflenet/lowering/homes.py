@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schedules import Plane
-
 from ..graph import Node
+from ..schedules import Plane
 from .abilities import stores_anywhere
 from .channels import ChannelLists, own
 from .program import Channels, Root
@@ -42,10 +41,10 @@ class Room:
     def of(name: str, channels: Channels, root: Root | None = None) -> Room:
         return Room(name, len(channels), channels, root)
 
-    def settled(self, plane: Plane) -> Root:
-        """Its root, made in that plane if no step has written there yet."""
+    def settled(self, plane: Plane, dtype: str) -> Root:
+        """Its root, made in that plane and dtype if no step has written there yet."""
         if self.root is None:
-            self.root = Root(self.name, plane, self.planes)
+            self.root = Root(self.name, plane, self.planes, dtype=dtype)
         return self.root
 
 

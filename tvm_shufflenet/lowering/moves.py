@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from schedules import Copy
-
+from ..schedules import Copy
 from .program import Call, Channels, View
 
 
@@ -28,6 +27,7 @@ def copies(layer: str, channels: Channels, source: View, target: View) -> list[C
             (outer, inner, height, width),
             (step(read, inner) * channel, step(read, 1) * channel if inner > 1 else 0, row, pixel),
             (step(written, inner) * after.size, step(written, 1) * after.size if inner > 1 else 0, after.pitch, 1),
+            (source.root.dtype, target.root.dtype),
         )
         moved = tuple(at[plane] for plane in written)
         calls.append(

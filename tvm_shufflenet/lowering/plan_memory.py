@@ -3,6 +3,9 @@
 Lifetimes are known, so the plan is static: pieces are placed one after the other, each at the lowest offset where it
 overlaps none that is alive at the same time.  An output takes the place of an input that dies there, where its kernel
 allows.  What kernels may read around their buffers decides how much room there is at both ends of the workspace.
+
+Calls are the time.  Of several pictures a root that each has its own place of, and that is written while they go
+through the head one after the other, is alive from the first call on.
 """
 
 from __future__ import annotations
@@ -10,11 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schedules import INPUTS, SCRATCH, Operand, round_up
-
-from .program import Call, Program, Root, View
-
-ALIGN = 64  # bytes: a cache line and the widest vector
+from ..schedules import INPUTS, SCRATCH, Operand, round_up
+from .program import ALIGN, Call, Program, Root, View
 
 
 @dataclass
@@ -35,7 +35,8 @@ ORDERS: tuple[Callable[[_Block], tuple[int, int]], ...] = (
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Offsets in bytes, of roots that are no view of another and of the scratch of calls, by their number.
+    """Offsets in bytes, of roots that are no view of another (the first place) and of the scratch of calls, by their
+    number.
 
     `bytes` is the size of the workspace, a multiple of `ALIGN`; `live` the largest sum that is alive at once.
     """
@@ -46,16 +47,16 @@ class MemoryPlan:
     live: int
 
     def start(self, view: View) -> int:
-        """Where a view begins."""
+        """Where a view begins, of the first picture."""
         return self.offsets[view.root.home] + view.start
 
     def start_of(self, operand: Operand, view: View) -> int:
-        """Where that operand of a kernel begins, which is given the view."""
+        """Where that operand of a kernel begins, which is given the view, of the first picture."""
         return self.offsets[view.root.home] + view.root.start if operand.whole else self.start(view)
 
     def describe(self, program: Program) -> str:
         lines = [f"workspace: {self.bytes} bytes; alive at once at most: {self.live} bytes"]
-        lines += [f"{root.name}: bytes {offset} +{root.bytes}" for root, offset in self.offsets.items()]
+        lines += [f"{root.name}: bytes {offset} +{root.all_bytes}" for root, offset in self.offsets.items()]
         for index, offset in self.scratch.items():
             lines.append(f"scratch of call {index}: bytes {offset} +{scratch_bytes(program.calls[index])}")
         return "\n".join(lines) + "\n"
@@ -79,7 +80,8 @@ def plan_memory(program: Program) -> MemoryPlan:
         for view in (*call.inputs, call.output):
             root = view.root.home
             if not root.external:
-                block = blocks.setdefault(block_of(root), _Block(root.bytes, index, index))
+                first = program.alive_from(root, index)
+                block = blocks.setdefault(block_of(root), _Block(root.all_bytes, first, index))
                 block.last = index
         if size := scratch_bytes(call):
             blocks[index] = _Block(size, index, index)
@@ -128,6 +130,7 @@ def _replaced(program: Program) -> dict[Root, Root]:
             whole = view.planes == call.output.planes == tuple(range(old.planes)) and old.planes == new.planes
             if (
                 call.workload.may_replace(operand.name) and alone and whole and old.plane == new.plane
+                and old.dtype == new.dtype and old.places == new.places and call.workload.batch == 1
                 and not old.memory and not old.external and not new.external and not new.memory
                 and uses[old][-1] == index and uses[new][0] == index and new not in owner
             ):  # fmt: skip

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from schedules import Knobs, Plane, Workload
-
 from ..graph import Node
+from ..schedules import Knobs, Plane, Workload, itemsize, round_up
 
 Channel = tuple[Node, int]  # of a step
 Channels = tuple[Channel, ...]
-FLOAT = 4  # bytes of an element: activations are fp32
+ALIGN = 64  # bytes: a cache line and the widest vector
+FLOAT = 4  # bytes of an element of the caller's arrays, and of the workspace as an argument of `main`
 
 
 @dataclass(eq=False)
@@ -22,7 +23,10 @@ class Root:
     `external` names the caller's buffer that it is, "input" or "output 0"; everything else lies in the workspace.
     `interleaved`: the channels of a pixel lie side by side, as in pictures N x H x W x C; only copies read that.
     With `memory` the same numbers are read as other planes: this root begins `offset` bytes behind the start of that,
-    where the channels that it `holds` must lie.
+    where the channels that it `holds` must lie.  All of it is of `dtype`.
+
+    There are `places` of it, one behind the other: of a library for several pictures one for each of these, or one that
+    all pictures use in turn.
     """
 
     name: str
@@ -33,10 +37,30 @@ class Root:
     memory: Root | None = None
     offset: int = 0
     holds: tuple[Channel, ...] = ()
+    dtype: str = "float32"
+    places: int = 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return itemsize(self.dtype)
 
     @property
     def bytes(self) -> int:
-        return FLOAT * self.planes * self.plane.size
+        """Of one place."""
+        return self.itemsize * self.planes * self.plane.size
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from one picture's place to the next one's; 0 where all pictures have the same."""
+        if self.places == 1:
+            return 0
+        return self.bytes if self.external else round_up(self.bytes, ALIGN)
+
+    @property
+    def all_bytes(self) -> int:
+        """Of all places."""
+        return max(self.bytes, self.places * self.pitch)
 
     @property
     def home(self) -> Root:
@@ -66,7 +90,9 @@ class View:
     @property
     def start(self) -> int:
         """Bytes from the start of the root's `home` to the first plane."""
-        return self.root.start + FLOAT * self.first * (1 if self.root.interleaved else self.root.plane.size)
+        return self.root.start + self.root.itemsize * self.first * (
+            1 if self.root.interleaved else self.root.plane.size
+        )
 
     @property
     def is_run(self) -> bool:
@@ -78,8 +104,8 @@ class View:
         """From the first element of the first plane to the last one of the last plane."""
         planes = max(self.planes) - self.first + 1
         if self.root.interleaved:
-            return FLOAT * ((self.root.plane.size - 1) * self.root.planes + planes)
-        return FLOAT * planes * self.root.plane.size
+            return self.root.itemsize * ((self.root.plane.size - 1) * self.root.planes + planes)
+        return self.root.itemsize * planes * self.root.plane.size
 
     def __str__(self) -> str:
         step = self.planes[1] - self.planes[0] if len(self.planes) > 1 else 1
@@ -108,11 +134,22 @@ class Call:
     writes: Channels = ()
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Calls, by their numbers, that are gone through so many times, each time for further pictures."""
+
+    calls: range
+    times: int
+
+
 @dataclass(eq=False)
 class Program:
     """`input` and `outputs` are the caller's buffers, everything between lies in the workspace.
 
     The planes of the input are the channels `reads`; those of each output must be `writes` in the end.
+
+    Of several `pictures` each goes through the first `head` calls, one picture after the other.  Each further call is
+    made for all pictures before the next one: `batches` says why.
     """
 
     input: Root
@@ -120,6 +157,30 @@ class Program:
     calls: list[Call]
     reads: Channels
     writes: list[Channels]
+    pictures: int = 1
+    head: int = 0
+
+    def passes(self) -> list[Pass]:
+        """The calls in the order of execution."""
+        if self.pictures == 1:
+            return [Pass(range(len(self.calls)), 1)]
+        tail = range(self.head, len(self.calls))
+        head = [Pass(range(self.head), self.pictures)] if self.head else []
+        return head + [Pass(range(i, i + 1), self.pictures // self.calls[i].workload.batch) for i in tail]
+
+    def steps(self) -> Iterator[tuple[int, range]]:
+        """What is executed, one after the other: the number of a call, and the pictures that it is for."""
+        for each in self.passes():
+            size = self.pictures // each.times
+            for first in range(0, self.pictures, size):
+                yield from ((index, range(first, first + size)) for index in each.calls)
+
+    def alive_from(self, root: Root, call: int) -> int:
+        """The call from which on a root is alive that this call uses first.
+
+        That is the first of all, if a picture leaves something there while the next ones go through the head.
+        """
+        return 0 if root.places > 1 and call < self.head else call
 
     def workloads(self) -> list[Workload]:
         """The different kernels, in order of their first call."""
@@ -147,6 +208,7 @@ class ScheduledKernel:
     knobs: Knobs
     record: str = ""
     choices: int = 1  # the knobs it could have had
+    changed: bool = False  # whether its knobs differ from the defaults
 
     @property
     def tuned(self) -> bool:

@@ -6,12 +6,14 @@ Rules see planes, not memory: whether a kernel may touch the caller's buffers is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from schedules import (
+from ..architectures.resizing import resize_tables
+from ..errors import UserError
+from ..graph import Node
+from ..schedules import (
+    BYTES,
+    LONGEST,
     LRN,
     AdaptiveAvgPool,
     Binary,
@@ -19,12 +21,13 @@ from schedules import (
     Copy,
     Dense,
     Depthwise,
+    Detections,
     GenericConv,
     GenericLRN,
     GenericPool,
     GlobalAvgPool,
     GlobalPool,
-    Machine,
+    GroupedSoftmax,
     Pad,
     Plane,
     Pointwise,
@@ -38,85 +41,29 @@ from schedules import (
     ValidAvgPool,
     WindowPool,
     Winograd,
-    Workload,
 )  # fmt: skip
-
-from ..architectures.resizing import resize_tables
-from ..graph import Node
-from .abilities import STRIDE, WINDOW, free_plane, is_depthwise, is_pointwise, on_one_pixel, per_channel, square_window
+from . import int8_rules
+from .abilities import STRIDE, WINDOW, is_depthwise, is_pointwise, on_one_pixel, per_channel, square_window
+from .site import Choice, Places, Rule, Site, shuffle_groups
 
 LRN_WINDOW = 15
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where channels lie: channel i at plane `planes[i]` of a root of `among` planes."""
-
-    planes: tuple[int, ...]
-    among: int
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """The planes from the first one on."""
-        first = min(self.planes)
-        return tuple(plane - first for plane in self.planes)
-
-    @property
-    def is_run(self) -> bool:
-        return self.order == tuple(range(len(self.planes)))
-
-
-@dataclass(frozen=True)
-class Site:
-    """What a rule needs to know of a node's surroundings.
-
-    `planes` are those of its inputs, and `sources` say where these lie.  `target` is the plane that its output is to
-    lie in, if that is settled; `dense` asks for planes without padding, `packed` for rows without any where the kernel
-    has a choice.  `home` says where each output channel is wanted; None is as they come.
-    """
-
-    machine: Machine
-    planes: Sequence[Plane]
-    sources: Sequence[Places]
-    target: Plane | None = None
-    dense: bool = False
-    packed: bool = False
-    home: Places | None = None
-
-    @property
-    def lanes(self) -> int:
-        return self.machine.lanes
-
-    def after(self, node: Node) -> Plane:
-        """The output's plane for a kernel that writes any."""
-        _, height, width = node.shape
-        return self.target or free_plane(height, width, self.lanes, self.dense)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A kernel, the plane of its output, and its weights before they are packed."""
-
-    workload: Workload
-    plane: Plane
-    parameters: tuple[np.ndarray, ...] = ()
-
-
 def choose(node: Node, site: Site) -> Choice:
-    """The kernel of the first rule that fits."""
-    for rule in RULES[node.op]:
-        if choice := rule(node, site):
-            return choice
-    raise AssertionError(f"no rule for {node}: the last one takes everything")
+    """The kernel of the first rule that fits: of floats the last one takes everything.  Else `UserError`."""
+    rules = int8_rules.RULES if site.dtype in BYTES else RULES
+    found = next((choice for rule in rules[node.op] if (choice := rule(node, site))), None)
+    if found is None:
+        what = ", ".join(f"{key} {value}" for key, value in node.attrs.items() if key != "bytes")
+        raise UserError(
+            f"layer {node.name}: int8 has no kernel for this {node.op} ({what}): build with --precision fp32 or fp16"
+        )
+    return found
 
 
-def _shuffle_groups(order: tuple[int, ...]) -> int:
-    """The g of a shuffle that stores channel a*n + b at b*g + a; 0 if it is none."""
-    channels, groups = len(order), order[1] if len(order) > 1 else 0
-    if groups < 1 or channels % groups:
-        return 0
-    each = channels // groups
-    return groups if order == tuple((c % each) * groups + c // each for c in range(channels)) else 0
+def _unlike(dtype: str, other: str) -> str:
+    """The other dtype where it is another."""
+    return "" if other == dtype else other
 
 
 def _weights(node: Node) -> tuple[np.ndarray, ...]:
@@ -132,10 +79,10 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
     plane, groups = site.planes[0], node.attrs["groups"]
     fields = dict(
         groups=groups, inputs=node.inputs[0].channels // groups, outputs=node.channels // groups, plane=plane,
-        lanes=site.lanes, activation=node.activation, residual=node.residual, scaled=node.scaled,
+        lanes=site.lanes, activation=node.activation, residual=node.residual, scaled=node.scaled, dtype=site.dtype,
     )  # fmt: skip
     home = site.home or Places(tuple(range(node.channels)), node.channels)
-    shuffle = 0 if home.is_run else _shuffle_groups(home.order)
+    shuffle = 0 if home.is_run else shuffle_groups(home.order)
     if all(source.is_run for source in site.sources) and (home.is_run or (shuffle and not node.residual)):
         if shuffle in (0, groups):
             return Choice(Pointwise(**fields, shuffle=bool(shuffle)), plane, _weights(node))
@@ -159,8 +106,8 @@ def _depthwise(node: Node, site: Site) -> Choice | None:
     plane, source = site.after(node), site.sources[0]
     fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
     if source.is_run:
-        return Choice(Depthwise(*fields), plane, _weights(node))
-    workload = StrewnDepthwise(*fields, sources=source.among)
+        return Choice(Depthwise(*fields, dtype=site.dtype), plane, _weights(node))
+    workload = StrewnDepthwise(*fields, sources=source.among, dtype=site.dtype)
     return Choice(workload, plane, (*_weights(node), np.array(source.planes, "int32")))
 
 
@@ -169,13 +116,12 @@ def _winograd(node: Node, site: Site) -> Choice | None:
     if window is None or not Winograd.fits(*window[:2]) or node.inputs[0].channels == groups:
         return None
     kernel, _, pad = window
-    plane = Winograd.plane(*node.shape[1:], kernel, site.lanes)
-    wanted = site.after(node)
-    if (site.target or site.packed) and Winograd.has_room(wanted, kernel):
-        plane = wanted
+    anywhere = site.target or site.packed
+    plane = site.after(node) if anywhere else Winograd.plane(*node.shape[1:], kernel, site.lanes)
     workload = Winograd(
         groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, kernel, pad,
-        site.lanes, node.activation,
+        site.machine.lanes, node.activation, data_dtype=_unlike("float32", site.dtypes[0]),
+        out_dtype=_unlike("float32", site.dtype),
     )  # fmt: skip
     return Choice(workload, plane, _weights(node))
 
@@ -184,15 +130,15 @@ def _direct(node: Node, site: Site) -> Choice | None:
     window, groups = square_window(node), node.attrs["groups"]
     if window is None:
         return None
+    inputs = node.inputs[0].channels // groups
+    dtype = site.dtype if inputs * window[0] ** 2 <= LONGEST else "float32"
     plane = Plane.padded_rows(*node.shape[1:], site.lanes)
-    wanted = site.after(node)
-    if (site.target and wanted.pitch % site.lanes == 0) or (
-        (site.target or site.packed) and Conv2d.has_room(wanted, site.lanes)
-    ):
+    if (site.target or site.packed) and Conv2d.fits(wanted := site.after(node), site.lanes):
         plane = wanted
     workload = Conv2d(
-        groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, *window, site.lanes,
-        node.activation,
+        groups, inputs, node.channels // groups, site.planes[0], plane, *window, site.machine.at(dtype).lanes,
+        node.activation, dtype=dtype, data_dtype=_unlike(dtype, site.dtypes[0]),
+        out_dtype=_unlike(dtype, site.dtype),
     )  # fmt: skip
     return Choice(workload, plane, _weights(node))
 
@@ -208,7 +154,11 @@ def _any_conv(node: Node, site: Site) -> Choice:
 
 def _fully_connected(node: Node, site: Site) -> Choice:
     weight, bias = _weights(node)
-    workload = Dense(node.inputs[0].channels, node.channels, site.lanes, node.activation)
+    weights, dtype = site.precision.dense_weights, site.dtypes[0]
+    workload = Dense(
+        node.inputs[0].channels, node.channels, site.machine.at(weights).lanes, node.activation, dtype=dtype,
+        weights=_unlike(dtype, weights), out_dtype=_unlike(dtype, site.result),
+    )  # fmt: skip
     return Choice(workload, Plane.dense(1, 1), (weight.reshape(node.channels, -1), bias))
 
 
@@ -218,17 +168,19 @@ def _fully_connected(node: Node, site: Site) -> Choice:
 def _affine(node: Node, site: Site) -> Choice:
     plane = site.after(node)
     parameters = tuple(np.asarray(node.weights[key], "float32") for key in ("scale", "shift"))
-    return Choice(Scale(node.channels, site.planes[0], plane, node.activation), plane, parameters)
+    return Choice(Scale(node.channels, site.planes[0], plane, node.activation, dtype=site.dtype), plane, parameters)
 
 
 def _activation(node: Node, site: Site) -> Choice:
     plane = site.after(node)
-    return Choice(Unary(node.channels, site.planes[0], plane, node.activation), plane)
+    return Choice(Unary(node.channels, site.planes[0], plane, node.activation, dtype=site.dtype), plane)
 
 
 def _binary(node: Node, site: Site) -> Choice:
     plane, (first, second) = site.target or site.planes[0], site.planes
-    workload = Binary(node.op, node.channels, first, second, plane, per_channel(node), node.activation)
+    workload = Binary(
+        node.op, node.channels, first, second, plane, per_channel(node), node.activation, dtype=site.dtype
+    )
     return Choice(workload, plane)
 
 
@@ -248,8 +200,9 @@ def _window_pool(node: Node, site: Site) -> Choice | None:
     plane = site.after(node)
     fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
     if node.attrs["kind"] == "valid_avg" and _counts_fewer(node):
-        return Choice(ValidAvgPool(*fields), plane)
-    return Choice(WindowPool(*fields, "max" if node.attrs["kind"] == "max" else "avg"), plane)
+        return Choice(ValidAvgPool(*fields, dtype=site.dtype), plane)
+    kind = "max" if node.attrs["kind"] == "max" else "avg"
+    return Choice(WindowPool(*fields, kind, dtype=site.dtype), plane)
 
 
 def _counts_fewer(node: Node) -> bool:
@@ -275,7 +228,9 @@ def _global_average(node: Node, site: Site) -> Choice | None:
     plane = site.planes[0]
     if node.attrs["kind"] != "avg" or node.activation or plane.size % site.lanes:
         return None
-    return Choice(GlobalAvgPool(node.channels, plane, site.lanes), Plane.dense(1, 1))
+    out = _unlike(site.dtype, site.result)
+    workload = GlobalAvgPool(node.channels, plane, site.lanes, dtype=site.dtype, out_dtype=out)
+    return Choice(workload, Plane.dense(1, 1))
 
 
 def _any_global_pool(node: Node, site: Site) -> Choice:
@@ -295,7 +250,9 @@ def _lrn(node: Node, site: Site) -> Choice | None:
     a, plane = node.attrs, site.planes[0]
     if a["beta"] != 0.75 or plane.size % site.lanes or a["size"] > LRN_WINDOW:
         return None
-    return Choice(LRN(node.channels, plane.size // site.lanes, site.lanes, a["size"], a["alpha"], a["k"]), plane)
+    vectors = plane.size // site.lanes
+    workload = LRN(node.channels, vectors, site.lanes, a["size"], a["alpha"], a["k"], dtype=site.dtype)
+    return Choice(workload, plane)
 
 
 def _any_lrn(node: Node, site: Site) -> Choice:
@@ -307,7 +264,10 @@ def _any_lrn(node: Node, site: Site) -> Choice:
 
 
 def _softmax(node: Node, site: Site) -> Choice:
-    plane = site.after(node)
+    plane, groups = site.after(node), node.attrs["groups"]
+    if groups > 1:
+        workload = GroupedSoftmax(groups, node.channels // groups, site.planes[0], plane, node.attrs["log"])
+        return Choice(workload, plane)
     return Choice(Softmax(node.channels, site.planes[0], plane, node.attrs["log"]), plane)
 
 
@@ -334,11 +294,25 @@ def _depth_to_space(node: Node, site: Site) -> Choice:
         (channels, before.height, block, before.width, block),
         (inner * before.size, before.pitch, outer * block * before.size, 1, outer * before.size),
         (plane.size, block * plane.pitch, plane.pitch, block, 1),
+        (site.dtypes[0], site.result),
     )
     return Choice(workload, plane)
 
 
-RULES: dict[str, list[Callable[[Node, Site], Choice | None]]] = {
+def _detections(node: Node, site: Site) -> Choice:
+    a, count = node.attrs, len(node.inputs) // 2
+    sides = [len(boxes) for boxes in a["anchors"]]
+    workload = Detections.of(
+        a["size"], a["classes"], sides, site.planes[:count], site.planes[count:], a["least"], a["overlap"],
+        a["candidates"], a["best"],
+    )  # fmt: skip
+    height, width = a["size"]
+    defaults = np.array([box for boxes in a["anchors"] for box in boxes], "float32")
+    defaults *= np.array([width, height], "float32")
+    return Choice(workload, Plane.dense(1, 1), (defaults,))
+
+
+RULES: dict[str, list[Rule]] = {
     "conv": [_conv_of_one_pixel, _pointwise, _depthwise, _winograd, _direct, _any_conv],
     "dense": [_fully_connected],
     "affine": [_affine],
@@ -350,6 +324,7 @@ RULES: dict[str, list[Callable[[Node, Site], Choice | None]]] = {
     "adaptive_avg_pool": [_adaptive_average],
     "lrn": [_lrn, _any_lrn],
     "softmax": [_softmax],
+    "detections": [_detections],
     "pad": [_pad],
     "resize": [_resize],
     "depth_to_space": [_depth_to_space],

@@ -11,26 +11,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedules import INPUTS, OUTPUT, Machine, Operand, Plane
-
 from ..graph import Graph, Node
+from ..schedules import BYTES, INPUTS, OUTPUT, Machine, Operand, Plane
+from ..targets.precision import FP32, Precision
 from .abilities import channelwise, free_plane, is_pointwise, order_free, reads_anywhere, reordered, wanted_planes
 from .channels import ChannelLists, own
 from .homes import Home, Room, settle_lists, settle_outputs
 from .moves import copies
 from .pools import find_pools
-from .program import FLOAT, Call, Channels, Program, Root, View
-from .rules import Choice, Places, Site, choose
+from .program import Call, Channels, Program, Root, View
+from .rules import choose
+from .site import Choice, Places, Site
 
 
-def select_kernels(graph: Graph, machine: Machine, layout: str = "NCHW") -> Program:
+def select_kernels(graph: Graph, machine: Machine, layout: str = "NCHW", precision: Precision = FP32) -> Program:
     """`layout` is that of the caller's picture."""
-    return _Selector(graph, machine, layout).program()
+    return _Selector(graph, machine, layout, precision).program()
 
 
 class _Selector:
-    def __init__(self, graph: Graph, machine: Machine, layout: str):
-        self.machine, self.lists = machine, ChannelLists(graph)
+    def __init__(self, graph: Graph, machine: Machine, layout: str, precision: Precision):
+        self.machine, self.precision, self.lists = machine, precision, ChannelLists(graph)
+        self.dtype = precision.activations
         self.calls: list[Call] = []
         channels, *extents = graph.input.shape
         self.source = Root("input", Plane.dense(*extents), channels, "input", interleaved=layout == "NHWC")
@@ -44,7 +46,7 @@ class _Selector:
         self.homes |= find_pools(self.lists, self.homes)
         settle_lists(self.lists, self.homes, self.rooms)
         self.views: dict[Node, View] = {graph.input: View(self.source, tuple(range(channels)))}
-        self.copied: dict[tuple[Channels, Plane], View] = {}
+        self.copied: dict[tuple[Channels, Plane, str], View] = {}
         # Who is read as a vector of all its pixels had better have no padding.
         self.dense = {step for reshape in self.lists.steps if reshape.op == "reshape"
                       for step, _ in self.lists.inputs(reshape)[0]}  # fmt: skip
@@ -65,15 +67,16 @@ class _Selector:
         if step.op == "reshape":
             self._finish(step, self._reshaped(step, reads[0], views[0]))
             return
-        wanted = wanted_planes(step, [view.root.plane for view in views], self.machine)
+        wanted = wanted_planes(step, [view.root.plane for view in views], self.machine.at(self.dtype))
         views = [self._in_plane(*each, step) for each in zip(reads, views, wanted)]
         job, home = _Job.of(step, reads, views), self.homes.get(step)
         choice = self._choose(job, home)
         operands = [operand for operand in choice.workload.operands() if operand.role in INPUTS]
         if unfit := [i for i, view in enumerate(job.views) if not self._fits(operands[i], view)]:
             for i in unfit:  # two inputs stay in the same planes
-                plane = free_plane(*_extents(views[i]), self.machine.lanes)
-                views[i] = self._moved(reads[i], views[i], views[i].root.plane if len(views) > 1 else plane, step)
+                kept = len(views) > 1 or (self._is_aligned(operands[i], views[i]) and not views[i].root.home.external)
+                plane = views[i].root.plane if kept else self._free_plane(views[i])
+                views[i] = self._moved(reads[i], views[i], plane, step, operands[i].dtype)
             job = _Job.of(step, reads, views)
             choice = self._choose(job, home)
         self._call(job, home, choice)
@@ -82,27 +85,33 @@ class _Selector:
         sources = [Places(view.planes, view.root.planes) for view in job.views]
         planes = [view.root.plane for view in job.views]
         target = home.room.root.plane if home and home.room.root else None
+        result = home.room.root.dtype if home and home.room.root else self.dtype
         wanted = Places(job.stored(home.planes), home.room.planes) if home else None
         dense, packed = job.step in self.dense, job.step in self.packed
-        return choose(job.node, Site(self.machine, planes, sources, target, dense, packed, wanted))
+        dtypes = [view.root.dtype for view in job.views]
+        site = Site(
+            self.machine, planes, sources, target, dense, packed, wanted, self.precision, dtypes, result
+        )  # fmt: skip
+        return choose(job.node, site)
 
     def _call(self, job: _Job, home: Home | None, choice: Choice) -> None:
         """Calls the kernel with its output at home, or, where that is not possible, in a root of its own."""
         step = job.step
         if home:
-            view = View(home.room.settled(choice.plane), job.stored(home.planes))
+            view = View(home.room.settled(choice.plane, self.dtype), job.stored(home.planes))
             if self._takes(choice, view):
                 self.calls.append(job.call(choice, view))
                 self.views[step] = View(view.root, home.planes)
                 return
             choice = self._choose(job, None)
-        view = View(Root(f"t{len(self.calls)}", choice.plane, step.channels), tuple(range(step.channels)))
+        root = Root(f"t{len(self.calls)}", choice.plane, step.channels, dtype=_output(choice).dtype)
+        view = View(root, tuple(range(step.channels)))
         self.calls.append(job.call(choice, view))
         self._finish(step, View(view.root, _sorted_by(job.order)))
 
     def _takes(self, choice: Choice, view: View) -> bool:
         """Whether the kernel can write there."""
-        output = next(operand for operand in choice.workload.operands() if operand.role == OUTPUT)
+        output = _output(choice)
         first, order = view.first, choice.workload.order(len(view.planes))
         as_stored = output.whole or view.planes == tuple(first + place for place in order)
         return view.root.plane == choice.plane and as_stored and self._fits(output, view)
@@ -111,13 +120,20 @@ class _Selector:
         """The step's result is `view`; it is also put where the step has its home."""
         self.views[step] = view
         if home := self.homes.get(step):
-            self.views[step] = View(home.room.settled(view.root.plane), home.planes)
+            self.views[step] = View(home.room.settled(view.root.plane, self.dtype), home.planes)
             self.calls += copies(step.name, own(step), view, self.views[step])
 
     def _fits(self, operand: Operand, view: View) -> bool:
         """Whether a kernel may be given this view: vectors are loaded only where they are aligned, never outside."""
+        inside = operand.external or not view.root.home.external
+        return inside and operand.dtype == view.root.dtype and self._is_aligned(operand, view)
+
+    def _is_aligned(self, operand: Operand, view: View) -> bool:
         start = view.root.start if operand.whole else view.start
-        return operand.external or (start % (FLOAT * self.machine.lanes) == 0 and not view.root.home.external)
+        return operand.external or start % (view.root.itemsize * self.machine.at(view.root.dtype).lanes) == 0
+
+    def _free_plane(self, view: View) -> Plane:
+        return free_plane(*_extents(view), self.machine.at(self.dtype).lanes)
 
     # Where channels are
 
@@ -129,9 +145,10 @@ class _Selector:
         if view and not (view.root.interleaved and len(view.planes) < view.root.planes):
             if view.is_run or (len(set(view.planes)) == len(channels) and _reads(step, index, view)):
                 return view
-        plane = free_plane(*_extents(self.views[channels[0][0]]), self.machine.lanes)
+        plane = self._free_plane(self.views[channels[0][0]])
         name = f"c{len(self.rooms)}"
-        room = Room(name, len(channels), channels, Root(name, plane, len(channels)), list(range(len(channels))))
+        root = Root(name, plane, len(channels), dtype=self.dtype)
+        room = Room(name, len(channels), channels, root, list(range(len(channels))))
         self.rooms[channels] = room
         return self._furnish(room, step)
 
@@ -163,11 +180,18 @@ class _Selector:
         fits = view.root.plane == plane and not view.root.interleaved
         return view if fits else self._moved(channels, view, plane, step)
 
-    def _moved(self, channels: Channels, view: View, plane: Plane, step: Node) -> View:
-        """A copy of these channels, which are the view, in the workspace, in that plane; once for all who want it."""
-        key = channels, plane
+    def _moved(self, channels: Channels, view: View, plane: Plane, step: Node, dtype: str = "") -> View:
+        """A copy of these channels, which are the view, in the workspace, in that plane; once for all who want it.
+
+        It is of `dtype`, else of the view's; of the caller's numbers in the dtype of activations, but for bytes, which
+        the first kernel makes.
+        """
+        converted = view.root.home.external and self.dtype not in BYTES
+        dtype = dtype or (self.dtype if converted else view.root.dtype)
+        key = channels, plane, dtype
         if key not in self.copied:
-            target = View(Root(f"m{len(self.copied)}", plane, len(view.planes)), tuple(range(len(view.planes))))
+            root = Root(f"m{len(self.copied)}", plane, len(view.planes), dtype=dtype)
+            target = View(root, tuple(range(len(view.planes))))
             self.calls += copies(step.name, channels, view, target)
             self.copied[key] = target
         return self.copied[key]
@@ -177,9 +201,11 @@ class _Selector:
         dense, plane = Plane.dense(*_extents(view)), Plane.dense(*step.shape[1:])
         if view.root.plane != dense or view.root.home.external:
             view = self._moved(channels, view, dense, step)
-        offset = FLOAT * view.first * dense.size
+        offset = view.root.itemsize * view.first * dense.size
         name = f"r{len(self.calls)}.{step.name}"
-        root = Root(name, plane, step.channels, memory=view.root, offset=offset, holds=channels)
+        root = Root(
+            name, plane, step.channels, memory=view.root, offset=offset, holds=channels, dtype=view.root.dtype
+        )  # fmt: skip
         return View(root, tuple(range(step.channels)))
 
     def _output(self, root: Root, channels: Channels) -> None:
@@ -188,6 +214,10 @@ class _Selector:
         if room is None or room.root is not root:
             room = Room(root.name, len(channels), channels, root, list(range(len(channels))))
         self._furnish(room, Node("output", root.name, [], (root.planes, 1, 1)))
+
+
+def _output(choice: Choice) -> Operand:
+    return next(operand for operand in choice.workload.operands() if operand.role == OUTPUT)
 
 
 def _extents(view: View) -> tuple[int, int]:

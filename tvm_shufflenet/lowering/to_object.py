@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import tvm
 from tvm import tirx
 from tvm.tirx import compilation_pipeline
 
-from ..targets.generation import with_options
+from ..targets.generation import order_of, with_options
+from ..zig import call, zig
+from .reorder import reorder
 
 PIPELINE = "tvm_shufflenet"
 
 
 def compile_module(module: tvm.IRModule, target: dict) -> tvm.runtime.Module:
-    """The compiled module; its `write_to_file` gives the object, its `inspect_source` LLVM IR."""
+    """The compiled module, for `write_object`; its `inspect_source` gives LLVM IR."""
     return tirx.build(module, tvm.target.Target(with_options(target)), pipeline=PIPELINE)
+
+
+def write_object(code: tvm.runtime.Module, target: dict, path: Path) -> None:
+    """Writes the object file of a compiled module, for cores in order with instructions in the order of their model."""
+    if (model := order_of(target)) is None:
+        code.write_to_file(str(path), "o")
+        return
+    source = path.with_suffix(".s")
+    source.write_text(reorder(code.inspect_source("asm"), model))
+    clang = [zig(), "clang", "-target", "aarch64-linux-gnu", f"-mcpu={target['mcpu']}"]
+    call("assembling", [*clang, "-c", str(source), "-o", str(path)])
+    source.unlink()
 
 
 @tvm.transform.module_pass(opt_level=0, name="NameKernels")

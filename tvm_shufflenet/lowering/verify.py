@@ -1,21 +1,24 @@
 """Proves of every program, in every build, what its kernels rely on; a program that breaks a rule is never emitted.
 
-- A kernel is given as many inputs as it takes, as runs of planes that are as large as it says.
+- A kernel is given as many inputs as it takes, as runs of planes of the size and dtype that it says.
 - Every plane that a kernel reads holds the channel which it is meant to be, then: planes may hold one channel after
   the other.
 - The caller's buffers are given only to kernels that touch nothing around them.
 - In the plan, everything that a kernel may read lies in the workspace, and what it writes lies on nothing that
-  is alive, but for an input in whose place its output may be.
+  is alive, but for an input in whose place its output may be.  Of several pictures that holds for all that is executed.
 
 A failure is a fault of the compiler, never of a network.
 """
 
 from __future__ import annotations
 
-from schedules import INPUT, INPUTS, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
+from collections.abc import Iterable
 
-from .plan_memory import ALIGN, MemoryPlan
-from .program import FLOAT, Call, Channel, Channels, Program, Root, View
+from ..schedules import INPUT, INPUTS, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
+from .plan_memory import MemoryPlan, scratch_bytes
+from .program import ALIGN, Call, Channel, Channels, Program, Root, View
+
+_Value = tuple[Root, int]  # what a root holds of that picture
 
 
 class InvalidProgram(AssertionError):
@@ -54,44 +57,65 @@ def _holds(held: dict[tuple[Root, int], Channel], view: View, channels: Channels
     root = view.root
     if root.memory is None:
         return [held.get((root, plane)) for plane in view.planes] == list(channels)
-    first = root.offset // (FLOAT * root.memory.plane.size)
+    first = root.offset // (root.itemsize * root.memory.plane.size)
     memory = View(root.memory, tuple(range(first, first + len(root.holds))))
     return [index for _, index in channels] == list(view.planes) and _holds(held, memory, root.holds)
 
 
 def verify_plan(program: Program, plan: MemoryPlan) -> None:
     """What depends on where things lie; raises `InvalidProgram`."""
-    last_read = {piece: i for i, call in enumerate(program.calls) for view in call.inputs for piece in _runs(view)}
-    last_use: dict[Root, int] = {}
-    for (root, *_), index in last_read.items():
-        last_use[root] = max(index, last_use.get(root, 0))
-    alive: dict[tuple[Root, int, int], None] = {}
-    for index, call in enumerate(program.calls):
-        for operand, view in operands_of(call):
-            if view is not None and not view.root.home.external:
-                start = plan.start_of(operand, view)
-                inside = start >= operand.before and start + operand.bytes + operand.behind <= plan.bytes
-                _demand(inside, call, f"touches memory outside of the workspace around {view}")
-        written = [
-            (plan.offsets[root] + a, plan.offsets[root] + b) for root, a, b in _runs(call.output) if not root.external
-        ]
+    steps = [(program.calls[index], index, pictures) for index, pictures in program.steps()]
+    runs = {view: _runs(view) for call in program.calls for view in (*call.inputs, call.output)}
+    last_use = {
+        (view.root.home, picture): time
+        for time, (call, _, pictures) in enumerate(steps)
+        for view in call.inputs
+        for picture in pictures
+    }
+    alive: dict[_Value, set[tuple[int, int]]] = {}  # where in the workspace each lies
+    for time, (call, index, pictures) in enumerate(steps):
+        _check_inside(call, pictures, plan)
+        root = call.output.root.home
+        stored = {(root, picture): _places(runs[call.output], root, picture, plan) for picture in pictures}
+        written = [span for spans in stored.values() for span in spans]
         if index in plan.scratch:
-            size = next(o.bytes for o in call.workload.operands() if o.role == SCRATCH)
             start = plan.scratch[index]
-            _demand(start % ALIGN == 0 and start + size <= plan.bytes, call, "has its scratch outside of the workspace")
-            written.append((start, start + size))
-        replaced = _replaced(call, plan, last_use, index)
-        for root, first, last in alive:
+            scratch = start, start + scratch_bytes(call)
+            _demand(start % ALIGN == 0 and scratch[1] <= plan.bytes, call, "has its scratch outside of the workspace")
+            _demand(_clear([scratch], written), call, "has its scratch in its output")
+            written.append(scratch)
+        replaced = _replaced(call, plan, last_use, time, pictures)
+        alive = {value: spans for value, spans in alive.items() if last_use.get(value, -1) >= time}
+        for value, spans in alive.items():
             # Which planes of the same root may be written again, `verify` has proved.
-            if root in replaced or root is call.output.root or root.external or last_use.get(root, -1) < index:
-                continue
-            span = plan.offsets[root] + first, plan.offsets[root] + last
-            clear = all(span[1] <= a or b <= span[0] for a, b in written)
-            _demand(clear, call, f"writes over {root.name}, which is read later")
-        if len(written) == 2:
-            (a, b), (c, d) = written
-            _demand(b <= c or d <= a, call, "has its scratch in its output")
-        alive.update(dict.fromkeys(_runs(call.output)))
+            if value not in replaced and value not in stored:
+                _demand(_clear(spans, written), call, f"writes over {value[0].name}, which is read later")
+        for value, places in stored.items():
+            alive.setdefault(value, set()).update(places)
+
+
+def _check_inside(call: Call, pictures: range, plan: MemoryPlan) -> None:
+    for operand, view in operands_of(call):
+        if view is None or view.root.home.external:
+            continue
+        for picture in pictures:
+            start = plan.start_of(operand, view) + picture * view.root.home.pitch
+            end = start + operand.bytes // call.workload.batch
+            inside = start >= operand.before and end + operand.behind <= plan.bytes
+            _demand(inside, call, f"touches memory outside of the workspace around {view}")
+
+
+def _places(runs: list[tuple[int, int]], root: Root, picture: int, plan: MemoryPlan) -> list[tuple[int, int]]:
+    """Where in the workspace these bytes of a picture's root lie; nothing of the caller's buffers does."""
+    if root.external:
+        return []
+    start = plan.offsets[root] + picture * root.pitch
+    return [(start + first, start + behind) for first, behind in runs]
+
+
+def _clear(spans: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> bool:
+    """Whether none of the spans shares a byte with one of the others."""
+    return all(b <= c or d <= a for a, b in spans for c, d in others)
 
 
 def operands_of(call: Call) -> list[tuple[Operand, View | None]]:
@@ -110,8 +134,14 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
         raise _fault(call, f"has no {operand.name}")
     kind = f"{operand.name} {view}"
     _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
+    _demand(operand.dtype == view.root.dtype, call, f"takes {operand.dtype}, {kind} is {view.root.dtype}")
     if operand.whole:
         _check_table(call, operand, view, kind)
+        return
+    if call.workload.batch > 1:
+        places = call.workload.batch * view.root.home.pitch
+        _demand(operand.bytes == places, call, f"takes {operand.bytes} bytes, all places of {kind} have {places}")
+        _demand(not view.start and view.is_run, call, f"needs whole roots, unlike {kind}")
         return
     _demand(operand.bytes <= view.bytes, call, f"takes {operand.bytes} bytes, {kind} has {view.bytes}")
     if isinstance(call.workload, Copy):
@@ -127,31 +157,34 @@ def _check_table(call: Call, operand: Operand, view: View, kind: str) -> None:
     """Of a kernel that is given a whole root, and the planes in a table."""
     _demand(operand.bytes == view.root.bytes, call, f"takes {operand.bytes} bytes, the root of {kind} is another")
     _demand(len(set(view.planes)) == len(view.planes), call, f"has the same plane twice in {kind}")
-    tables = dict(zip((INPUT, OUTPUT, RESIDUAL), call.parameters[2:]))
+    count = sum(operand.whole for operand in call.workload.operands())
+    tables = dict(zip((INPUT, OUTPUT, RESIDUAL), call.parameters[-count:]))
     _demand(tuple(tables[operand.role]) == view.planes, call, f"has a table of other planes than {kind}")
 
 
-def _replaced(call: Call, plan: MemoryPlan, last_use: dict[Root, int], index: int) -> set[Root]:
+def _replaced(
+    call: Call, plan: MemoryPlan, last_use: dict[_Value, int], time: int, pictures: range
+) -> set[_Value]:  # fmt: skip
     """The inputs in whose very place the output lies, as its kernel allows: nothing reads them behind this call."""
-    found = set()
+    found: set[_Value] = set()
     for operand, view in operands_of(call):
         if view is None or operand.role == OUTPUT or not call.workload.may_replace(operand.name):
             continue
-        root = view.root.home
-        dies = last_use.get(root) == index and sum(other.root.home is root for other in call.inputs) == 1
-        outside = root.external or call.output.root.home.external
-        if dies and not outside and view.planes == call.output.planes:
-            found |= {root} if plan.start(view) == plan.start(call.output) else set()
+        root, target = view.root.home, call.output.root.home
+        alone = sum(other.root.home is root for other in call.inputs) == 1
+        same = view.planes == call.output.planes and root.pitch == target.pitch
+        if alone and same and not root.external and not target.external and plan.start(view) == plan.start(call.output):
+            found |= {(root, picture) for picture in pictures if last_use.get((root, picture)) == time}
     return found
 
 
-def _runs(view: View) -> list[tuple[Root, int, int]]:
-    """The bytes of a view within its home, neighbouring planes together."""
-    return [(view.root.home, view.root.start + first, view.root.start + last) for first, last in _spans(view)]
+def _runs(view: View) -> list[tuple[int, int]]:
+    """The bytes of a view within a place of its home, neighbouring planes together."""
+    return [(view.root.start + first, view.root.start + last) for first, last in _spans(view)]
 
 
 def _spans(view: View) -> list[tuple[int, int]]:
-    size = 4 * view.root.plane.size
+    size = view.root.itemsize * view.root.plane.size
     spans: list[tuple[int, int]] = []
     for plane in sorted(set(view.planes)):
         if spans and spans[-1][1] == plane * size:

@@ -18,8 +18,8 @@ from .rounds import calibrate, interleave, one_core, stop_on_interrupt
 class Progress(Protocol):
     """What is told while time passes."""
 
-    def step(self, text: str) -> contextlib.AbstractContextManager:
-        """A context: what is done now."""
+    def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager:
+        """A context: what is done now, step `number` of as many of the same kind, which tells the time left."""
 
     def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """A context: gives a function that is called after each round."""
@@ -28,7 +28,7 @@ class Progress(Protocol):
 class Silent:
     """The `Progress` that shows nothing; commands show it on the terminal."""
 
-    def step(self, text: str) -> contextlib.AbstractContextManager:
+    def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
     def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
@@ -49,7 +49,8 @@ def time_beside_peak(
 ) -> Timed:
     """The timers that `prepare` gives, and the peak kernel, in interleaved rounds.
 
-    `prepare` is called on the core that was chosen.
+    `prepare` is called on the core that was chosen.  Several threads of the place run the peak kernel at the same time,
+    and no core is chosen.
 
     Ctrl-C ends it with the rounds so far; `KeyboardInterrupt` if there are none.
     """
@@ -58,11 +59,11 @@ def time_beside_peak(
         tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder,
     ):
         library = Path(folder, "peak.so")
-        build_peak(target, library)
+        build_peak(target, library, place.threads)
         peak = load_peak(place, target, library)
     core = None
     with contextlib.ExitStack() as stack:
-        if not place.session:  # on a board, who starts the RPC server chooses the core
+        if not place.session and place.threads == 1:  # on a board, who starts the RPC server chooses the core
             core = stack.enter_context(one_core(peak.timer(1)))
         stop = stack.enter_context(stop_on_interrupt())
         advance = stack.enter_context(progress.rounds(rounds))

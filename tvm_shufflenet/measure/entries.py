@@ -16,11 +16,10 @@ from ..bridge.shipped import shipped
 from ..building.build_library import BuildOptions, build_library
 from ..errors import UserError
 from ..library.elf import read_elf
-from ..library.interface import Port, inputs, main_shapes, outputs
+from ..library.interface import Port, batch_of, inputs, main_shapes, outputs
 from ..library.loading import load, read_manifest
 from ..records.store import FOLDER
-
-TOLERANCE = 1e-4  # of outputs, relative to the largest: fp32 sums in another order differ by 1e-6 or so
+from ..targets.precision import precision_in
 
 
 @dataclass
@@ -31,7 +30,8 @@ class Entry:
     path: Path
     manifest: dict
     difference: float | None = None  # of its outputs on a board from those here, relative
-    seconds: list[float] = field(default_factory=list)  # per inference, one for each round
+    seconds: list[float] = field(default_factory=list)  # per call, one for each round
+    notices: tuple[str, ...] = ()  # about the tuning records that it was built with
 
     @property
     def model(self) -> str:
@@ -39,12 +39,17 @@ class Entry:
 
     @property
     def weights(self) -> str:
-        """Where they are from."""
+        """Where the weights are from."""
         return self.manifest["weights"]["source"]
 
     @property
     def multiply_adds(self) -> int:
         return self.manifest["multiply_adds"]
+
+    @property
+    def batch(self) -> int:
+        """The pictures of a call."""
+        return batch_of(self.manifest)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,7 +62,7 @@ class Entry:
 
     @property
     def arguments(self) -> tuple:
-        """Of TVM's function "main", as `Place.load` takes them: the picture, shapes of outputs and the workspace."""
+        """Of TVM's function "main", for `Place.load`: the picture, and the shapes of the outputs and the workspace."""
         picture, *others = main_shapes(self.manifest)
         return standard_picture(picture), *others
 
@@ -67,7 +72,7 @@ def standard_picture(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, "float32")
 
 
-def check_name(name: str, size: tuple[int, int], arch: str, where: str) -> None:
+def check_name(name: str, size: tuple[int, int] | None, arch: str, where: str) -> None:
     """`UserError`, before anything slow, unless `name` is a network or a library for `arch`.
 
     `where` says in the message what has that architecture.
@@ -86,12 +91,13 @@ def check_name(name: str, size: tuple[int, int], arch: str, where: str) -> None:
 
 
 def make_entry(
-    name: str, target: str, size: tuple[int, int], folder: Path, records: Path | None = FOLDER
+    name: str, target: str, size: tuple[int, int] | None, folder: Path, records: Path | None = FOLDER,
+    threads: int = 1,
 ) -> Entry:  # fmt: skip
-    """Opens the library called `name`, or builds the network of that name into `folder`."""
+    """Opens the library called `name`, or builds the network of that name, for `threads`, into `folder`."""
     if _is_model(name):
-        path = build_library(BuildOptions(name, target, size, output=folder, records=records)).path
-        return Entry(name, path, read_manifest(path))
+        built = build_library(BuildOptions(name, target, size, output=folder, records=records, team=threads > 1))
+        return Entry(name, built.path, read_manifest(built.path), notices=built.notices)
     return Entry(Path(name).stem, Path(name), read_manifest(name))
 
 
@@ -106,19 +112,20 @@ def check_outputs(entry: Entry, run: Callable[[int], np.ndarray], where: str) ->
         return None
     differences = [np.abs(run(i) - output).max() / np.abs(output).max() for i, output in enumerate(expected)]
     difference = float(np.max(differences))  # not a number if one of them is not
-    if not difference < TOLERANCE:  # also where it is not a number
+    tolerance = precision_in(entry.manifest).tolerance
+    if not difference < tolerance:  # also where it is not a number
         raise UserError(
             f"{entry.label}: its outputs on {where} differ from those on this machine by {difference:.1e} "
-            f"(relative), expected less than {TOLERANCE:.0e}: the library is wrong for the board, or the board faulty"
+            f"(relative), expected less than {tolerance:.0e}: the library is wrong for the board, or the board faulty"
         )
     return difference
 
 
-def expected_outputs(entry: Entry) -> tuple[np.ndarray, ...] | None:
-    """What the same network with the same weights computes on this machine from its standard picture.
+def expected_outputs(entry: Entry, data: np.ndarray | None = None) -> tuple[np.ndarray, ...] | None:
+    """What the same network with the same weights computes on this machine from `data`, or its standard picture.
 
-    None if its weights are neither random ones nor those that the project holds, or nothing describes it: then it
-    cannot be had again.
+    None where the network cannot be built again: its weights are neither random nor held by the project, or nothing
+    describes its layers.
     """
     random, held = re.fullmatch(r"random, seed (\d{1,9})", entry.weights), shipped(entry.model)
     listed, description = entry.model in model_names(), entry.manifest.get("network", "")
@@ -129,11 +136,12 @@ def expected_outputs(entry: Entry) -> tuple[np.ndarray, ...] | None:
             entry.model, "native", entry.size, entry.outputs[0].shape[1], None if random else held,
             int(random[1]) if random else 0, Path(folder),
             network=None if listed else from_description(description, source=entry.label),
+            batch=entry.batch,
         )  # fmt: skip
         built = build_library(options)
         if read_manifest(built.path)["weights"] != entry.manifest["weights"]:
             return None  # another version made them
-        found = load(built.path)(entry.arguments[0])
+        found = load(built.path)(entry.arguments[0] if data is None else data)
         return found if isinstance(found, tuple) else (found,)
 
 

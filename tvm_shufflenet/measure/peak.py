@@ -1,4 +1,4 @@
-"""How many multiply-adds a second one core can do: the ceiling for every network measured beside it.
+"""How many multiply-adds a second a core can do, or several at once: the ceiling for every network beside it.
 
 A TIR function of independent chains of vector multiply-adds that stay in registers:
 
@@ -26,9 +26,8 @@ import tvm
 from tvm import tirx
 from tvm.script import tirx as T
 
-from schedules import Machine
-
 from ..lowering.to_object import compile_module
+from ..schedules import Machine
 from ..targets import TargetSpec
 from ..zig import call, zig
 from .place import Function, Place
@@ -43,9 +42,9 @@ def chains(machine: Machine) -> int:
     return machine.registers * 3 // 4 if machine.lanes > 4 or machine.registers > 16 else 8
 
 
-def multiply_adds(machine: Machine) -> int:
+def multiply_adds(machine: Machine, threads: int = 1) -> int:
     """Multiply-adds of one call."""
-    return ITERATIONS * UNROLL * chains(machine) * machine.lanes
+    return threads * ITERATIONS * UNROLL * chains(machine) * machine.lanes
 
 
 def peak_function(machine: Machine) -> tirx.PrimFunc:
@@ -74,16 +73,41 @@ def peak_function(machine: Machine) -> tirx.PrimFunc:
     return peak
 
 
-def compile_peak(machine: Machine, target: dict) -> tvm.runtime.Module:
+def joint_function(machine: Machine, threads: int) -> tirx.PrimFunc:
+    """`peak(factor, out)` of each of TVM's threads at the same time: out is float32 (threads, chains, lanes)."""
+    count, lanes = chains(machine), machine.lanes
+
+    @T.prim_func(s_tir=True)
+    def peak(factor: T.Buffer((lanes,), "float32"), out: T.Buffer((threads, count, lanes), "float32")):
+        T.func_attr({"global_symbol": "peak", "tirx.noalias": True})
+        for thread in T.parallel(threads):
+            chain = T.alloc_buffer((count, lanes), "float32", scope="local")
+            for c in T.unroll(count):
+                for lane in T.vectorized(lanes):
+                    chain[c, lane] = out[thread, c, lane]
+            for _ in T.serial(ITERATIONS):
+                for _again in T.unroll(UNROLL):
+                    for c in T.unroll(count):
+                        for lane in T.vectorized(lanes):
+                            chain[c, lane] = chain[c, lane] + chain[(c + 1) % count, lane] * factor[lane]
+            for c in T.unroll(count):
+                for lane in T.vectorized(lanes):
+                    out[thread, c, lane] = chain[c, lane]
+
+    return peak
+
+
+def compile_peak(machine: Machine, target: dict, threads: int = 1) -> tvm.runtime.Module:
     """Object code with the one function `peak`; `inspect_source("asm")` shows it."""
-    return compile_module(tvm.IRModule({"peak": peak_function(machine)}), target)
+    function = peak_function(machine) if threads == 1 else joint_function(machine, threads)
+    return compile_module(tvm.IRModule({"peak": function}), target)
 
 
-def build_peak(spec: TargetSpec, library: Path) -> None:
+def build_peak(spec: TargetSpec, library: Path, threads: int = 1) -> None:
     """Compiles and links a library with `peak`, for any place that has TVM: here or over RPC."""
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         object_file = Path(folder, "peak.o")
-        compile_peak(spec.machine, spec.tvm).write_to_file(str(object_file), "o")
+        compile_peak(spec.machine, spec.tvm, threads).write_to_file(str(object_file), "o")
         argv = [zig(), "ld.lld", "-shared", "-z", "max-page-size=16384"]
         call("linking the peak kernel", [*argv, str(object_file), "-o", str(library)])
 
@@ -92,4 +116,7 @@ def load_peak(place: Place, spec: TargetSpec, library: Path) -> Function:
     """The function on the place, with its arguments there."""
     machine = spec.machine
     factor = np.full(machine.lanes, FACTOR, "float32")
-    return place.load(library, "peak", factor, np.ones((chains(machine), machine.lanes), "float32"))
+    each = chains(machine), machine.lanes
+    return place.load(
+        library, "peak", factor, np.ones((place.threads, *each) if place.threads > 1 else each, "float32")
+    )

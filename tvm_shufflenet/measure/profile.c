@@ -1,7 +1,8 @@
 /* The clocked copy of a network: runtime.c, and a clock that is read around every kernel.
  *
  * `main`, in TVM's object, calls tsn_tick in front of each kernel and behind the last.  One more TVM
- * function is exported, profile(input, output, ..., workspace, ticks), with all outputs: it runs the
+ * function is exported, profile(input, output, ..., workspace, ticks), with all outputs; where there is
+ * code for teams also profile(input, output, ..., workspace, team, threads, ticks).  It runs the
  * network once to warm up and then for TURN_NANOSECONDS, at least once and at most until `ticks` is
  * full.  `ticks` is an int64 tensor (1 + runs, columns):
  *
@@ -14,7 +15,7 @@
 
 #include "../library/runtime.c"
 
-enum { TENSOR_OBJECT = 70, OBJECT_HEADER_BYTES = 24, INT = 0 /* DLDataTypeCode */ };
+enum { INT = 0 /* DLDataTypeCode */ };
 enum { HEADER_COLUMNS = 5, TURN_NANOSECONDS = 10 * 1000 * 1000, MONOTONIC = 1 };
 
 static int64_t nanoseconds(void) {
@@ -61,31 +62,32 @@ void tsn_tick(void) {
   if (next < end) *next++ = ticks_now();
 }
 
-static int fail(const char *why) {
-  const char *parts[] = {"profile(input, output, ..., workspace, ticks): ", why};
-  TVMFFIErrorSetRaisedFromCStrParts("ValueError", parts, LENGTH(parts));
-  return -1;
+#ifdef TSN_TEAM_SCRATCH
+void tsn_team_tick(const Share *share) {
+  if (share->thread == 0) tsn_tick();
 }
+#endif
 
 __attribute__((visibility("default"))) int __tvm_ffi_profile(void *self, const Any *arguments, int32_t count,
                                                              Any *result) {
-  const Tensor *tensor = 0;
-  const Any *last = &arguments[ARGUMENTS];
-  if (count == ARGUMENTS + 1 && last->type_index == TENSOR_POINTER) /* as it arrives over RPC */
-    tensor = last->v_ptr;
-  else if (count == ARGUMENTS + 1 && last->type_index == TENSOR_OBJECT)
-    tensor = (const Tensor *)((const char *)last->v_ptr + OBJECT_HEADER_BYTES);
+  const char *name = "profile(input, output, ..., workspace, ticks)";
+  int (*run)(void *, const Any *, int32_t, Any *) = __tvm_ffi_main;
+#ifdef TSN_TEAM_SCRATCH
+  if (count == TEAM_ARGUMENTS + 1) run = __tvm_ffi_team;
+#endif
+  int32_t given = count - 1;
+  const Tensor *tensor = given == ARGUMENTS || run != __tvm_ffi_main ? tensor_in(&arguments[given]) : 0;
   if (!tensor || tensor->ndim != 2 || tensor->type_code != INT || tensor->type_bits != 64 ||
       tensor->shape[0] < 2 || tensor->shape[1] < HEADER_COLUMNS)
-    return fail("ticks must be int64 of 2 x 5 or more");
+    return fail(name, "ticks must be int64 of 2 x 5 or more");
   int64_t *header = (int64_t *)((char *)tensor->data + tensor->byte_offset), *row = header;
   int64_t capacity = tensor->shape[0] - 1, columns = tensor->shape[1], runs = 0;
   for (int warm = 0;; warm = 1) {
     if (warm) row += columns;
     next = row, end = row + columns; /* the first run's ticks are written over */
-    int status = __tvm_ffi_main(self, arguments, ARGUMENTS, result);
+    int status = run(self, arguments, given, result);
     if (status) return status;
-    if (next == end) return fail("ticks has too few columns");
+    if (next == end) return fail(name, "ticks has too few columns");
     while (next < end) tsn_tick();
     int64_t time = nanoseconds(), ticks = ticks_now();
     if (!warm) {

@@ -10,6 +10,7 @@ the clocked copy are random: no kernel's time depends on them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import statistics
 import tempfile
@@ -23,16 +24,21 @@ from ..architectures import DEFAULT_MODEL, Network, network, own_name
 from ..architectures.described import from_description
 from ..boards.processor import Processor
 from ..bridge import random_parameters
+from ..building.build_library import written_team
 from ..building.manifest import manifest as describe_library
+from ..building.plan import plan_of
 from ..errors import UserError
 from ..library.elf import read_elf
-from ..library.interface import ports
+from ..library.interface import batch_of, classes_of, ports, team_bytes
 from ..library.link import link
 from ..library.loading import read_manifest
-from ..lowering.program import Call
-from ..pipeline import Compiled, compile_network
+from ..lowering.costs import call_bytes, call_multiply_adds, weight_bytes, what
+from ..lowering.to_object import write_object
+from ..pipeline import Compiled, any_calibration, compile_network
 from ..records.store import FOLDER, Chooser, Records
 from ..targets import TargetSpec, resolve, target_names
+from ..targets.precision import FP32, Precision, precision_in, precision_of
+from .attention import PARTS, attention_parts
 from .beside_peak import Progress, Silent, time_beside_peak
 from .entries import Entry, check_name, check_outputs, make_entry
 from .peak import multiply_adds
@@ -40,14 +46,13 @@ from .place import Place, open_place
 from .rounds import calibrate
 
 SOURCE = Path(__file__).with_name("profile.c")
-SIZE = (224, 224)
 RUNS = 100  # of the network in one turn, at most
 PAIRS = 4  # of ticks with nothing between them, at the end of a run
 
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """What to profile.  `target` and `size` are for a network: `native`, or `arm` with `rpc`, and 224x224."""
+    """What to profile.  `target` and `size` are for a network: `native`, or `arm` with `rpc`, and the usual one."""
 
     name: str = DEFAULT_MODEL
     target: str | None = None
@@ -56,6 +61,7 @@ class ProfileOptions:
     key: str | None = None
     rounds: int = 30
     timeout: float = 10.0
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Timing:
     """One call of a kernel: `seconds` has for each round the mean of a turn, without the clock's own part."""
 
     kernel: str
+    layer: str
     what: str
     output: str  # the tensor, as `build --debug-dump` names it
     knobs: dict
@@ -70,6 +77,8 @@ class Timing:
     multiply_adds: int
     bytes: int  # activations and weights read, results written, each once
     seconds: np.ndarray
+    weight_bytes: int = 0  # of `bytes`: weights and biases
+    attention: str = ""  # of channel attention the part that the call is, of `attention.PARTS`
 
     @property
     def minimum(self) -> float:
@@ -82,7 +91,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of a network goes.  All in seconds, one inference each."""
+    """Where the time of a network goes.  Times are in seconds, of one picture: a call may be of several."""
 
     label: str
     manifest: dict
@@ -97,20 +106,36 @@ class Profile:
     library_seconds: list[float]
     twin_seconds: list[float]  # from the first tick to the last
     tick_seconds: list[float]  # what a tick costs, and was subtracted from each call
+    plan: dict  # of the clocked copy, as library/plan.py has it
+    threads: int = 1
 
     @property
     def rounds(self) -> int:
         return len(self.peak_seconds)
 
     @property
+    def batch(self) -> int:
+        """The pictures of a call."""
+        return batch_of(self.manifest)
+
+    @property
     def peak(self) -> float:
-        """Multiply-adds per second of one core: the best of all rounds."""
-        return multiply_adds(self.target.machine) / min(self.peak_seconds)
+        """Multiply-adds per second of one core, or of as many as `threads` together: the best of all rounds."""
+        return multiply_adds(self.target.machine, self.threads) / min(self.peak_seconds)
 
     @property
     def sum(self) -> float:
-        """Of the calls' minima."""
+        """The sum of the calls' minima."""
         return sum(call.minimum for call in self.calls)
+
+    def attention(self) -> dict[str, dict]:
+        """For each part of channel attention the sum of its calls' minima in ms, and the bytes of weights they read."""
+        found: dict[str, dict] = {}
+        for part in PARTS:
+            if calls := [call for call in self.calls if call.attention == part]:
+                size, seconds = sum(call.weight_bytes for call in calls), sum(call.minimum for call in calls)
+                found[part] = {"calls": len(calls), "ms": 1e3 * seconds, "weight_bytes": size}
+        return found
 
     def kernels(self) -> list[dict]:
         """The figures of each kernel over its calls, slowest first."""
@@ -130,6 +155,7 @@ class Profile:
         return {
             "kernel": first.kernel,
             "what": first.what,
+            "layers": [call.layer for call in calls],
             "calls": len(calls),
             "outputs": [call.output for call in calls],
             "knobs": first.knobs,
@@ -151,26 +177,28 @@ def profile(options: ProfileOptions, progress: Progress = Silent()) -> Profile:
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-")))
         with progress.step(f"connecting to {options.rpc}" if options.rpc else "looking at this machine"):
-            place = stack.enter_context(open_place(target, options.rpc, options.key, options.timeout))
+            place = stack.enter_context(open_place(target, options.rpc, options.key, options.timeout, options.threads))
         if not place.processor.measurable:
             why = "wall time there says nothing" if place.processor.emulated else "it is not recognised"
             raise UserError(f"{place.processor.name}: {why}, so nothing is timed; {_estimate(options.name, target)}")
         with progress.step(f"building {options.name} for {target.name}"):
-            entry = make_entry(options.name, target_name, options.size or SIZE, scratch)
+            entry = make_entry(options.name, target_name, options.size, scratch, threads=options.threads)
         with progress.step(f"building the clocked copy of {entry.label}"):
-            clocked = clocked_copy(entry, target, scratch)
+            clocked = clocked_copy(entry, target, scratch, team=options.threads > 1)
         with progress.step(f"loading {entry.label} and its clocked copy on {place.name}"):
-            library = place.load(entry.path, "main", *entry.arguments)
+            library = place.load_network(entry.path, entry.manifest, *entry.arguments)
             turn = clocked.load(place)
         if place.session:
             with progress.step(f"checking {entry.label} on {place.name}"):
                 check_outputs(entry, lambda i: library.run(result=1 + i), place.name)
         timed = time_beside_peak(place, target, lambda: [calibrate(library.timer), turn], options.rounds, progress)
         whole, turns = timed.turns
-        seconds, totals, ticks = seconds_of(turns, clocked.calls)
+        seconds, totals, ticks = seconds_of(turns, clocked.steps)
         return Profile(
             entry.label, entry.manifest, target, place.name, place.processor, timed.core, options.rounds,
-            clocked.differences(entry), clocked.timings(seconds), timed.peak_seconds, whole, list(totals), list(ticks),
+            clocked.differences(entry), clocked.timings(seconds), timed.peak_seconds,
+            [total / entry.batch for total in whole], list(totals / entry.batch), list(ticks), clocked.plan,
+            options.threads,
         )  # fmt: skip
 
 
@@ -183,7 +211,7 @@ def _target(options: ProfileOptions) -> tuple[str, TargetSpec]:
         target = _target_of(read_manifest(name))
     else:
         target = resolve(options.target or ("arm" if options.rpc else "native"))
-        check_name(name, options.size or SIZE, target.arch, "this machine")
+        check_name(name, options.size, target.arch, "this machine")
     if not options.rpc and target.arch != (here := resolve("native").arch):
         raise UserError(
             f"{name} is for {target.arch}, but this machine is {here}: profile it on a board of its architecture "
@@ -208,68 +236,94 @@ def _target_of(manifest: dict) -> TargetSpec:
     return resolve(json.dumps({"kind": "llvm", **described}))
 
 
-def clocked_copy(entry: Entry, target: TargetSpec, scratch: Path) -> Clocked:
+def clocked_copy(entry: Entry, target: TargetSpec, scratch: Path, team: bool = False) -> Clocked:
     """The clocked copy of a library, in the folder `scratch`."""
     if description := entry.manifest.get("network"):
         net = from_description(description, source=str(entry.path))
     else:
-        net = network(entry.model, entry.size, entry.outputs[0].shape[1])
+        net = network(entry.model, entry.size, classes_of(entry.manifest))
     records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
-    return Clocked(net, target, scratch / "clocked.so", records)
+    kept = precision_in(entry.manifest)
+    precision = precision_of(kept.name, kept.weights if kept.name == FP32.name else None, target)
+    return Clocked(net, target, scratch / "clocked.so", records, team, precision, entry.batch)
 
 
 class Clocked:
     """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`."""
 
-    def __init__(self, net: Network, target: TargetSpec, path: Path, records: Chooser | None):
+    def __init__(
+        self, net: Network, target: TargetSpec, path: Path, records: Chooser | None, team: bool = False,
+        precision: Precision = FP32, pictures: int = 1,
+    ):  # fmt: skip
         self.path, self._parameters = path, random_parameters(net)
-        self.compiled = compile_network(net, self._parameters, target, ticking=True, records=records)
+        if precision.dot:
+            scales = any_calibration(net, self._parameters)
+            precision = dataclasses.replace(precision, calibration=scales)
+        self.compiled = compile_network(
+            net, self._parameters, target, ticking=True, records=records, team=team, precision=precision,
+            pictures=pictures,
+        )  # fmt: skip
         object_file = path.with_suffix(".o")
-        self.compiled.code.write_to_file(str(object_file), "o")
-        inputs, outputs = ports(net)
+        write_object(self.compiled.code, target.tvm, object_file)
+        inputs, outputs = ports(net, pictures)
         linked = link(
             object_file, self.compiled.weights, {}, inputs=inputs, outputs=outputs, spec=target, output=path,
             workspace_bytes=self.compiled.plan.bytes, source=SOURCE, functions=("__tvm_ffi_profile",),
+            team=written_team(self.compiled, path.with_suffix(".team.o")),
         )  # fmt: skip
+        self.manifest = linked
         self.arguments = Entry(net.name, path, linked).arguments
 
     def differences(self, entry: Entry) -> list[str]:
-        """What its library has otherwise: nothing where the kernels are the same."""
+        """In what the library of `entry` differs from this copy: nothing where the kernels are the same."""
         expected = describe_library(self.compiled, self._parameters, "", None)
         return _differences(entry, expected) or _code_differences(entry.path, self.path, self.compiled)
 
     @property
-    def calls(self) -> int:
-        return len(self.compiled.program.calls)
+    def steps(self) -> int:
+        """The calls that are executed in a run: those of the program, many of them once for each picture."""
+        return len(list(self.compiled.program.steps()))
+
+    @property
+    def plan(self) -> dict:
+        return plan_of(self.compiled.program, self.compiled.plan, self.compiled.kernels)
 
     def load(self, place: Place) -> Callable[[], np.ndarray]:
         """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them."""
-        ticks = np.zeros((1 + RUNS, self.calls + 1 + PAIRS), np.int64)
-        function = place.load(self.path, "profile", *self.arguments, ticks)
+        ticks = np.zeros((1 + RUNS, self.steps + 1 + PAIRS), np.int64)
+        team = () if place.threads == 1 else ((team_bytes(self.manifest, place.threads) // 4,), place.threads)
+        function = place.load(self.path, "profile", *self.arguments, *team, ticks)
         return lambda: function.run(result=-1)
 
     def timings(self, seconds: np.ndarray) -> list[Timing]:
-        """The calls, of which `seconds` are as `seconds_of` gives them."""
+        """The calls, of one picture; `seconds` are those of all steps, as `seconds_of` gives them."""
         by_workload = {kernel.workload: kernel for kernel in self.compiled.kernels}
-        timings = []
-        for call, column in zip(self.compiled.program.calls, seconds.T):
-            kernel = by_workload[call.workload]
-            timings.append(Timing(kernel.name, what(call), str(call.output), kernel.knobs, kernel.tuned,
-                                  call_multiply_adds(call), call_bytes(call), column))  # fmt: skip
+        program = self.compiled.program
+        timings, calls, columns = [], program.calls, np.zeros((len(program.calls), len(seconds)))
+        for (index, _), column in zip(program.steps(), seconds.T, strict=True):
+            columns[index] += column / program.pictures
+        for index, (call, part, column) in enumerate(zip(calls, attention_parts(calls), columns)):
+            kernel, weights = by_workload[call.workload], weight_bytes(call)
+            planes = call_bytes(call) - weights
+            weights //= 1 if index < program.head else program.pictures  # behind the head once for all pictures
+            figures = call_multiply_adds(call), planes + weights, column, weights, part
+            timings.append(
+                Timing(kernel.name, call.layer, what(call), str(call.output), kernel.knobs, kernel.tuned, *figures)
+            )
         return timings
 
 
-def seconds_of(turns: list[np.ndarray], calls: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def seconds_of(turns: list[np.ndarray], steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the ticks of one turn a round come to, each the mean of the turn.
 
-    Seconds of each call, (rounds, calls), without the clock's own part; from the first tick to the
+    Seconds of each step, (rounds, steps), without the clock's own part; from the first tick to the
     last; and of one tick, (rounds,).
     """
     nanoseconds, ticks = turns[-1][0, 3:5] - turns[0][0, 1:3]  # over all rounds: the longer, the truer
-    steps = np.array([np.diff(turn[1 : 1 + turn[0, 0]], axis=1).mean(axis=0) for turn in turns])
-    steps *= 1e-9 * nanoseconds / ticks
-    tick = steps[:, calls + 1 :].mean(axis=1)  # step number `calls` is the way out of `main`
-    inside = steps[:, :calls]
+    between = np.array([np.diff(turn[1 : 1 + turn[0, 0]], axis=1).mean(axis=0) for turn in turns])
+    between *= 1e-9 * nanoseconds / ticks
+    tick = between[:, steps + 1 :].mean(axis=1)  # number `steps` is the way out of `main`
+    inside = between[:, :steps]
     # The least tick for all: in a turn where something got between two ticks, its own would make each call too short.
     return np.maximum(inside - tick.min(), 1e-9), inside.sum(axis=1), tick  # slow clocks may not move at all
 
@@ -280,7 +334,7 @@ def _differences(entry: Entry, expected: dict) -> list[str]:
     for key, value in expected["versions"].items():
         if (was := entry.manifest["versions"].get(key)) != value:
             found.append(f"built with {key} {was}, now {value}")
-    before, now = ({**m["kernels"], "records_ignored": None} for m in (entry.manifest, expected))
+    before, now = ({**m["kernels"], "records_ignored": None, "changed": None} for m in (entry.manifest, expected))
     if entry.manifest["multiply_adds"] != expected["multiply_adds"] or before != now:
         found.append("the present compiler chooses other kernels for it")
     return found
@@ -302,37 +356,5 @@ def _code(library: Path) -> dict[str, bytes]:
 
 
 def _alike(one: bytes, other: bytes) -> bool:
-    """The same but for addresses of constants and other functions, which are less than 1 % of a kernel."""
-    return len(one) == len(other) and sum(a != b for a, b in zip(one, other)) <= len(one) / 50
-
-
-def what(call: Call) -> str:
-    """What a call computes, in short: `g=3 240->60, 28x28, shuffle`."""
-    workload, source, target = call.workload, call.inputs[0], call.output
-    before, after, plane = len(source.planes), len(target.planes), target.root.plane
-    if call.parameters and call.parameters[0].ndim == 2:
-        after, before = call.parameters[0].shape
-    channels = f"{before}->{after}" if hasattr(workload, "outputs") else str(after)  # or channel by channel
-    groups, stride = getattr(workload, "groups", 1), getattr(workload, "stride", 1)
-    words = [f"g={groups}"] if groups > 1 else []
-    if kernel := getattr(workload, "kernel", None):
-        sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-        step = max(stride) if isinstance(stride, tuple) else stride
-        words.append("x".join(map(str, sides)) + (f"/{step}" if step > 1 else ""))
-    parts = [" ".join([*words, channels])]
-    if (plane.height, plane.width) != (1, 1):
-        parts.append(f"{plane.height}x{plane.width}")
-    extras = {"residual": "residual", "shuffle": "shuffle", "shuffle_groups": "shuffle"}
-    return ", ".join([*parts, *(name for key, name in extras.items() if getattr(workload, key, False))])
-
-
-def call_multiply_adds(call: Call) -> int:
-    """As the paper counts them: of the pixels of the plane, not of what pads it."""
-    pixels = call.output.root.plane.height * call.output.root.plane.width
-    return pixels * sum(array.size for array in call.parameters if array.ndim > 1)
-
-
-def call_bytes(call: Call) -> int:
-    """What has to move at least: planes with their padding, weights and biases, each once."""
-    planes = (len(view.planes) * view.root.plane.size for view in (*call.inputs, call.output))
-    return 4 * (sum(planes) + sum(array.size for array in call.parameters))
+    """The same but for addresses of constants and other functions, of four bytes: four of them, or 4 % of a kernel."""
+    return len(one) == len(other) and sum(a != b for a, b in zip(one, other)) <= max(16, len(one) / 25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..architectures import Network
+from ..architectures import SIZE, Network
 from ..architectures.experiments import counted_unit
 from ..published import v1
 from ..published.figures import Row
@@ -15,7 +15,6 @@ from .tables import find_network
 MARGIN = 1.05  # of times: what differs by less is as fast; runs of the same code differ by up to 3 %
 HALF, ONE, TWO = (v1.shufflenet(scale, 3) for scale in (0.5, 1, 2))
 WITH_SE = v1.shufflenet(2, 3, "-se")
-SIZE = (224, 224)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Claim:
 
 
 def networks() -> list[Network]:
-    """Those that the claims speak of, as far as they exist."""
+    """The networks that the claims speak of, as far as the list has them."""
     names = (HALF, ONE, TWO, "alexnet", WITH_SE, v1.shufflenet(1, 4), v1.shufflenet(1, 8))
     return [net for net in map(_network, names) if isinstance(net, Network)]
 

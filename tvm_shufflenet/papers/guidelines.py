@@ -38,7 +38,7 @@ def networks(guideline: Guideline) -> dict[Which, Network]:
 
 
 def published_times(guideline: Guideline) -> Times:
-    """Milliseconds of an inference in the paper."""
+    """Milliseconds of an inference in the paper, by variant and factor."""
     return {
         (variant.name, factor): 1e3 / images
         for variant in guideline.variants
@@ -104,7 +104,7 @@ def rows(guideline: Guideline, nets: Mapping[Which, Network], speeds: Speeds | N
 
 
 def known_times(nets: Mapping[Which, Network], speeds: Speeds | None) -> Times:
-    """What was found, of those networks of which it was."""
+    """The speeds of those networks for which one was found."""
     amounts = {which: speeds.amount(net) for which, net in nets.items()} if speeds else {}
     return {which: amount for which, amount in amounts.items() if not isinstance(amount, str)}
 

@@ -31,13 +31,15 @@ class How:
     timeout: float = 10.0
     records: Path | None = FOLDER
     core: Core | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one inference: `amount` is milliseconds, the least of all rounds, or millions of cycles with missed lines.
+    """The speed of one inference.
 
-    `share` is multiply-adds by those of the FMA peak in the same time.
+    `amount` is milliseconds, the least of all rounds, or millions of cycles with missed lines.  `share` is
+    multiply-adds by those of the FMA peak in the same time.
     """
 
     amount: float
@@ -46,7 +48,7 @@ class Speed:
 
 @dataclass
 class Speeds:
-    """What was found, by network; a text says why there is none."""
+    """Speeds by network; a text in the place of a speed says why there is none."""
 
     found: dict[Key, Speed | str] = field(default_factory=dict)
     comparison: Comparison | None = None  # where they were timed
@@ -80,11 +82,13 @@ def open_meter(how: How, folder: Path, progress: Progress) -> Meter:
     if how.records:
         Records.read(how.records, resolve(target))
 
-    def library(net: Network) -> Path | str:
+    def library(net: Network, number: int, of: int) -> Path | str:
         if key(net) not in libraries:
-            with progress.step(f"building {net.name} for {target}"):
+            with progress.step(f"building {net.name} for {target}", number, of):
                 try:
-                    options = BuildOptions(network=net, target=target, output=folder, records=how.records)
+                    options = BuildOptions(
+                        network=net, target=target, output=folder, records=how.records, team=how.threads > 1
+                    )
                     libraries[key(net)] = build_library(options).path
                 except UserError as error:
                     libraries[key(net)] = str(error)
@@ -103,19 +107,20 @@ def open_meter(how: How, folder: Path, progress: Progress) -> Meter:
     return meter
 
 
-def _timed(how: How, target: str, library: Callable[[Network], Path | str], progress: Progress) -> Callable:
+def _timed(how: How, target: str, library: Callable[[Network, int, int], Path | str], progress: Progress) -> Callable:
     """All networks of a call take turns in the same rounds."""
     spec = measured_target(how.target, how.rpc)[1]
     with progress.step(f"connecting to {how.rpc}" if how.rpc else "looking at this machine"):
-        with open_place(spec, how.rpc, how.key, how.timeout) as place:
+        with open_place(spec, how.rpc, how.key, how.timeout, how.threads) as place:
             processor = place.processor
-    options = CompareOptions((), target, rpc=how.rpc, key=how.key, rounds=how.rounds, timeout=how.timeout)
+    options = CompareOptions((), target, rpc=how.rpc, key=how.key, rounds=how.rounds, timeout=how.timeout,
+                             threads=how.threads)  # fmt: skip
 
     def find(networks: list[Network], speeds: Speeds) -> None:
         if not processor.measurable:
             speeds.found = {key(net): f"{processor.name}: {processor.why_no_latency}" for net in networks}
             return
-        built = {key(net): library(net) for net in networks}
+        built = {key(net): library(net, number, len(networks)) for number, net in enumerate(networks, 1)}
         speeds.found = {which: reason for which, reason in built.items() if isinstance(reason, str)}
         there = {which: path for which, path in built.items() if isinstance(path, Path)}
         if not there:
@@ -129,7 +134,7 @@ def _timed(how: How, target: str, library: Callable[[Network], Path | str], prog
 
 
 def _estimated(
-    core: Core, library: Callable[[Network], Path | str], folder: Path, progress: Progress
+    core: Core, library: Callable[[Network, int, int], Path | str], folder: Path, progress: Progress
 ) -> Callable:  # fmt: skip
     from ..estimation import tools
     from ..estimation.networks import estimate_networks
@@ -137,8 +142,8 @@ def _estimated(
     tools.qemu(), tools.llvm()  # before anything slow
 
     def find(networks: list[Network], speeds: Speeds) -> None:
-        for net in networks:
-            path = library(net)
+        for number, net in enumerate(networks, 1):
+            path = library(net, number, len(networks))
             if isinstance(path, str):
                 speeds.found[key(net)] = path
                 continue

@@ -51,7 +51,7 @@ def _filled(table: Table, row: Row, speeds: Speeds | None) -> dict:
     net, base = find_network(row), find_network(base_row)
 
     def ratio(mine: Cell, others: Cell) -> Cell:
-        """What the base has by what this row has, or why there is none of either."""
+        """The figure of the base row divided by this row's, or why one of them is missing."""
         if isinstance(mine, str) or isinstance(others, str):
             return mine if isinstance(mine, str) else f"{base_row.network}, the base: {others}"
         return others / mine

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from . import v1, v2
-from .boards import BOARDS, NETWORKS, Board
+from .boards import BOARDS, NETWORKS, OWN_KERNELS, Board
 from .figures import Row, Table
 from .v1 import MILLISECONDS, PROCESSOR, milliseconds, speedup
 
 __all__ = [
-    "BOARDS", "ERRORS", "MILLISECONDS", "MULTIPLY_ADDS", "NETWORKS", "PROCESSOR", "TABLES", "Board", "Row", "Table",
-    "milliseconds", "speedup",
+    "BOARDS", "ERRORS", "MILLISECONDS", "MULTIPLY_ADDS", "NETWORKS", "OWN_KERNELS", "PROCESSOR", "TABLES", "Board",
+    "Row", "Table", "milliseconds", "speedup",
 ]  # fmt: skip
 
 TABLES = {table.name: table for table in (*v1.TABLES, *v2.TABLES)}

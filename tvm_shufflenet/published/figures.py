@@ -1,4 +1,4 @@
-"""What a published table is here: rows of networks and columns of figures, or why one is not there."""
+"""Published tables as data: rows of networks, columns of figures, and why a figure is missing."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..files import write_bytes
 
 BLOCK = 1 << 16  # bytes
+NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # Windows has the other one of the two
 
 
 class Locked:
@@ -92,7 +93,7 @@ def read_lines(path: Path, longest: int) -> Iterator[bytes]:
 
 def _open(name: str, flags: int) -> int:
     """Only a file: a pipe would keep whoever opens it."""
-    found = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    found = os.open(name, flags | NOT_WAITING, 0o666)
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
         raise OSError(22, "it is no file")

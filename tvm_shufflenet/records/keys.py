@@ -8,7 +8,7 @@ import json
 
 import tvm_ffi
 
-from schedules import Workload, describe, scheduled
+from ..schedules import Workload, describe, scheduled
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -18,7 +18,7 @@ def task_of(workload: Workload) -> str:
 
 
 def version(workload: Workload, knobs: dict[str, int], options: str) -> str:
-    """Of the machine code of a kernel with these knobs: a hash of its scheduled TIR and the code generator's options.
+    """A hash of scheduled TIR and the code generator's options, for the machine code of a kernel with these knobs.
 
     Names and comments do not change it.
     """

@@ -94,6 +94,6 @@ _RECORD = {
     "task": _text(TASK), "version": _text(NAME), "tvm": _text(NAME), "target": _text(NAME),
     "kind": lambda value: isinstance(value, str) and value in KINDS, "knobs": _knobs,
     "value": _figure, "default": _figure, "failure": _text(TEXT, 0), "rounds": _integer(ROUNDS),
-    "where": _text(TEXT, 0),
+    "where": _text(TEXT, 0), "options": _text(NAME, 0), "model": _text(NAME, 0),
 }  # fmt: skip
 _TARGET = {"target": _text(NAME), "triple": _text(NAME), "cpu": _text(NAME), "features": _features}

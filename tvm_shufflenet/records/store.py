@@ -24,15 +24,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..files import held
 from ..targets import TargetSpec
+from ..targets.cores import CORES
 from ..targets.generation import digest_of_options
 from .file import locked, read_lines
 from .lines import KINDS, LINE, BadLine, parse, printable
 
 if TYPE_CHECKING:
-    from schedules import Workload
+    from ..schedules import Workload
 
-FOLDER = Path(__file__).resolve().parents[2] / "tuning_logs"
+FOLDER = held("tuning_logs")
 FILE = "records.jsonl"
 UNITS = {"measured": "seconds", "estimated": "cycles", "emulated": "seconds"}
 
@@ -52,10 +54,12 @@ class Record:
     failure: str = ""
     rounds: int = 0  # turns that were timed, 1 for a model: more are trusted more
     where: str = ""  # the processor, or the model
+    options: str = ""  # digest of the code generator's, which `version` covers; unsaid in older records
+    model: str = ""  # that priced it, if it is estimated by another one than LLVM's: `Core.priced_by`
 
     @property
     def relative(self) -> float:
-        """Of the default's time; infinite if it failed."""
+        """The time as a multiple of the default's; infinite if the trial failed."""
         if self.failure:
             return math.inf
         value, default = self.figures
@@ -63,7 +67,7 @@ class Record:
 
     @property
     def figures(self) -> tuple[float, float]:
-        """`value` and `default`, of a trial that did not fail."""
+        """`value` and `default` of a trial that did not fail."""
         assert self.value is not None and self.default is not None  # as `lines.parse` demands
         return self.value, self.default
 
@@ -92,13 +96,23 @@ def tvm_version() -> str:
 
 
 def digest(target: TargetSpec) -> str:
-    """Of all that decides which machine code comes out."""
+    """A hash of all that a target says of the machine code: triple, processor and features."""
     return hashlib.sha256(json.dumps(_describe(target), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _describe(target: TargetSpec) -> dict:
     tvm = target.tvm
     return {"triple": tvm["mtriple"], "cpu": tvm.get("mcpu", "generic"), "features": sorted(tvm.get("mattr", []))}
+
+
+def priced_by(name: str) -> str:
+    """The model that prices kernels for the target of this name, as records name it."""
+    return CORES[name].priced_by if name in CORES else ""
+
+
+def same_model(record: Record, model: str) -> bool:
+    """Whether a record is no estimate, or one by this model: cycles of two models are not compared."""
+    return record.kind != "estimated" or record.model == model
 
 
 class Chooser(Protocol):
@@ -118,6 +132,7 @@ class Records:
     path: Path
     target: str
     options: str = ""  # digest of the code generator's
+    model: str = ""  # that prices kernels for the target now, as in records
     all: list[Record] = field(default_factory=list)
     targets: dict[str, dict] = field(default_factory=dict)  # digest -> triple, CPU and features
     notices: list[str] = field(default_factory=list)
@@ -128,10 +143,11 @@ class Records:
         """The records of a target below `folder`; none if there is no file."""
         records = read_file(folder / target.name / FILE)
         records.target, records.options = digest(target), digest_of_options(**_describe(target))
+        records.model = priced_by(target.name)
         return records
 
     def version(self, workload: Workload, knobs: dict[str, int]) -> str:
-        """Of the code that a kernel with these knobs becomes now."""
+        """The version of the code that a kernel with these knobs becomes now."""
         from .keys import version  # which needs TVM, unlike all else here
 
         return version(workload, knobs, self.options)
@@ -144,10 +160,10 @@ class Records:
         from .keys import task_of
 
         named = record.task, record.tvm, record.target
-        return named == (task_of(workload), tvm_version(), self.target)
+        return named == (task_of(workload), tvm_version(), self.target) and same_model(record, self.model)
 
     def known(self, workload: Workload, kind: str, legal: Iterable[dict]) -> dict[tuple, Record]:
-        """By their knobs, which are some of the `legal` ones, the most trusted records of a kernel."""
+        """The most trusted records of a kernel by their knobs, of those that are `legal`."""
         allowed = set(map(knob_key, legal))
         named = (r for r in self.all if r.kind == kind and self._names(r, workload) and r.knob_key in allowed)
         return settle(record for record in named if self.fits(record, workload))
@@ -175,8 +191,10 @@ class Records:
         for record in self.all:
             if record.task in tasks:
                 other = record.target != self.target
+                priced = same_model(record, self.model)
                 reason = "for another processor" if other else "by another version of the kernel or of TVM"
-                if other or record.tvm != tvm_version() or record in self.stale:
+                reason = reason if other or priced else "by another model of the core"
+                if other or not priced or record.tvm != tvm_version() or record in self.stale:
                     reasons[reason] = reasons.get(reason, 0) + 1
         return reasons
 
@@ -236,12 +254,13 @@ def read_file(path: Path) -> Records:
             else:
                 records.targets[fields.pop("target")] = fields
     if bad:
-        records.notices.append(f"{path}: {bad} lines are no records and are ignored ({first})")
+        told = "1 line is no record and is" if bad == 1 else f"{bad} lines are no records and are"
+        records.notices.append(f"{path}: {told} ignored ({first})")
     return records
 
 
 def to_line(record: Record) -> dict:
-    """The fields that say something."""
+    """The line of a record: empty fields are left out."""
     fields = dataclasses.asdict(record) | {"failure": printable(record.failure), "where": printable(record.where)}
     return {key: value for key, value in fields.items() if value not in (None, "", 0)}
 

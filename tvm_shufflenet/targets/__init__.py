@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from schedules import Machine
+    from ..schedules import Machine
 
 
-# LLVM's names.  It takes "generic" Arm cores for ones in order.
-LOADS_APART = {"cortex-a53"}
-IN_ORDER = {"generic", "cortex-a35", "cortex-a55", "cortex-a510", "cortex-a520", *LOADS_APART}
+# LLVM's names.  LLVM schedules for "generic" Arm cores as for cores that run instructions in order.
+LOADS_APART = {"cortex-a53", "cortex-a55"}
+IN_ORDER = {"generic", "cortex-a35", "cortex-a510", "cortex-a520", *LOADS_APART}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TargetSpec:
 
     @property
     def machine(self) -> Machine:
-        from schedules import Machine  # which imports TVM
+        from ..schedules import Machine  # which imports TVM
 
         core = self.tvm.get("mcpu", "generic")
         return Machine(

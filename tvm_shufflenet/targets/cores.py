@@ -1,53 +1,97 @@
-"""The cores whose costs are modelled, by the names of targets.
+"""The cores whose costs are modelled, by the names of targets: which model prices them, and their memory.
 
-What LLVM does not model is stated here, and none of it has been checked against a document: the
-caches' geometry and the clocks are as commonly given for these chips; how long a line takes from the
-next level, how many lines are on their way at a time and how many bytes arrive per cycle are rounded
-assumptions, the same in kind for every core.  `lanes` are the rate of fmla in LLVM's model, which a
-test reads off, but for the three cores whose notes say that they are assumed.
+Caches are those of one named board, in cycles of its clock.  Each level says where its figures are from and
+which of them are assumed; `docs/estimation.md` says how wrong the whole was found.  `lanes` are the rate of fmla
+that was measured (cpufp) or that LLVM's model has, which a test reads off.
+
+Sources: TRM: Arm's technical reference manuals DDI 0500 (A53), 100442 (A55), 100095 (A72), 100798 (A76).  sbc:
+github.com/ThomasKaiser/sbc-bench, results/NAME.txt: latency of dependent loads (ramlat), NEON reads and fills
+(tinymembench).  cpufp: github.com/pigirons/cpufp.  ib: github.com/ocxtal/insn_bench_aarch64.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from ..errors import UserError
 from . import resolve
 
 LINE = 64  # bytes, on all of these cores
+IN_ORDER_VERSION = 1  # of the prices of `targets/inorder.py`: raise it where they change, records name it
+# Of targets that are no core of their own, the cores that stand for them.
+STAND_INS = {"arm": ("cortex-a72", "cortex-a76")}
 
 
 @dataclass(frozen=True)
 class Level:
-    """A cache, and what a line costs that is missed there and found in the next level, or in memory."""
+    """A cache, and what a line costs that is missed there and found in the next level, or in memory.
+
+    `latency` is in cycles, of a line that waits for the one before it; `in_flight` are lines on their way at a time,
+    the hardware's prefetching included; `read` and `write` are bytes per cycle.  `assumed` names the fields for which
+    no source was found.
+    """
 
     name: str
     kilobytes: int
     ways: int
-    latency: int  # cycles until the line arrives, alone
-    in_flight: int  # lines on their way at a time, hardware's prefetching included
-    bytes_per_cycle: float
+    latency: int
+    in_flight: int
+    read: float
+    write: float
+    source: str = ""
+    assumed: str = ""
 
     @property
     def cycles_per_line(self) -> float:
-        """Lines come one behind the other: latency is divided by those in flight, bandwidth is the floor."""
-        return max(self.latency / self.in_flight, LINE / self.bytes_per_cycle)
+        """Of lines read one behind the other: latency is divided by those in flight, bandwidth is the floor."""
+        return max(self.latency / self.in_flight, LINE / self.read)
+
+    @property
+    def cycles_per_stored_line(self) -> float:
+        """Stores wait for nothing but the room to go to."""
+        return LINE / self.write
 
 
 @dataclass(frozen=True)
 class Core:
-    """A core, priced with LLVM's scheduling model `model`.
+    """A core, priced by the model `in_order` of `targets/inorder.py`, or with LLVM's scheduling model `model`.
 
-    `lanes` is the bound of fp32 multiply-adds per cycle.  `clocks` are GHz of known boards.
+    `lanes` is the bound of fp32 multiply-adds per cycle.  `board` is whose memory `caches` are; `clocks` are GHz of
+    known boards.
     """
 
     name: str
     model: str
     lanes: int
+    board: str
     caches: tuple[Level, ...]
     clocks: tuple[tuple[float, str], ...]
-    note: str  # whose model it is, and where the figures are from
+    note: str  # whose model LLVM's is, and where the lanes are from
     since: int = 14  # the first LLVM with this model
+    in_order: str = ""
+
+    @property
+    def priced_by(self) -> str:
+        """The model that prices kernels when records are made; "" for LLVM's."""
+        return f"{self.in_order} {IN_ORDER_VERSION}" if self.in_order else ""
+
+    def cycles_per_lone_line(self, level: Level) -> float:
+        """Of lines that no prefetcher foresees: in order each is waited for, out of order they overlap."""
+        return max(level.latency / (1 if self.in_order else level.in_flight), level.cycles_per_line)
+
+    def computing(self, dtype: str) -> Core:
+        """The same with the bound of multiply-adds in that dtype.
+
+        Twice as many halves fit into a vector.  Of bytes sdot multiplies four times as many as there are floats, and
+        without it smull twice as many.
+        """
+        if dtype == "int8":
+            from .detect import features_of
+
+            return replace(self, lanes=(4 if "dotprod" in features_of(resolve(self.name).tvm) else 2) * self.lanes)
+        return replace(self, lanes=2 * self.lanes) if dtype == "float16" else self
 
 
 def core(name: str) -> Core:
@@ -60,44 +104,89 @@ def core(name: str) -> Core:
     raise UserError(f"target {name} is no core of its own: expected {', '.join(CORES)}")
 
 
-def _caches(*levels: tuple[int, int, int, int, float]) -> tuple[Level, ...]:
-    return tuple(Level(f"L{i}", *level) for i, level in enumerate(levels, 1))
+def cores_of(name: str) -> tuple[Core, ...]:
+    """The cores by which code for a target is judged: its own, or those that stand for a target of many cores."""
+    return tuple(map(core, STAND_INS.get(resolve(name).name, (name,))))
 
 
+def mean_cycles(cycles: Iterable[float]) -> float:
+    """Cycles on several cores as one figure, their geometric mean: the ratio of two such favours no core."""
+    return statistics.geometric_mean(cycles)
+
+
+ALL = "latency in_flight read write"
+FLOW = "in_flight read write"
 A57, N1 = "LLVM's model of Cortex-A57", "LLVM's model of Neoverse N1, a Cortex-A76"
-LANES, ASSUMED = "lanes are its rate of fmla", "lanes assumed, not looked up"
+N2 = "LLVM's model of Neoverse N2, which LLVM takes for Cortex-A77 and A78 from 22 on"
+LANES, CPUFP = "lanes are its rate of fmla", "lanes by cpufp"
 
-# KiB, ways, then cycles, lines in flight and bytes per cycle of the level below.
 _CORES = (
-    Core("cortex-a53", "cortex-a53", 4, _caches((32, 4, 15, 2, 8), (512, 16, 160, 3, 1.6)),
-         ((1.2, "Raspberry Pi 3"), (1.4, "Raspberry Pi 3+")),
-         "LLVM's own model; pessimistic, as llvm-mca lets no instruction here finish before those in front of it; "
-         "lanes: two 64-bit pipes, one 128-bit multiply-add per cycle"),
-    Core("cortex-a55", "cortex-a55", 4, _caches((32, 4, 10, 3, 16), (128, 4, 30, 4, 8), (512, 16, 200, 5, 2.5)),
-         ((1.8, "RK3566"),), f"LLVM's own model, which starts two 128-bit multiply-adds per cycle; {ASSUMED}: one"),
-    Core("cortex-a57", "cortex-a57", 4, _caches((32, 2, 20, 6, 16), (2048, 16, 200, 7, 3)),
+    Core("cortex-a53", "cortex-a53", 4, "Raspberry Pi 3B+, 1.4 GHz", (
+             Level("L1", 32, 4, 31, 4, 8, 8, "TRM; sbc 3DtN, 4o1A: 27 to 35 cycles", FLOW),
+             Level("L2", 512, 16, 234, 6, 1.6, 1.2, "TRM; sbc 1iI5: 168 ns, reads 2148 to 2368, fills 1639 MB/s",
+                   "in_flight")),
+         ((1.2, "Raspberry Pi 3"), (1.4, "Raspberry Pi 3+")), f"LLVM's own model; {CPUFP}", in_order="cortex-a53"),
+    Core("cortex-a55", "cortex-a55", 4, "RK3566, 1.8 GHz: no private L2", (
+             Level("L1", 32, 4, 31, 4, 8, 8, "TRM; sbc 4qJF: 28 to 35 cycles", FLOW),
+             Level("L3", 512, 16, 282, 7, 2.5, 3.2, "sbc 4qJF: 149 ns, fills 6104 MB/s", "in_flight read")),
+         ((1.8, "RK3566"),), f"LLVM's own model; {CPUFP}", in_order="cortex-a55"),
+    Core("cortex-a57", "cortex-a57", 4, "Jetson Nano", (
+             Level("L1", 32, 2, 20, 6, 16, 16, "", ALL), Level("L2", 2048, 16, 200, 7, 3, 2, "", ALL)),
          ((1.43, "Jetson Nano"), (2.0, "Jetson TX2")), f"LLVM's own model; {LANES}"),
-    Core("cortex-a72", "cortex-a57", 4, _caches((32, 2, 20, 6, 16), (1024, 16, 220, 7, 3)),
-         ((1.5, "Raspberry Pi 4"), (1.8, "RK3399")), f"{A57}; {LANES}"),
-    Core("cortex-a73", "cortex-a57", 4, _caches((64, 16, 20, 6, 16), (1024, 16, 220, 8, 4)),
+    Core("cortex-a72", "cortex-a57", 4, "Raspberry Pi 4, 1.8 GHz", (
+             Level("L1", 32, 2, 21, 6, 16, 16, "TRM: six in flight; sbc 3OBF", "read write"),
+             Level("L2", 1024, 16, 260, 7, 2.6, 1.7, "TRM; sbc 3OBF: 140 to 150 ns, fills 3122; 1MFf: reads 3943 MB/s",
+                   "in_flight")),
+         ((1.5, "Raspberry Pi 4"), (1.8, "RK3399")), f"{A57}; {CPUFP}"),
+    Core("cortex-a73", "cortex-a57", 4, "Amlogic S922X, 2.4 GHz", (
+             Level("L1", 32, 16, 26, 6, 16, 16, "sbc 3DtN, 4o1A: answers as 32 KiB, 25 to 28 cycles", f"ways {FLOW}"),
+             Level("L2", 1024, 16, 302, 8, 4, 3.8, "sbc 4o1A: 124 to 128 ns, fills 9234 MB/s", "in_flight read")),
          ((2.2, "Amlogic S922X"), (2.36, "Kirin 960")), f"{A57}; {LANES}"),
-    Core("cortex-a76", "neoverse-n1", 8, _caches((64, 4, 11, 8, 32), (512, 8, 35, 12, 16), (2048, 16, 260, 16, 5)),
-         ((2.4, "Raspberry Pi 5"), (2.4, "RK3588")), f"{N1}; {LANES}", 16),
-    Core("cortex-a78", "neoverse-n1", 8, _caches((64, 4, 11, 8, 32), (512, 8, 35, 12, 16), (4096, 16, 280, 20, 6)),
-         ((2.6, "Dimensity 1200"),), f"{N1}; {LANES}", 16),
-    Core("snapdragon-820", "kryo", 4, _caches((24, 3, 16, 6, 16), (1024, 8, 240, 8, 5)),
+    Core("cortex-a76", "neoverse-n1", 8, "Raspberry Pi 5, 2.4 GHz", (
+             Level("L1", 64, 4, 11, 8, 32, 32, "TRM; sbc 8-NK: 9 to 12 cycles", FLOW),
+             Level("L2", 512, 8, 41, 12, 16, 16, "TRM; sbc 8-NK", FLOW),
+             Level("L3", 2048, 16, 269, 16, 5, 4.2, "sbc 8-NK: 107 to 117 ns, fills 10012 MB/s", "in_flight read")),
+         ((2.4, "Raspberry Pi 5"), (2.4, "RK3588")), f"{N1}; {CPUFP}", 16),
+    Core("cortex-a78", "neoverse-n2", 8, "Genio 1200, 2.2 GHz", (
+             Level("L1", 64, 4, 12, 8, 32, 32, "sbc 4Kvg", FLOW), Level("L2", 256, 8, 44, 12, 16, 16, "sbc 4Kvg", FLOW),
+             Level("L3", 4096, 16, 280, 20, 6.4, 8.6, "sbc 4Kvg: 127 ns, copies 14143, fills 18996 MB/s", "in_flight")),
+         ((2.6, "Dimensity 1200"),), f"{N2}; {LANES}", 16),
+    Core("snapdragon-820", "kryo", 4, "Snapdragon 820: only sizes were found", (
+             Level("L1", 32, 4, 16, 6, 16, 16, "", f"ways {ALL}"),
+             Level("L2", 1024, 8, 240, 8, 5, 4, "", f"ways {ALL}")),
          ((2.15, "Snapdragon 820"),), "LLVM's own model, from which the lanes are"),
-    Core("snapdragon-835", "cortex-a57", 4, _caches((64, 16, 20, 6, 16), (2048, 16, 250, 8, 4)),
+    Core("snapdragon-835", "cortex-a57", 4, "Snapdragon 835, 2.36 GHz", (
+             Level("L1", 64, 16, 23, 6, 16, 16, "sbc 4fdD", FLOW),
+             Level("L2", 2048, 16, 267, 8, 4.1, 6, "sbc 4fdD: 113 ns, copies 9722, fills 14068 MB/s", "in_flight")),
          ((2.45, "Snapdragon 835"),), f"{A57}; {LANES} (A73)"),
-    Core("snapdragon-845", "cortex-a57", 4, _caches((64, 16, 12, 6, 16), (256, 8, 35, 8, 16), (2048, 16, 280, 10, 4)),
+    Core("snapdragon-845", "cortex-a57", 4, "Snapdragon 845", (
+             Level("L1", 64, 16, 12, 6, 16, 16, "", ALL), Level("L2", 256, 8, 35, 8, 16, 16, "", ALL),
+             Level("L3", 2048, 16, 280, 10, 4, 4, "", ALL)),
          ((2.8, "Snapdragon 845"),), f"{A57}; lanes taken as Cortex-A73's"),
-    Core("snapdragon-855", "neoverse-n1", 8, _caches((64, 4, 11, 8, 32), (512, 8, 35, 12, 16), (2048, 16, 280, 20, 5)),
+    Core("snapdragon-855", "neoverse-n1", 8, "Snapdragon 855, taken as Raspberry Pi 5 but for memory", (
+             Level("L1", 64, 4, 11, 8, 32, 32, "", ALL), Level("L2", 512, 8, 41, 12, 16, 16, "", ALL),
+             Level("L3", 2048, 16, 280, 20, 5, 5, "", ALL)),
          ((2.84, "Snapdragon 855"),), f"{N1}; {LANES} (A76)", 16),
-    Core("snapdragon-888", "neoverse-n1", 16,
-         _caches((64, 4, 11, 10, 32), (1024, 8, 40, 16, 32), (4096, 16, 300, 24, 7)),
-         ((2.84, "Snapdragon 888"),), f"{N1}, which starts half as many multiply-adds; {ASSUMED} (X1)", 16),
-    Core("snapdragon-8gen2", "neoverse-n1", 16,
-         _caches((64, 4, 11, 12, 32), (1024, 8, 40, 20, 32), (8192, 16, 320, 32, 9)),
-         ((3.2, "Snapdragon 8 Gen 2"),), f"{N1}, which starts half as many multiply-adds; {ASSUMED} (X3)", 16),
+    Core("snapdragon-888", "neoverse-v1", 16, "8cx Gen 3 (Cortex-X1C), 3.0 GHz: no phone was found", (
+             Level("L1", 64, 4, 12, 10, 32, 32, "sbc 4xwT: 10 to 12 cycles", FLOW),
+             Level("L2", 1024, 8, 74, 16, 32, 32, "sbc 4xwT: 70 to 78 cycles", FLOW),
+             Level("L3", 4096, 16, 470, 24, 5.5, 14, "sbc 4xwT: 136 to 179 ns, copies 16539, fills 41912 MB/s",
+                   "in_flight")),
+         ((2.84, "Snapdragon 888"),), f"LLVM's model of Neoverse V1, a Cortex-X1; {LANES}, by element 2.7 vectors a "
+         "cycle were measured (ib)", 17),
+    Core("snapdragon-8gen2", "neoverse-v1", 16, "Snapdragon 8 Gen 2", (
+             Level("L1", 64, 4, 11, 12, 32, 32, "", ALL), Level("L2", 1024, 8, 40, 20, 32, 32, "", ALL),
+             Level("L3", 8192, 16, 320, 32, 9, 9, "", ALL)),
+         ((3.2, "Snapdragon 8 Gen 2"),), f"LLVM's model of Neoverse V1, a Cortex-X1; {LANES} (X3)", 17),
 )  # fmt: skip
 CORES = {entry.name: entry for entry in _CORES}
+
+# The memory of other boards with these cores, by the boards' names in `published`.
+MEMORY = {
+    "RK3399, little core": (
+        Level("L1", 32, 4, 31, 4, 8, 8, "TRM; sbc 3DtN, 4o1A: 27 to 35 cycles", FLOW),
+        Level("L2", 512, 16, 248, 6, 1.6, 5.5, "TRM; sbc 2yIx: 164 ns, fills 8376 MB/s", "in_flight read")),
+    "RK3399, big core": (
+        Level("L1", 32, 2, 20, 6, 16, 16, "TRM: six in flight; sbc 2yIx", "read write"),
+        Level("L2", 1024, 16, 335, 7, 2.6, 4.2, "TRM; sbc 2yIx: 165 to 170 ns, fills 8358 MB/s", "in_flight read")),
+}  # fmt: skip

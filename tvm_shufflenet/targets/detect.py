@@ -30,10 +30,15 @@ def native() -> TargetSpec:
             mattr.append(f"{'+' if there else '-'}{feature}")
     if arch == "aarch64" and cpu in ("generic", "cortex-a53"):
         mattr += NEON_A53
-    tvm |= {"mattr": sorted(set(mattr)), "num-cores": len(os.sched_getaffinity(0))}
+    tvm |= {"mattr": sorted(set(mattr)), "num-cores": usable_cores()}
     if arch == "arm":
         tvm["mfloat-abi"] = "hard"
     return TargetSpec("native", tvm, arch, *vectors(arch, features_of(tvm), cpu), f"this machine ({cpu})")
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; all of the machine where the system (macOS, Windows) does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def architecture(triple: str, what: str) -> str:
@@ -58,7 +63,7 @@ def features_of(tvm: dict) -> set[str]:
 
 
 def known_features(tvm: dict) -> set[str]:
-    """Those of the target's `mattr` that LLVM knows, be they switched on or off there."""
+    """The features in the target's `mattr` that LLVM knows, be they switched on or off there."""
     asked = {**tvm, "mattr": sorted({f"+{feature[1:]}" for feature in tvm["mattr"]})}
     with _silence():
         return features_of(asked)

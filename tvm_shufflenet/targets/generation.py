@@ -6,14 +6,17 @@ import hashlib
 import json
 
 from . import IN_ORDER, LOADS_APART
+from .inorder import MODELS, Model
+
+ORDER = 1  # of the loops that `lowering/reorder.py` writes: raise it where other code comes out
 
 
 def with_options(target: dict) -> dict:
     """TVM's target with the options of the code generator.
 
     Each kernel stays a function of its own name, which profilers and `estimate` go by: LLVM would copy some into their
-    callers, up to seven times.  Which of two zeros a maximum is, and what becomes of NaN, is left open: one instruction
-    instead of two.
+    callers, up to seven times.  The sign of a maximum of two zeros, and what becomes of NaN, is left open: a maximum
+    then is one instruction instead of two.
     """
     options, features = _ordering(target)
     options = [*target.get("cl-opt", ()), "-inline-instr-cost:int=100000", *options]
@@ -25,9 +28,15 @@ def with_options(target: dict) -> dict:
 
 
 def digest_of_options(triple: str, cpu: str, features: list[str]) -> str:
-    """Of all that decides which machine code a kernel becomes, but for the kernel."""
-    options = with_options({"mtriple": triple, "mcpu": cpu, "mattr": sorted(features)})
+    """A hash of all that decides which machine code a kernel becomes, but for the kernel."""
+    target = {"mtriple": triple, "mcpu": cpu, "mattr": sorted(features)}
+    options = with_options(target) | ({"order": ORDER} if order_of(target) else {})
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def order_of(target: dict) -> Model | None:
+    """The model of the core in order whose hot loops are written in another order than LLVM's; None for others."""
+    return MODELS.get(target.get("mcpu", "")) if target.get("mtriple", "").startswith("aarch64") else None
 
 
 def _ordering(target: dict) -> tuple[list[str], list[str]]:

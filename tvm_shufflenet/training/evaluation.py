@@ -10,7 +10,7 @@ import io
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,12 @@ from ..bridge import require_torch
 from ..bridge.contents import LIBRARY, kind_of_file
 from ..errors import UserError
 from ..exchange import Reading, load_network
-from ..library.interface import inputs, main_shapes
+from ..library.groups import groups, run_in_groups
+from ..library.interface import batch_of, inputs, main_shapes
 from ..library.loading import load, read_manifest
 from ..library.preprocess import (
     check_classifier,
+    check_detector,
     complete,
     open_picture,
     prepare,
@@ -33,16 +35,19 @@ from ..library.preprocess import (
 from .pictures import Pictures, labels_for
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..measure.place import Place
 
-CHUNK = 20  # pictures of a task of a worker
+CHUNK = 20  # pictures of a task of a worker, at least
 
 
 @dataclass
 class Subject:
     """What is evaluated.
 
-    `run` takes float32 (1, 3, H, W), or (1, H, W, 3), and gives logits (1, classes), or (1, classes, 1, 1).
+    `run` takes float32 (batch, 3, H, W), or (batch, H, W, 3), and gives logits (batch, classes); of a detector, which
+    `detects`, all outputs one behind the other.
     """
 
     path: Path
@@ -52,6 +57,8 @@ class Subject:
     names: list[str] | None  # of the classes
     run: Callable[[np.ndarray], np.ndarray]
     layout: str = "NCHW"  # of what `run` takes
+    detects: bool = False
+    batch: int = 1
 
 
 @dataclass
@@ -65,7 +72,7 @@ class Score:
 
 @dataclass
 class Difference:
-    """Of two subjects, on the same pictures: decisions that differ, and the largest gap between two logits."""
+    """How two subjects differ on the same pictures: decisions that differ, and the largest gap between two logits."""
 
     decisions: int
     logits: float
@@ -77,18 +84,24 @@ def is_library(path: Path) -> bool:
     return kind_of_file(path) == LIBRARY or path.suffix == ".so"
 
 
-def open_subject(path: Path, model: str | None, size: tuple[int, int] | None, board: Place | None = None) -> Subject:
+def open_subject(
+    path: Path, model: str | None, size: tuple[int, int] | None, board: Place | None = None, threads: int = 1
+) -> Subject:  # fmt: skip
     """Opens a library, which runs here or on `board` (a `measure.place.Place`), or a checkpoint, which runs in PyTorch.
 
-    `model` and `size` are of a checkpoint that does not say them.  `UserError` for what cannot be run.
+    `model` and `size` are of a checkpoint that does not say them, `threads` of a library here; a board has its own.
+    `UserError` for what cannot be run.
     """
     if not is_library(path):
         return _open_checkpoint(path, model, size)
     manifest = read_manifest(path)
-    classes = check_classifier(path, manifest)
+    detects = "detector" in manifest
+    classes = (check_detector if detects else check_classifier)(path, manifest)
     how = complete(manifest["preprocessing"], f"{path}: its manifest")
-    run = _here(path) if board is None else _on_board(board, path, manifest)
-    return Subject(path, manifest["model"], how, classes, manifest["class_names"], run, inputs(manifest)[0].layout)
+    run = _here(path, threads) if board is None else _on_board(board, path, manifest)
+    layout = inputs(manifest)[0].layout
+    return Subject(path, manifest["model"], how, classes, manifest["class_names"], run, layout, detects,
+                   batch_of(manifest))  # fmt: skip
 
 
 def evaluate(
@@ -106,8 +119,8 @@ def evaluate(
         raise UserError(f"{counts}: they cannot be compared")
     logits: list[list[np.ndarray]] = [[] for _ in subjects]
     kept = []
-    with contextlib.closing(_answers(subjects, pictures, workers)) as answers:
-        for index, answer in answers:
+    with contextlib.closing(answers(subjects, pictures, workers)) as results:
+        for index, answer in results:
             if isinstance(answer, str):
                 say(f"picture skipped: {answer}")
             else:
@@ -141,7 +154,10 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
     found = load_network(path, model, reading=Reading(size=size))
     net, parameters = found.network, found.parameters
     if net.layers[0].shape[1] != 3 or not net.classes:
-        raise UserError(f"{path} is no classifier of pictures: expected 3 channels and one number for each class")
+        raise UserError(
+            f"{path} is no classifier of pictures, and no detector: expected 3 channels and one number for each class, "
+            "or boxes"
+        )
 
     from ..bridge.twin import Twin
 
@@ -151,62 +167,68 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
 
     def run(data: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return module(torch.from_numpy(data)).numpy()
+            results = module(torch.from_numpy(data))
+            return _joined([r.numpy() for r in results] if net.detector else [results.numpy()])
 
-    how = preprocessing(net.size, found.preprocessing)
+    how = preprocessing(net.size, found.preprocessing, whole=bool(net.detector))
     layout = net.layers[0].attrs["layout"]
-    return Subject(path, net.name, how, net.classes, found.class_names, run, layout)
+    return Subject(path, net.name, how, net.classes, found.class_names, run, layout, bool(net.detector))
 
 
-def _here(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    library = load(path)
-    return lambda data: library.run(data)[0]
+def _joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each picture all outputs, one behind the other: (pictures, numbers)."""
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+
+def _here(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    library = load(path, threads)
+    return lambda data: _joined(library.run(data))
 
 
 def _on_board(board: Place, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
-    import tvm
-
-    main = board.module(path)["main"]
-    with board.explain("making room for the network"):
-        buffers = [tvm.runtime.empty(shape, "float32", board.device) for shape in main_shapes(manifest)[1:]]
-
-    def run(data: np.ndarray) -> np.ndarray:
-        with board.explain(f"running {path.name}"):
-            main(tvm.runtime.tensor(data, board.device), *buffers)
-            return buffers[0].numpy()
-
-    return run
+    shapes = main_shapes(manifest)  # input, outputs, workspace
+    network = board.load_network(path, manifest, *shapes)
+    return lambda data: _joined(network.run_all(range(1, len(shapes) - 1), first=data))
 
 
-def _answer(subjects: list[Subject], pictures: Pictures, index: int) -> list[np.ndarray] | str:
-    """The logits of each subject, or why the picture cannot be read."""
+def _answer(subjects: list[Subject], pictures: Pictures, indices: Sequence[int]) -> list[list[np.ndarray] | str]:
+    """For each picture the logits of each subject, or why the picture cannot be read."""
+    opened = [_open(pictures, index) for index in indices]
+    readable = [picture for picture in opened if not isinstance(picture, str)]
+    answers: list[list[np.ndarray]] = []  # of each subject
+    prepared: dict[str, list[np.ndarray]] = {}
+    for subject in subjects:
+        key = json.dumps([subject.how, subject.layout])
+        if key not in prepared:
+            prepared[key] = [prepare(picture, subject.how, subject.layout) for picture in readable]
+        answers.append(run_in_groups(subject.run, subject.batch, prepared[key]))
+    rows = iter(zip(*answers))
+    return [picture if isinstance(picture, str) else list(next(rows)) for picture in opened]
+
+
+def _open(pictures: Pictures, index: int) -> Image.Image | str:
+    """The picture, or why it cannot be read."""
     try:
-        picture = open_picture(io.BytesIO(pictures.read(index)), pictures.names[index])
+        return open_picture(io.BytesIO(pictures.read(index)), pictures.names[index])
     except UserError as error:
         return str(error)
     except OSError as error:
         return f"{pictures.names[index]}: cannot be read: {error.strerror}"
-    rows, prepared = [], {}
-    for subject in subjects:
-        key = json.dumps([subject.how, subject.layout])
-        if key not in prepared:
-            prepared[key] = prepare(picture, subject.how, subject.layout)
-        rows.append(subject.run(prepared[key]).reshape(1, -1))
-    return rows
 
 
-def _answers(
+def answers(
     subjects: list[Subject], pictures: Pictures, workers: int
 ) -> Generator[tuple[int, list[np.ndarray] | str], None, None]:
-    """The answer to each picture, by its index, in order."""
+    """What each subject's `run` gives for each picture, or why it cannot be read, by its index, in order."""
+    most = max(subject.batch for subject in subjects)
     if not workers:
-        for index in range(len(pictures)):
-            yield index, _answer(subjects, pictures, index)
+        for indices in groups(range(len(pictures)), most):
+            yield from zip(indices, _answer(subjects, pictures, indices))
         return
     # Forked, so that they have the libraries and weights that were opened, and the index of the pictures.
     global _work
     _work = subjects, pictures
-    chunks = [range(start, min(start + CHUNK, len(pictures))) for start in range(0, len(pictures), CHUNK)]
+    chunks = groups(range(len(pictures)), -(-CHUNK // most) * most)
     with multiprocessing.get_context("fork").Pool(workers, _ignore_ctrl_c) as pool:
         for chunk, answers in zip(chunks, pool.imap(_answer_chunk, chunks)):
             yield from zip(chunk, answers)
@@ -219,5 +241,5 @@ def _ignore_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _answer_chunk(chunk: range) -> list:
-    return [_answer(*_work, index) for index in chunk]
+def _answer_chunk(chunk: Sequence[int]) -> list:
+    return _answer(*_work, chunk)

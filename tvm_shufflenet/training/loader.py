@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ class Batches(torch.utils.data.Dataset):
         )
 
 
-def load(batches: Batches, orders: Iterable[Order], workers: int) -> Iterable[Batch]:
+def load(batches: torch.utils.data.Dataset, orders: Iterable[Order], workers: int) -> Iterable[Any]:
     """The batches of `orders`, which may be endless; `workers` processes run ahead."""
     return torch.utils.data.DataLoader(
         batches, batch_size=None, sampler=orders, num_workers=workers,
@@ -123,7 +123,7 @@ def _one_thread(_worker: int) -> None:
 
 
 def random_crop(picture: Image.Image, size: int, least_area: float, rng: np.random.Generator) -> np.ndarray:
-    """Of random area and shape, scaled to size x size and mirrored or not: uint8 (size, size, 3)."""
+    """A crop of random area and shape, scaled to size x size and mirrored or not: uint8 (size, size, 3)."""
     width, height = picture.size
     for _ in range(10):
         area = width * height * rng.uniform(least_area, 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import write_bytes
+from ..plotting import encoded
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 COLUMNS = ("epoch", "iteration", "crop", "learning_rate", "loss", "training_top1", "top1", "top5", "images", "seconds")
+# What scores are called; the columns of a detector have them in the place of a classifier's.
+CALLED = {"top1": "top-1", "top5": "top-5", "map": "mean average precision", "ap50": "at an overlap of 0.5"}
 REFRESH_SECONDS = 0.5
 
 
@@ -83,17 +86,20 @@ class Log(Silent):
         speed = (trainer.step - step) * trainer.options.recipe.batch / (now - since)
         self._shown = (now, trainer.step)
         about = f"loss {loss.item():.3f}, rate {rate:.4f}, {crop}x{crop}, {speed:.0f} pictures/s"
-        if scored := [row for row in trainer.history if "top1" in row]:
-            about += f", top-1 {100 * scored[-1]['top1']:.1f} % (epoch {scored[-1]['epoch']})"
+        main = trainer.scores[0]
+        if scored := [row for row in trainer.history if main in row]:
+            about += f", {CALLED[main]} {100 * scored[-1][main]:.1f} % (epoch {scored[-1]['epoch']})"
         self.bar.update(self._task, completed=trainer.step, about=about, refresh=True)
 
     def epoch(self, trainer: Trainer, row: dict) -> None:
         text = (
             f"epoch {row['epoch']}, iteration {row['iteration']} of {trainer.steps}, {row['seconds']:.0f} s: "
-            f"loss {row['loss']:.3f}, training top-1 {100 * row['training_top1']:.1f} % at {row['crop']}x{row['crop']}"
+            f"loss {row['loss']:.3f}"
+            + (f", training top-1 {100 * row['training_top1']:.1f} %" if "training_top1" in row else "")
+            + f" at {row['crop']}x{row['crop']}"
         )
-        if "top1" in row:
-            text += f"; validation top-1 {100 * row['top1']:.2f} %, top-5 {100 * row['top5']:.2f} %"
+        if trainer.scores[0] in row:
+            text += "; validation " + ", ".join(f"{CALLED[key]} {100 * row[key]:.2f} %" for key in trainer.scores)
         self.say(text)
 
     def files(self, trainer: Trainer) -> None:
@@ -101,11 +107,13 @@ class Log(Silent):
         if not trainer.history:
             return
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        row = trainer.history[-1]
+        columns = [*COLUMNS[:5], *(key for key in COLUMNS[5:6] if key in row), *trainer.scores, *COLUMNS[8:]]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(trainer.history)
         write_bytes(self.out.with_suffix(".csv"), text.getvalue().encode())
-        if "top1" not in trainer.history[-1] and trainer.step < trainer.steps:
+        if trainer.scores[0] not in row and trainer.step < trainer.steps:
             return
         try:
             import matplotlib  # noqa: F401
@@ -114,11 +122,11 @@ class Log(Silent):
                 self.say("no plot: matplotlib is not installed (`pip install -e .[train]`)")
             self._says_no_plot = False
             return
-        write_bytes(self.out.with_suffix(".svg"), plot(trainer.options.model, trainer.history))
+        write_bytes(self.out.with_suffix(".svg"), plot(trainer.options.model, trainer.history, trainer.scores))
 
 
-def plot(title: str, history: list[dict]) -> bytes:
-    """Loss, and accuracy in training and validation, by epoch: an SVG."""
+def plot(title: str, history: list[dict], scores: tuple[str, ...] = ("top1",)) -> bytes:
+    """Loss, and accuracy in training and validation, by epoch: an SVG.  Of a detector, its scores in validation."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.5), layout="constrained")
@@ -126,13 +134,16 @@ def plot(title: str, history: list[dict]) -> bytes:
     epochs = [row["epoch"] for row in history]
     loss.plot(epochs, [row["loss"] for row in history])
     loss.set(xlabel="epoch", ylabel="training loss", title=title)
-    scored = [row for row in history if "top1" in row]
-    accuracy.plot(epochs, [100 * row["training_top1"] for row in history], label="training, random crops")
-    accuracy.plot([r["epoch"] for r in scored], [100 * r["top1"] for r in scored], marker=".", label="validation")
-    accuracy.set(xlabel="epoch", ylabel="top-1, %")
+    scored = [row for row in history if scores[0] in row]
+    trained = [row for row in history if "training_top1" in row]
+    if trained:
+        scores = scores[:1]
+        accuracy.plot(epochs, [100 * row["training_top1"] for row in trained], label="training, random crops")
+    for key in scores:
+        label = "validation" if trained else CALLED[key]
+        accuracy.plot([r["epoch"] for r in scored], [100 * r[key] for r in scored], marker=".", label=label)
+    accuracy.set(xlabel="epoch", ylabel="top-1, %" if trained else "validation, %")
     accuracy.legend()
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
-    data = io.BytesIO()
-    figure.savefig(data, format="svg")
-    return data.getvalue()
+    return encoded(figure, "svg")

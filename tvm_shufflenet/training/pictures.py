@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import tarfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,6 +43,7 @@ class Pictures:
     names: tuple[str, ...]
     labels: np.ndarray
     extents: np.ndarray | None = None
+    notices: ClassVar[tuple[str, ...]] = ()  # what of the files was not taken
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,12 +85,7 @@ def find_pictures(path: str | os.PathLike, split: str) -> Pictures:
     path = Path(path)
     if path.is_dir() and Path(path, f"{split}.tar").is_file():
         path = Path(path, f"{split}.tar")
-    if path.is_dir():
-        names, folders, extents = *_walk(path), None
-    elif path.is_file():
-        names, folders, extents = _index_tar(path)
-    else:
-        raise UserError(f"{path}: no such folder or tar of pictures")
+    names, folders, extents = _files(path, is_picture)
     order = sorted(range(len(names)), key=names.__getitem__)
     paths = [names[i].split("/") for i in order]
     prefix = _prefix(path, paths, split)
@@ -143,22 +141,39 @@ def labels_for(pictures: Pictures, classes: int, names: list[str] | None, source
     return np.array(found, np.int64)[pictures.labels]
 
 
-def _is_picture(name: str) -> bool:
+def files_in(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], list[tuple[int, int]] | None]:
+    """Paths of the wanted files in a folder or tar, and of a tar where each lies; `UserError` as `find_pictures`."""
+    names, _, extents = _files(path, wanted)
+    return names, extents
+
+
+def _files(
+    path: Path, wanted: Callable[[str], bool]
+) -> tuple[list[str], list[list[str]], list[tuple[int, int]] | None]:
+    if path.is_dir():
+        return *_walk(path, wanted), None
+    if path.is_file():
+        return _index_tar(path, wanted)
+    raise UserError(f"{path}: no such folder or tar of pictures")
+
+
+def is_picture(name: str) -> bool:
+    """Whether the file of that name is taken for a picture."""
     return name.lower().endswith(SUFFIXES) and not name.rpartition("/")[2].startswith(".")
 
 
-def _walk(root: Path) -> tuple[list[str], list[list[str]]]:
-    """Pictures and folders below `root`, as paths inside it; links to folders are followed."""
+def _walk(root: Path, wanted: Callable[[str], bool]) -> tuple[list[str], list[list[str]]]:
+    """Wanted files and folders below `root`, as paths inside it; links to folders are followed."""
     names, folders = [], []
     for folder, _, files in os.walk(root, followlinks=True):
         inside = os.path.relpath(folder, root)
         parts = [] if inside == "." else inside.split(os.sep)
         folders.append(parts)
-        names += ["/".join([*parts, name]) for name in files if _is_picture(name)]
+        names += ["/".join([*parts, name]) for name in files if wanted(name)]
     return names, [parts for parts in folders if parts]
 
 
-def _index_tar(path: Path) -> tuple[list[str], list[list[str]], list[tuple[int, int]]]:
+def _index_tar(path: Path, wanted: Callable[[str], bool]) -> tuple[list[str], list[list[str]], list[tuple[int, int]]]:
     names, folders, extents, other = [], [], [], ""
     try:
         with tarfile.open(path, "r:") as archive:
@@ -166,7 +181,7 @@ def _index_tar(path: Path) -> tuple[list[str], list[list[str]], list[tuple[int, 
                 name = os.path.normpath(member.name)
                 if member.isdir():
                     folders.append(name.split("/"))
-                elif member.isreg() and _is_picture(name):
+                elif member.isreg() and wanted(name):
                     names.append(name)
                     extents.append((member.offset_data, member.size))
                 else:

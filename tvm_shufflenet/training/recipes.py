@@ -34,7 +34,7 @@ class Recipe:
         return max(8, round(size * share / 8) * 8)
 
     def learning_rate(self, step: int, steps: int) -> float:
-        """Of iteration `step`, counted from 0, of `steps`."""
+        """The learning rate of iteration `step`, counted from 0, of `steps`."""
         warm = self.warm_up * steps
         return self.rate * min((step + 1) / warm if step < warm else 1, (steps - step) / max(1, steps - warm))
 
@@ -50,5 +50,10 @@ RECIPES = {
         "small", epochs=70, iterations=0, batch=64, rate=0.2, warm_up=0.04, momentum=0.9, nesterov=True,
         weight_decay=4e-4, smoothing=0.1, least_area=0.3, colour=0.3,
         zoom=((0.0, 4 / 7), (0.6, 5 / 7), (0.88, 13 / 14)),
+    ),
+    # Detectors, on a body that has learnt to classify.
+    "detector": Recipe(
+        "detector", epochs=60, iterations=0, batch=16, rate=0.04, warm_up=0.05, momentum=0.9, nesterov=True,
+        weight_decay=2e-4, smoothing=0, least_area=0.3, colour=0.3, zoom=((0.0, 0.6), (0.5, 0.8), (0.8, 1.0)),
     ),
 }  # fmt: skip

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..architectures import network
+from ..architectures import Network, network
 from ..bridge import save_checkpoint
 from ..bridge.twin import Twin
 from ..errors import UserError
@@ -28,7 +29,6 @@ from ..files import write_bytes
 from ..library.preprocess import MEAN, STD
 from .loader import Batch, Batches, Decoded, Order, load
 from .log import Silent
-from .pictures import Pictures
 from .recipes import Recipe
 
 SAVE_EVERY = 1000  # iterations, in epochs that are longer
@@ -45,6 +45,7 @@ class Options:
     size: int
     seed: int
     precision: str  # a key of PRECISIONS
+    start: str = ""  # the file of the classifier whose weights a detector's body began with
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Process:
         return self.rank == 0
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Over all processes."""
+        """The sum over all processes."""
         if self.world > 1:
             torch.distributed.all_reduce(values)
         return values
@@ -71,9 +72,15 @@ class Process:
 
 
 class Trainer:
-    """One run.  `log` is told what happens (see `training.log.Log`); `out` is the .safetensors file."""
+    """One run, of a classifier.  `log` is told what happens (see `training.log.Log`); `out` is the .safetensors file.
 
-    def __init__(self, options: Options, training: Pictures, validation: Pictures | None, out: Path, process: Process,
+    `training` and `validation`, which may be None, are `Pictures`.  What depends on what is learnt are the methods from
+    `begin` to `validate`, which a trainer of others replaces.
+    """
+
+    scores = ("top1", "top5")  # what `validate` gives, the main one first
+
+    def __init__(self, options: Options, training: Any, validation: Any, out: Path, process: Process,
                  log: Silent, workers: int = 1, validate_every: int = 5, resume: dict | None = None):  # fmt: skip
         recipe = options.recipe
         if recipe.batch % process.world:
@@ -85,9 +92,9 @@ class Trainer:
         self.steps = recipe.iterations or recipe.epochs * self.epoch_steps
 
         torch.manual_seed(options.seed)
-        net = network(options.model, (options.size, options.size), len(training.folders))
+        net = self._network()
         # Only behind a global average does the classifier not depend on the size.
-        self.zooms = any(layer.op == "global_avg_pool" for layer in net.layers)
+        self.zooms = not net.classes or any(layer.op == "global_avg_pool" for layer in net.layers)
         self.model = Twin(net)
         self.model.to(device=process.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         _silence_residuals(self.model)
@@ -98,7 +105,6 @@ class Trainer:
             lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True,
         )  # fmt: skip
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=options.precision == "fp16")
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
         self.step = 0
         self.history: list[dict] = []  # a row for each epoch
         self.running = torch.zeros(3, dtype=torch.float64, device=process.device)  # loss, right, pictures; this epoch
@@ -122,7 +128,7 @@ class Trainer:
         decoded = self._decoded(self.training)
         held_out = self._decoded(self.validation) if self.validation else None
         self._began = time.monotonic() - self.seconds
-        batches = Batches(decoded, self.training.labels, self.options.recipe)
+        batches = self._batches(decoded)
         previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             for batch in load(batches, self._orders(), self.workers):
@@ -157,7 +163,7 @@ class Trainer:
             return False
         return bool(self.process.sum(torch.tensor(float(bool(self._stop)), device=self.process.device)))
 
-    def _decoded(self, pictures: Pictures) -> Decoded:
+    def _decoded(self, pictures) -> Decoded:
         decoded = Decoded(pictures)
         if len(pictures) <= 50_000:  # else what fits is too small a share
             self.log.watch(f"reading {pictures.root}", decoded.fill(), len(pictures))
@@ -190,7 +196,7 @@ class Trainer:
 
     def _iterate(self, batch: Batch) -> None:
         self._report(batch.broken)
-        if not len(batch.labels):
+        if not len(batch.pixels):
             raise UserError(f"none of the pictures of a whole batch can be read: {batch.broken[0][1]}")
         rate = self.options.recipe.learning_rate(self.step, self.steps)
         for group in self.optimizer.param_groups:
@@ -199,18 +205,16 @@ class Trainer:
             ((self.options.seed * self.steps + self.step) * self.process.world + self.process.rank) % 2**63
         )  # dropout
         self.parallel.train()
-        inputs, labels = self._inputs(batch.pixels, batch.colours), batch.labels.to(self.process.device)
+        inputs = self._inputs(batch.pixels, batch.colours)
         with self._autocast():
-            logits = self.parallel(inputs)
-            loss = self.loss(logits, labels)
+            answers = self.parallel(inputs)
+            loss = self._objective(answers, batch)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        right = (logits.detach().argmax(1) == labels).sum()
-        self.running += torch.stack(
-            [loss.detach().double() * len(labels), right.double(), torch.full_like(right, len(labels)).double()]
-        )
+        seen = torch.tensor(len(batch.pixels), dtype=torch.float64, device=self.process.device)
+        self.running += torch.stack([loss.detach().double() * seen, self._right(answers, batch).double(), seen])
         self.step += 1
         if self.process.first:
             self.log.iteration(self, rate, inputs.shape[-1], loss.detach())
@@ -231,14 +235,38 @@ class Trainer:
             "crop": self.crop(self.step - 1),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "loss": loss / seen,
-            "training_top1": right / seen,
-        }
+        } | self._answered(right / seen)
         if held_out and (epoch % self.validate_every == 0 or self.step == self.steps):
             row |= self.validate(held_out)
         row["seconds"] = time.monotonic() - self._began
         self.history.append(row)
         if self.process.first:
             self.log.epoch(self, row)
+
+    def begin(self, classifier: Path | None) -> None:
+        """First weights of a new run, where those that PyTorch gives are not all."""
+
+    def _known(self) -> list[str]:
+        """What the classes are called in the data."""
+        return list(self.training.folders)
+
+    def _network(self) -> Network:
+        return network(self.options.model, (self.options.size, self.options.size), len(self.training.folders))
+
+    def _batches(self, decoded: Decoded) -> torch.utils.data.Dataset:
+        return Batches(decoded, self.training.labels, self.options.recipe)
+
+    def _objective(self, logits, batch) -> torch.Tensor:
+        labels = batch.labels.to(self.process.device)
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.options.recipe.smoothing)
+
+    def _right(self, logits, batch) -> torch.Tensor:
+        """How many of the batch's pictures were classified rightly."""
+        return (logits.detach().argmax(1) == batch.labels.to(self.process.device)).sum()
+
+    def _answered(self, right: float) -> dict[str, float]:
+        """What a row of the history says of an epoch's share of right answers."""
+        return {"training_top1": right}
 
     def validate(self, decoded: Decoded) -> dict[str, float]:
         """Top-1 and top-5 on centre crops of `--size`, and how many pictures that was."""
@@ -268,15 +296,15 @@ class Trainer:
         options, last = self.options, self.history[-1] if self.history else {}
         data = {
             "model": options.model,
-            "class_names": json.dumps(self.training.class_names),
+            "class_names": json.dumps(list(self.training.class_names)),
             "size": f"{options.size}",
             "recipe": json.dumps(dataclasses.asdict(options.recipe)),
             "seed": f"{options.seed}",
             "iterations": f"{self.step} of {self.steps}",
             "training_pictures": f"{len(self.training)}",
         }
-        if "top1" in last:
-            data |= {key: f"{last[key]}" for key in ("top1", "top5")} | {"validation_pictures": f"{last['images']}"}
+        if self.scores[0] in last:
+            data |= {key: f"{last[key]}" for key in self.scores} | {"validation_pictures": f"{last['images']}"}
         return data
 
     def save(self) -> None:
@@ -288,7 +316,7 @@ class Trainer:
             "options": dataclasses.asdict(self.options), "pictures": len(self.training), "step": self.step,
             "world": self.process.world, "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
             "running": self.running, "history": self.history, "seconds": time.monotonic() - self._began,
-            "folders": list(self.training.folders),
+            "folders": self._known(),
         }  # fmt: skip
         buffer = io.BytesIO()
         torch.save({"state_dict": state, "metadata": self.metadata(), "training": training}, buffer)
@@ -299,9 +327,9 @@ class Trainer:
 
     def _restore(self, checkpoint: dict) -> None:
         training = checkpoint["training"]
-        if training["folders"] != list(self.training.folders) or training["pictures"] != len(self.training):
+        if training["folders"] != self._known() or training["pictures"] != len(self.training):
             raise UserError(
-                f"{self.training.root} holds {len(self.training)} pictures of {len(self.training.folders)} classes, "
+                f"{self.training.root} holds {len(self.training)} pictures of {len(self._known())} classes, "
                 f"the checkpoint was made from {training['pictures']} of {len(training['folders'])}: it resumes on "
                 "those only"
             )
@@ -351,7 +379,7 @@ def read_training_checkpoint(path: Path) -> tuple[Options, dict]:
 
 
 def this_process(device: str) -> Process:
-    """This process, by `torchrun`'s environment; `device` is auto, cpu or cuda."""
+    """The present process, as `torchrun`'s environment describes it; `device` is auto, cpu or cuda."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

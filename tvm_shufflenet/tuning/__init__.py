@@ -1,6 +1,7 @@
 """Tuning: which knobs of a kernel are fastest on a processor, found by trying them there.
 
 tasks       the different kernels of networks, each with the knobs that it may have
+hints       knobs that are good for a kernel elsewhere
 search      which knobs to try next: MetaSchedule's evolutionary search with a learned cost model
 candidates  a kernel with given knobs as a small library, compiled exactly as in a network
 workers     processes that may crash or hang

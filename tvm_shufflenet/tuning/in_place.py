@@ -25,7 +25,7 @@ from .tasks import Task
 from .tuner import FINAL_ROUNDS, FINALISTS
 
 if TYPE_CHECKING:
-    from schedules.workload import Workload
+    from ..schedules.workload import Workload
 
 ROUNDS = FINAL_ROUNDS + 20  # more turns than any trial alone had: what they say is trusted more
 
@@ -95,7 +95,7 @@ def compete(
 
 
 def _by_kernel(clocked: Clocked, turns: list) -> dict[str, float]:
-    seconds, _, _ = seconds_of(turns, clocked.calls)
+    seconds, _, _ = seconds_of(turns, clocked.steps)
     times: dict[str, float] = {}
     for call, least in zip(clocked.compiled.program.calls, seconds.min(axis=0)):
         times[task_of(call.workload)] = times.get(task_of(call.workload), 0.0) + float(least)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import tempfile
 import threading
@@ -15,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schedules import Knobs
-
 from ..errors import UserError
+from ..schedules import Knobs
 from ..targets import TargetSpec
+from ..targets.detect import usable_cores
 from . import trials
 from .tasks import Task
 from .trials import Link, SessionLost, TookTooLong, WrongResult
@@ -31,7 +30,7 @@ SLOWEST_NETWORK = 2e6  # bytes per second
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a trial: seconds or cycles of the candidate and of the default, or why it failed."""
+    """What a trial gave: seconds or cycles of the candidate and of the default, or why the trial failed."""
 
     knobs: Knobs
     value: float | None = None
@@ -81,7 +80,7 @@ class Judge:
         self.stop = threading.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="tvm_shufflenet-")
         self.folder = Path(self._folder.name)
-        self.builders = Workers(len(os.sched_getaffinity(0)))
+        self.builders = Workers(usable_cores())
         self._files = 0
         self._defaults: dict[str, object] = {}
         self._lock = threading.Lock()
@@ -126,17 +125,19 @@ class Judge:
 
 
 class Estimated(Judge):
-    """The model of the core that the target names: cycles with every load a hit, the same every time."""
+    """The models of the cores that judge the target: cycles with every load a hit, the same every time."""
 
     kind = "estimated"
 
     def __init__(self, target: TargetSpec, timeout: float = 10.0):
         from ..estimation import tools
         from ..estimation.pricing import model_note
-        from ..targets.cores import core
+        from ..targets.cores import cores_of
 
         tools.qemu(), tools.llvm(), tools.plugin(), tools.runner()  # before the workers race for them
-        self.where = model_note(core(target.name))
+        notes = {each.name: model_note(each) for each in cores_of(target.name)}
+        told = [note if len(notes) == 1 else f"{name}: {note}" for name, note in notes.items()]
+        self.where = "; ".join(told)
         super().__init__(target, timeout)
 
     def run(self, task: Task, candidates: list[Knobs], rounds: int) -> Iterator[Outcome]:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from schedules import RELU, Plane, Pointwise
-
 from ..boards.rpc import count_boards
 from ..errors import UserError
+from ..schedules import RELU, Plane, Pointwise
 from ..targets import TargetSpec
 from . import trials
 from .tasks import Task, example_arrays
@@ -36,7 +35,7 @@ def _link(address: str, key: str | None, target: TargetSpec, timeout: float) -> 
 
 @dataclass(frozen=True)
 class Step:
-    """Of the round trip: what was done, what was found, and how many seconds it took."""
+    """A step of the round trip: what was done, what was found, and how many seconds that took."""
 
     what: str
     found: str

@@ -21,9 +21,8 @@ from tvm.s_tir.meta_schedule.logging import get_logging_func
 from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
-from schedules import Knobs
-
 from ..records.store import knob_key
+from ..schedules import Knobs
 from ..targets import TargetSpec
 from .tasks import Task
 

@@ -1,4 +1,4 @@
-"""Tunes tasks one by one: default first, then what the search proposes, then the best ones once more."""
+"""Tunes tasks one by one: default and hints first, then what the search proposes, then the best ones once more."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from schedules import Knobs
-
 from ..records.store import Record, Records, fastest, knob_key, settle, tvm_version
+from ..schedules import Knobs
 from .judges import Judge, Outcome
 from .search import BATCH, Search, cost_model
 from .tasks import Task
@@ -40,7 +39,7 @@ class Result:
 
 
 class Progress:
-    """What a run tells; the command shows it."""
+    """What a run reports while it works; the command shows the reports."""
 
     def start(self, task: Task, index: int, count: int, limit: int, known: int) -> None: ...
 
@@ -58,7 +57,7 @@ class Tuner:
         self._model = None
 
     def run(self, tasks: list[Task]) -> list[Result]:
-        """In their order; those which Ctrl-C left out are missing."""
+        """Tunes the tasks in their order; after Ctrl-C the results of the tasks so far."""
         results = []
         for index, task in enumerate(tasks):
             if self.judge.stop.is_set():
@@ -79,7 +78,11 @@ class Tuner:
         if len(known) < limit or not known:
             if knob_key(task.default) not in known:
                 self._try(task, [task.default], ROUNDS, known, result)
-            batches = _chunks(task.space) if len(task.space) <= self.trials else self._searched(task, known)
+            hints = [knobs for knobs in task.hints if knob_key(knobs) not in known]
+            if hints and not self.judge.stop.is_set():
+                self._try(task, hints[: limit - len(known)], ROUNDS, known, result)
+            every = len(task.space) <= self.trials
+            batches = [] if len(known) >= limit else _chunks(task.space) if every else self._searched(task, known)
             for batch in batches:
                 self._take_in(task, known, result)
                 if self.judge.stop.is_set() or len(known) >= limit:
@@ -132,6 +135,7 @@ class Tuner:
                 self.records.target, self.judge.kind,
                 outcome.knobs, outcome.value, outcome.default, outcome.failure,
                 0 if outcome.failure else 1 if self.judge.kind == "estimated" else rounds, self.judge.where,
+                self.records.options, self.records.model if self.judge.kind == "estimated" else "",
             )  # fmt: skip
             self.records.append(record)
             if record.knob_key not in known:

@@ -1,15 +1,17 @@
 """Processes that call functions for this one: whatever crashes or hangs takes only them along.
 
-They stay warm, since TVM takes seconds to import, and end with this process, however that ends.
+Processes stay alive between calls, since TVM takes seconds to import, and end with this process, however this one ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,8 +50,9 @@ class Worker:
         except (EOFError, OSError):
             if (process := self._process) is None:
                 raise Crashed("it was closed") from None
-            process.join(5)
-            code = process.exitcode
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            code = process.returncode
             self.close()
             how = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
             raise Crashed(f"its process ended: {how}") from None
@@ -67,36 +70,39 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):  # it is not that far, or has ended
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
-            process.join()
+            process.wait()
             self._pipe.close()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-        # Ctrl-C is the parent's business, from the first moment on: in the imports there it would be a traceback.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            process.start()
-            self._process = process
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
+        if not hasattr(os, "killpg"):
+            raise UserError("tuning needs Linux or macOS: this system cannot keep Ctrl-C from processes of a command")
+        self._pipe, theirs = multiprocessing.Pipe()
+        # Not multiprocessing's own processes: one whose parent ends while it starts prints a traceback.  All that this
+        # one needs stands on its command line.  In its own session, Ctrl-C reaches the parent alone.
+        call = f"serve({theirs.fileno()}, {os.getpid()})"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; {call}"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+            )
         if not self._pipe.poll(START_SECONDS):
             self.close()
             raise TimedOut(f"its process did not start within {START_SECONDS:g} s")
         self._pipe.recv()  # it is ready
 
 
-def _serve(pipe, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgrp()
+def serve(descriptor: int, parent: int) -> None:
+    """The process: calls what comes through the pipe with that file descriptor, until `parent`, a process id, ends."""
+    pipe = multiprocessing.connection.Connection(descriptor)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: even a hanging call ends with the parent
     if os.getppid() != parent:
         return
-    pipe.send("ready")
     with contextlib.suppress(EOFError, OSError):
+        pipe.send("ready")
         while True:
             function, arguments = pipe.recv()
             try:

@@ -1,0 +1,301 @@
+"""Networks of bytes: a library equals the reference in numpy to the bit, or is refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import tvm_shufflenet
+from tvm_shufflenet.architectures import NetworkBuilder, network
+from tvm_shufflenet.bridge import load_checkpoint, random_parameters, save_checkpoint
+from tvm_shufflenet.bridge.parameters import digest
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.cli.build import main as build_command
+from tvm_shufflenet.cli.evaluate import main as evaluate_command
+from tvm_shufflenet.cli.inspect import main as inspect_command
+from tvm_shufflenet.cli.quantize import main as quantize_command
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.exchange import OURS, Imported, save_network
+from tvm_shufflenet.graph.quantise import any_scales, quantise, tensors_of
+from tvm_shufflenet.pipeline import check_int8, fused_graph, lower_graph
+from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.targets.calibration import KEY, Calibration, calibration_in
+from tvm_shufflenet.targets.precision import precision_of
+from tvm_shufflenet.training.calibration import calibrate, float_network, integer_network
+
+from .. import fences
+from ..conftest import STRUCTURES, picture, relative_error, twin_logits
+from ..int8_graphs import network_of
+
+BYTES = pytest.mark.skipif(resolve("native").arch == "arm", reason="no precision but fp32 is for 32-bit processors")
+SMALL, SIZE = "shufflenet-v1-0.25x-g3", (64, 64)
+COVERED = {
+    "shufflenet-v1-arch2-0.25x-g8", "shufflenet-v2-0.5x", "shufflenet-v2-0.5x-torchvision",
+    "shufflenet-v2-0.5x-residual", "shufflenet-v2-0.5x-star", "mobilenet-v2-0.35", "igcv3-d-1.0", "xception-0.5x",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quantised():
+    """`quantised(model or network)` -> (network, parameters, scales), of random weights and pictures of noise."""
+    made: dict = {}
+
+    def quantise_one(model):
+        net = network(model, SIZE, 10) if isinstance(model, str) else model
+        if net.name not in made:
+            parameters = random_parameters(net)
+            pictures = [picture(net.size, seed) for seed in range(2)]
+            made[net.name] = net, parameters, calibrate(net, parameters, pictures, "minmax")
+        return made[net.name]
+
+    return quantise_one
+
+
+def check(built, reference, data: np.ndarray, target: str) -> None:
+    """The library gives what the reference does, and nothing around its arrays is touched."""
+    assert np.array_equal(fences.check(built.path, data)[0].ravel(), reference.ravel())
+    if target == "native":
+        for threads in (1, 2):
+            assert np.array_equal(tvm_shufflenet.load(built.path, threads)(data).ravel(), reference.ravel())
+
+
+@BYTES
+@pytest.mark.parametrize(
+    "name,target",
+    [
+        pytest.param(SMALL, "native"),
+        pytest.param(SMALL, "cortex-a76", marks=pytest.mark.emulator),
+        pytest.param(SMALL, "cortex-a72", marks=pytest.mark.emulator),
+        *(
+            pytest.param(name, "native", marks=pytest.mark.slow)
+            for name in (
+                "shufflenet-v1-0.25x-g8",
+                "shufflenet-v2-0.5x-residual",
+                "mobilenet-v1-0.25",
+                "mobilenet-v2-0.35",
+            )
+        ),
+        *(
+            pytest.param("shufflenet-v2-0.5x", target, marks=[pytest.mark.emulator, pytest.mark.slow])
+            for target in ("cortex-a55", "cortex-a53")
+        ),
+    ],
+)
+def test_a_library_equals_the_reference(build, quantised, name, target):
+    net, parameters, scales = quantised(name)
+    built = build(
+        name, target=target, size=SIZE, classes=10, precision="int8", calibration=scales, team=target == "native"
+    )
+    data = picture(SIZE, 5)
+    check(built, integer_network(net, parameters, scales)(data), data, target)
+    assert built.manifest["calibration"] == {
+        "pictures": 2,
+        "observer": "torch MinMaxObserver",
+        "tensors": len(scales.tensors),
+    }
+
+
+@BYTES
+def test_the_reference_is_near_the_floats(quantised):
+    net, parameters, scales = quantised(SMALL)
+    data = picture(SIZE, 7)
+    floats = float_network(net, parameters)(data)
+    assert relative_error(floats, twin_logits(net, parameters, data)) < 1e-5
+    assert 1e-5 < relative_error(integer_network(net, parameters, scales)(data), floats) < 0.1
+
+
+def odd() -> object:
+    """Numbers of channels that fill no words, planes that fill no vectors, a tensor that is read twice, a clip."""
+    builder = NetworkBuilder((22, 18))
+    first = builder.clip("clip", builder.conv("first", 0, 5, 3, stride=2, pad=1), -0.5, 2.0)
+    wide = builder.conv("wide", first, 13, 1)
+    branch = builder.relu("relu", builder.conv("deep", wide, 13, 3, pad=1, groups=13))
+    back = builder.conv("back", branch, 13, 1)
+    added = builder.relu("sum", builder.add("add", back, wide))
+    joined = builder.concat("joined", added, first)
+    pooled = builder.global_avg_pool("pool", joined)
+    builder.dense("fc", pooled, 7)
+    return builder.network("odd")
+
+
+@BYTES
+def test_odd_channels_and_planes(tmp_path, quantised):
+    net, parameters, scales = quantised(odd())
+    built = build_library(
+        BuildOptions(network=net, target="native", output=tmp_path, precision="int8", calibration=scales, team=True)
+    )
+    data = picture(net.size, 3)
+    check(built, integer_network(net, parameters, scales)(data), data, "native")
+
+
+@BYTES
+def test_the_memory_plan_is_that_of_floats(quantised):
+    """The same calls in the same order write the same planes: the shuffle stays an address, and nothing is copied."""
+    net, parameters, scales = quantised(SMALL)
+    target = resolve("cortex-a76")
+    precision = precision_of("int8", None, target)
+    precision = dataclasses.replace(precision, calibration=scales)
+    floats, integers = (lower_graph(net, parameters, target, **options) for options in ({}, {"precision": precision}))
+    assert [(call.layer, str(call.output)) for call in floats.calls] == [
+        (call.layer, str(call.output)) for call in integers.calls
+    ]
+
+
+def test_tensors_that_are_read_as_one_share_a_scale():
+    net = network("shufflenet-v2-0.5x", SIZE)
+    graph = fused_graph(net, random_parameters(net))
+    names = {node.name: tensor for node, tensor in tensors_of(graph).items()}
+    assert names["stage2.1.conv3"] == names["stage2.0.conv3"] == names["stage2.0.shortcut.conv2"]
+    assert names["stem.pool"] == names["stem.conv"] != names["stage2.0.conv1"] != names["stage2.1.conv1"]
+
+
+def test_weights_become_bytes_whose_gains_are_whole():
+    """sum * scale of the residual alone is the residual: its gain is exact."""
+    net = network(SMALL, SIZE, 10)
+    graph = fused_graph(net, random_parameters(net))
+    scales = any_scales(graph)
+    quantise(graph, scales)
+    convs = [node for node in graph.nodes if node.op == "conv"]
+    assert all(abs(node.weights["weight"].astype(int)).max() == 127 for node in convs if not node.residual)
+    residual = [node for node in convs if node.residual]
+    for node in residual:
+        assert np.allclose(node.weights["gain"] * node.weights["scale"], 1, rtol=1e-6)
+        assert 120 <= abs(node.weights["weight"].astype(int)).max() <= 127
+    assert residual
+
+
+@BYTES
+@pytest.mark.slow
+def test_which_networks_of_the_list_are_covered():
+    """Those of pointwise and depthwise convolutions without attention; of each structure one."""
+    for name in STRUCTURES:
+        net, covered = network(name, SIZE, 10), name in COVERED
+        try:
+            check_int8(net, random_parameters(net))
+        except UserError as error:
+            assert not covered and str(error).startswith("layer ") and "int8 has no kernel for" in str(error), name
+        else:
+            assert covered, name
+
+
+REFUSED = [
+    ("shufflenet-v1-0.25x-g3-se", r"layer stage2.0.se.fc1: int8 has no kernel for a fully connected layer that is not"),
+    ("squeezenet-1.1", r"layer pool10: int8 has no kernel for an output that is no fully connected layer's"),
+    ("vgg-like-38m", r"layer .* int8 has no kernel for this conv \(groups 1, kernel \(3, 3\)"),
+]
+
+
+@pytest.mark.parametrize("name,message", REFUSED)
+def test_other_networks_are_refused_by_layer(name, message):
+    net = network(name, SIZE, 10)
+    with pytest.raises(UserError, match=message):
+        check_int8(net, random_parameters(net))
+
+
+def scales_in(folder, metadata: dict, parameters: dict):
+    path = folder / "weights.safetensors"
+    save_checkpoint(path, parameters, {"model": SMALL, "size": "64x64", **metadata})
+    return path
+
+
+@BYTES
+def test_weights_without_their_scales_are_refused(tmp_path, quantised):
+    """Before anything is written."""
+    _, parameters, scales = quantised(SMALL)
+    arguments = ["--target", "native", "--precision", "int8", "-o", str(tmp_path / "none")]
+    with pytest.raises(UserError, match=r"int8 needs the scales .*: run `python -m tvm_shufflenet.quantize CHECKPOINT"):
+        build_command([SMALL, *arguments])
+    good = json.loads(scales.to_metadata()[KEY])
+    for metadata, message in (
+        ({}, "which these weights lack: run `python -m tvm_shufflenet.quantize"),
+        ({KEY: "{"}, "damaged"),
+        ({KEY: json.dumps({**good, "tensors": {"input": [0, 300]}})}, "damaged"),
+        ({KEY: json.dumps({**good, "weights": "0"})}, "of other weights"),
+        ({KEY: json.dumps({**good, "tensors": {"input": [0.1, 3]}})}, "of another network: they lack layer"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_command(["--weights", str(scales_in(tmp_path, metadata, parameters)), *arguments])
+    assert not (tmp_path / "none").exists()
+
+
+def test_scales_survive_their_file():
+    scales = Calibration({"input": (0.125, 3), "stem.conv": (1e-3, 0)}, 4, "torch HistogramObserver", "abc")
+    assert calibration_in(scales.to_metadata(), "abc", "x") == scales
+
+
+@pytest.mark.parametrize(
+    "target,dot,dtype",
+    [("cortex-a76", "sdot", "int8"), ("cortex-a55", "sdot", "int8"), ("cortex-a72", "smull", "int8"),
+     ("cortex-a53", "smull", "int8"), ("arm", "smull", "int8"), ("snapdragon-8gen2", "sdot", "int8")],
+)  # fmt: skip
+def test_what_multiplies_bytes(target, dot, dtype):
+    precision = precision_of("int8", None, resolve(target))
+    assert (precision.dot, precision.activations, str(precision)) == (dot, dtype, "int8")
+
+
+def test_processors_without_kernels_of_bytes_are_refused():
+    with pytest.raises(UserError, match="--precision int8: target armv7 is arm: expected such as --target cortex-a72"):
+        precision_of("int8", None, resolve("armv7"))
+    with pytest.raises(UserError, match="with --precision int8 all weights are int8"):
+        precision_of("int8", "fp16", resolve("cortex-a76"))
+
+
+@BYTES
+def test_quantize_build_inspect_and_evaluate(tmp_path, labelled_pictures, capsys):
+    """The whole way, of weights that are no good: floats and bytes decide alike."""
+    net = network(SMALL, SIZE, 3)
+    parameters = random_parameters(net)
+    plain, result = tmp_path / "plain.safetensors", tmp_path / "made" / "int8.safetensors"
+    save_network(plain, Imported(net, parameters, OURS))
+    data = ["--data", str(labelled_pictures)]
+    quantize_command([str(plain), *data, "-o", str(result), "--pictures", "6", "--check", "9", "--workers", "0"])
+    printed = capsys.readouterr().out
+    assert "from 6 pictures of" in printed and "top-1 on 9 pictures of" in printed and "decisions differ" in printed
+    arrays, metadata = load_checkpoint(result)
+    assert all(np.array_equal(arrays[name], parameters[name]) for name in parameters)
+    assert calibration_in(metadata, digest(parameters), "x").pictures == 6
+    build_command(
+        ["--weights", str(result), "--precision", "int8", "--target", "native", "--one-thread", "-o", str(tmp_path)]
+    )
+    library = str(tmp_path / f"{SMALL}-native-int8-64x64.so")
+    inspect_command([library])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "precision int8 scales of 51 tensors, by torch HistogramObserver, from 6 pictures" in printed
+    evaluate_command([library, str(plain), *data, "--workers", "0", "--json", str(tmp_path / "found.json")])
+    difference = json.loads((tmp_path / "found.json").read_text())["difference"]
+    assert 0 < difference["logits"] < 0.2 * difference["largest_logit"]
+
+
+def test_quantize_refuses_before_it_writes(tmp_path, labelled_pictures):
+    data = ["--data", str(labelled_pictures)]
+    net = network("shufflenet-v1-0.25x-g3-se", SIZE, 3)
+    attention = tmp_path / "attention.safetensors"
+    save_network(attention, Imported(net, random_parameters(net), OURS))
+    for arguments, message in (
+        ([str(attention), *data, "-o", str(tmp_path / "none" / "a.safetensors")], "layer stage2.0.se.fc1: int8 has no"),
+        ([str(attention), *data, "-o", str(tmp_path / "a.onnx")], "unknown suffix '.onnx', expected .safetensors"),
+        ([SMALL, *data, "-o", str(tmp_path / "a.pth")], "no trained weights of shufflenet-v1-0.25x-g3 are held here"),
+        ([str(attention), *data, "-o", "a.pth", "--pictures", "0"], "--pictures 0: expected"),
+    ):
+        with pytest.raises(UserError, match=message):
+            quantize_command(arguments)
+    assert not (tmp_path / "none").exists()
+
+
+@BYTES
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(n, marks=() if n < 2 else pytest.mark.slow if n < 15 else pytest.mark.full) for n in range(100)],
+)
+def test_random_networks_equal_the_reference(tmp_path, seed):
+    """None is refused; bytes are near the floats."""
+    net = network_of(seed)
+    parameters, data = random_parameters(net), picture(net.size, 2)
+    scales = calibrate(net, parameters, [picture(net.size, n) for n in range(2)], "minmax")
+    options = BuildOptions(network=net, target="native", output=tmp_path, precision="int8", calibration=scales)
+    reference = integer_network(net, parameters, scales)(data)
+    assert np.array_equal(fences.check(build_library(options).path, data)[0].ravel(), reference.ravel())
+    assert relative_error(reference, float_network(net, parameters)(data)) < 0.25

@@ -1,0 +1,74 @@
+"""Random networks of what int8 computes: pointwise and depthwise convolutions, pools, sums, channels in any order."""
+
+from __future__ import annotations
+
+import random
+
+from tvm_shufflenet.architectures import Network, NetworkBuilder
+
+SIZES = ((22, 18), (32, 32), (33, 29), (17, 40), (48, 16))  # height and width
+KINDS = ("pointwise", "pointwise", "depthwise", "max", "avg", "concat", "add", "shuffle", "slice")
+RECENT = 3  # layers of which one is read
+
+
+def network_of(seed: int) -> Network:
+    """The network of that number: the same on every machine."""
+    return _Maker(seed).network()
+
+
+class _Maker:
+    def __init__(self, seed: int):
+        self.seed, self.random = seed, random.Random(seed)
+        self.builder = NetworkBuilder(self.random.choice(SIZES))
+        self.names = 0
+
+    def network(self) -> Network:
+        pick, builder = self.random.choice, self.builder
+        stem = builder.conv(
+            self.name(), 0, pick((4, 5, 12, 16)), pick((3, 5)), stride=pick((1, 2)), pad=pick((1, 2)), bias=True
+        )  # fmt: skip
+        self.layers = [self.activated(stem)]
+        for _ in range(self.random.randint(3, 9)):
+            x = pick(self.layers[-RECENT:])
+            if min(builder.shape(x)[2:]) > 5:
+                self.layers.append(self.layer(pick(KINDS), x))
+        pooled = builder.global_avg_pool("pool", self.layers[-1])
+        builder.dense("fc", pooled, pick((3, 10, 33)))
+        return builder.network(f"random{self.seed}")
+
+    def name(self) -> str:
+        self.names += 1
+        return f"layer{self.names}"
+
+    def activated(self, x: int) -> int:
+        kind = self.random.random()
+        if kind < 0.5:
+            return self.builder.relu(self.name(), x)
+        if kind < 0.7:
+            return self.builder.clip(self.name(), x, self.random.choice((0.0, -0.4)), self.random.choice((1.0, 6.0)))
+        return x
+
+    def layer(self, kind: str, x: int) -> int:
+        pick, builder, channels = self.random.choice, self.builder, self.builder.shape(x)[1]
+        groups = pick([count for count in (1, 1, 2, 3, 4) if channels % count == 0])
+        match kind:
+            case "pointwise":
+                outputs = groups * pick((1, 3, 5, 8))
+                return self.activated(builder.conv(self.name(), x, outputs, groups=groups, bias=True))
+            case "depthwise":
+                kernel, stride = pick((1, 3, 5)), pick((1, 2))
+                pad = pick((0, kernel // 2))
+                return self.activated(builder.conv(self.name(), x, channels, kernel, stride, pad, channels, bias=True))
+            case "max":
+                return builder.max_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1)))
+            case "avg":
+                return self.activated(builder.avg_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1))))
+            case "concat":
+                alike = [other for other in self.layers if builder.shape(other)[2:] == builder.shape(x)[2:]]
+                return builder.concat(self.name(), x, pick(alike))
+            case "add":
+                conv = builder.conv(self.name(), x, channels, bias=True)
+                return self.activated(builder.add(self.name(), *self.random.sample((conv, x), 2)))
+            case "shuffle":
+                return builder.shuffle(self.name(), x, groups)
+        return builder.slice(self.name(), x, self.random.randrange(max(1, channels // 2)), channels, pick((1, 2)))

@@ -1,0 +1,227 @@
+"""Kernels of bytes: equal to the bit to sums in numpy, whatever instruction multiplies; they saturate and pad."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tvm_shufflenet.schedules import (
+    Int8Dense,
+    Int8GlobalAvgPool,
+    Int8Pointwise,
+    Int8Stem,
+    Int8Strewn,
+    Int8StrewnWindow,
+    Int8Window,
+    Plane,
+    WindowPool,
+)  # fmt: skip
+from tvm_shufflenet.schedules.dot4 import KINDS
+from tvm_shufflenet.schedules.requantise import limits, requantised_arrays
+from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.targets.precision import precision_of
+
+from ..kernel_runs import run_kernel
+
+NATIVE = resolve("native")
+pytestmark = pytest.mark.skipif(NATIVE.arch == "arm", reason="no precision but fp32 is for 32-bit processors")
+DOTS = () if NATIVE.arch == "arm" else tuple(dict.fromkeys([precision_of("int8", None, NATIVE).dot, "plain"]))
+EVERY_DOT = pytest.mark.parametrize("dot", DOTS)
+LANES = 16
+
+
+class Numbers:
+    """Random bytes, weights and what else kernels take, of one kind."""
+
+    def __init__(self, dot: str):
+        self.rng = np.random.default_rng(0)
+        self.dot, self.dtype = dot, KINDS[dot]
+        self.low, self.high = np.iinfo(self.dtype).min, np.iinfo(self.dtype).max
+        self.machine = NATIVE.machine.at(self.dtype)
+
+    def bytes(self, *shape: int) -> np.ndarray:
+        return self.rng.integers(self.low, self.high + 1, shape).astype(self.dtype)
+
+    def weights(self, *shape: int) -> np.ndarray:
+        """With the largest that there are."""
+        found = self.rng.integers(-127, 128, shape).astype(np.int8)
+        found.flat[0], found.flat[-1] = 127, -127
+        return found
+
+    def channels(self, count: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+        """Biases and scales: sums spread over a few times the range of bytes."""
+        scale = (self.rng.random(count) * 400 / spread).astype(np.float32)
+        return self.rng.integers(-9999, 9999, count).astype(np.int32), scale
+
+
+def expected(numbers: Numbers, sums: np.ndarray, scale: np.ndarray, bounds: tuple[int, int, int]) -> np.ndarray:
+    found = requantised_arrays(sums, scale.reshape(-1, *(1,) * (sums.ndim - 1)), *bounds)
+    assert {bounds[1], bounds[2]} <= set(found.ravel().tolist()), "both ends are reached"
+    return found
+
+
+def pointwise(numbers, groups, inputs, outputs, side, residual=False, shuffle=False, knobs=None):
+    plane = Plane.padded(side, side, LANES)
+    workload = Int8Pointwise(groups, inputs, outputs, plane, LANES, numbers.dot, residual, shuffle, dtype=numbers.dtype)
+    data = numbers.bytes(groups, inputs, plane.size)
+    other = numbers.bytes(groups * outputs, plane.size)
+    weight = numbers.weights(groups * outputs, inputs, 1, 1)
+    bias, scale = numbers.channels(groups * outputs, 1e4 * inputs**0.5)
+    gains = numbers.rng.integers(1, 300, groups * outputs).astype(np.int16)
+    bounds = numbers.low + 17, numbers.low + 3, numbers.high - 2
+    found = run_kernel(
+        workload, numbers.machine, data, weight, bias, scale, limits(*bounds), *([gains] if residual else []),
+        residual=other if residual else None, knobs=knobs,
+    )  # fmt: skip
+    wide = weight.reshape(groups, outputs, inputs).astype(np.int64) @ data.astype(np.int64)
+    sums = wide.reshape(groups * outputs, -1) + bias[:, None]
+    if residual:
+        sums = sums + gains[:, None].astype(np.int64) * other
+    result = np.empty((groups * outputs, plane.size), np.int64)
+    result[workload.order(groups * outputs)] = expected(numbers, sums, scale, bounds)
+    pixels = side * side
+    assert np.array_equal(found.reshape(groups * outputs, -1)[:, :pixels], result[:, :pixels])
+
+
+@EVERY_DOT
+@pytest.mark.parametrize(
+    "shape", [(3, 20, 40, 14), (1, 10, 15, 7), (8, 6, 24, 5)], ids=lambda shape: "-".join(map(str, shape))
+)
+def test_pointwise(dot, shape):
+    """Also of channels that fill no word, and of planes of 7 x 7."""
+    pointwise(Numbers(dot), *shape)
+
+
+@EVERY_DOT
+def test_pointwise_adds_a_residual(dot):
+    pointwise(Numbers(dot), 3, 6, 20, 7, residual=True)
+
+
+@EVERY_DOT
+def test_a_shuffle_is_an_address(dot):
+    pointwise(Numbers(dot), 3, 8, 10, 7, shuffle=True)
+
+
+@pytest.mark.parametrize("rows,vectors,block", [(7, 3, 1)])
+def test_any_tile_of_pointwise(rows, vectors, block):
+    knobs = {"rows": rows, "vectors": vectors, "block": block, "weight_vectors": 0}
+    pointwise(Numbers(DOTS[0]), 1, 12, 20, 7, knobs=knobs)
+
+
+@EVERY_DOT
+def test_pointwise_of_planes_anywhere(dot):
+    numbers, plane = Numbers(dot), Plane.padded(7, 7, LANES)
+    workload = Int8Strewn(
+        1, 6, 10, plane, LANES, dot, residual=True, sources=12, targets=25, others=30, dtype=numbers.dtype
+    )
+    sources, targets, others = (
+        numbers.rng.permutation(among)[:count] for among, count in ((12, 6), (25, 10), (30, 10))
+    )  # fmt: skip
+    data, other, weight = numbers.bytes(12, plane.size), numbers.bytes(30, plane.size), numbers.weights(10, 6, 1, 1)
+    bias, scale = numbers.channels(10, 3e4)
+    gains, bounds = numbers.rng.integers(1, 300, 10).astype(np.int16), (numbers.low, numbers.low, numbers.high)
+    found = run_kernel(
+        workload, numbers.machine, data, weight, bias, scale, limits(*bounds), gains, sources, targets, others,
+        residual=other,
+    ).reshape(25, -1)  # fmt: skip
+    sums = (
+        weight[:, :, 0, 0].astype(np.int64) @ data[sources] + bias[:, None] + gains[:, None] * other[others].astype(int)
+    )
+    assert np.array_equal(found[targets, :49], expected(numbers, sums, scale, bounds)[:, :49])
+
+
+def windows(data: np.ndarray, side: int, kernel: int, stride: int, border: int) -> np.ndarray:
+    """(channels, rows, columns, kernel, kernel) of planes `side` wide, with a border of that byte."""
+    pad, after = kernel // 2, -(-side // stride)
+    planes = data[:, : side * side].reshape(-1, side, side).astype(np.int64)
+    padded = np.pad(planes, ((0, 0), (pad, pad + 1), (pad, pad + 1)), constant_values=border)
+    found = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))
+    return found[:, ::stride, ::stride][:, :after, :after]
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("side,kernel,stride", [(28, 3, 1), (14, 3, 2), (4, 3, 1), (9, 5, 2)])
+def test_depthwise(dot, side, kernel, stride):
+    numbers, after = Numbers(dot), -(-side // stride)
+    planes = Plane.padded(side, side, LANES), Plane.padded(after, after, LANES)
+    sources = np.array([4, 0, 6])
+    fields = *planes, kernel, stride, kernel // 2, LANES, dot
+    data, weight = numbers.bytes(7, planes[0].size), numbers.weights(3, 1, kernel, kernel)
+    bias, scale = numbers.channels(3, 1e4 * kernel)
+    bounds, border = (numbers.low + 100, numbers.low, numbers.high), numbers.low + 40
+    arguments = weight, bias, scale, limits(*bounds, border)
+    sums = (windows(data, side, kernel, stride, border)[sources] * weight.reshape(3, 1, 1, kernel, kernel)).sum((3, 4))
+    wanted = expected(numbers, sums + bias[:, None, None], scale, bounds)
+    strewn = Int8StrewnWindow(3, *fields, sources=7, dtype=numbers.dtype)
+    plain = Int8Window(3, *fields, dtype=numbers.dtype)
+    for found in (
+        run_kernel(strewn, numbers.machine, data, *arguments, sources),
+        run_kernel(plain, numbers.machine, data[sources], *arguments),
+    ):
+        assert np.array_equal(found.reshape(3, -1)[:, : after**2], wanted.reshape(3, -1))
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("side,channels,outputs,stride", [(32, 3, 12, 2), (30, 1, 5, 2), (32, 4, 8, 1)])
+def test_stem(dot, side, channels, outputs, stride):
+    """It reads floats; what lies outside of the picture is the byte of zero."""
+    numbers, after = Numbers(dot), -(-side // stride)
+    plane = Plane.padded_rows(after, after, LANES)
+    workload = Int8Stem(
+        1, 1, outputs, Plane.dense(side, side), plane, 3, stride, 1, LANES, channels=channels, dot=dot,
+        dtype=numbers.dtype,
+    )  # fmt: skip
+    data, weight = (
+        numbers.rng.standard_normal((channels, side**2)).astype(np.float32),
+        numbers.weights(outputs, channels, 3, 3),
+    )
+    data[0, :3] = 1e30, -1e30, 0
+    bias, scale = numbers.channels(outputs, 2e4)
+    bounds, entry = (numbers.low, numbers.low, numbers.high), np.array([50], np.float32)
+    zero = numbers.low + 120
+    found = run_kernel(
+        workload, numbers.machine, data, weight, bias, scale, limits(*bounds), entry,
+        limits(zero, numbers.low, numbers.high, zero),
+    )  # fmt: skip
+    quantised = requantised_arrays(data, entry, zero, numbers.low, numbers.high)
+    sums = np.einsum("kyxij,okij->oyx", windows(quantised, side, 3, stride, zero), weight.astype(np.int64))
+    wanted = expected(numbers, sums + bias[:, None, None], scale, bounds)
+    rows = found.reshape(outputs, -1)[:, : after * plane.pitch].reshape(outputs, after, plane.pitch)
+    assert np.array_equal(rows[:, :, :after], wanted)
+
+
+@EVERY_DOT
+def test_pools(dot):
+    numbers = Numbers(dot)
+    before, after = Plane.padded(14, 14, LANES), Plane.padded(7, 7, LANES)
+    data = numbers.bytes(5, before.size)
+    found = run_kernel(
+        WindowPool(5, before, after, 3, 2, 1, LANES, kind="max", dtype=numbers.dtype), numbers.machine, data
+    )
+    wanted = windows(data, 14, 3, 2, numbers.low).max((3, 4))
+    assert np.array_equal(found.reshape(5, -1)[:, :49], wanted.reshape(5, 49))
+    bias, scale = np.arange(5, dtype=np.int32), np.full(5, 1 / 196, np.float32)
+    bounds = 0, numbers.low, numbers.high
+    workload = Int8GlobalAvgPool(5, before, LANES, dtype=numbers.dtype)
+    found = run_kernel(workload, numbers.machine, data, bias, scale, limits(*bounds))
+    assert np.array_equal(found, requantised_arrays(data[:, :196].sum(1, dtype=np.int64) + bias, scale, *bounds))
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("inputs,outputs", [(37, 10), (64, 33)])
+def test_classifier(dot, inputs, outputs):
+    numbers = Numbers(dot)
+    data, weight = numbers.bytes(inputs), numbers.weights(outputs, inputs)
+    bias, scale = numbers.channels(outputs, 1e4)
+    workload = Int8Dense(inputs, outputs, NATIVE.machine.lanes, dot=dot, dtype=numbers.dtype)
+    found = run_kernel(workload, numbers.machine, data, weight, bias, scale)
+    sums = weight.astype(np.int64) @ data.astype(np.int64) + bias
+    assert np.array_equal(found, sums.astype(np.float32) * scale)
+
+
+def test_the_rounding_in_numpy_is_that_of_exact_numbers():
+    """To the nearest, ties to the even byte; what lies far outside ends at a bound."""
+    sums = np.array([0, 1, 2, 3, 5, -1, -3, 2**31 - 1, -(2**31)])
+    half = np.array([0.5], np.float32)
+    assert requantised_arrays(sums, half, 0, -9, 9).tolist() == [0, 0, 1, 2, 2, 0, -2, 9, -9]
+    assert requantised_arrays(sums, half, 1, -9, 9).tolist() == [1, 2, 2, 2, 4, 0, 0, 9, -9]

@@ -1,0 +1,153 @@
+"""The command `python -m tvm_shufflenet.quantize`: finds the scales that int8 needs, and writes them beside weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..architectures import own_name
+from ..bridge.shipped import trained
+from ..errors import UserError
+from ..files import write_json
+from ..words import counted
+from .command import command_parser
+from .common import check_count, parse_size, workers
+
+if TYPE_CHECKING:
+    from ..exchange import Imported
+    from ..targets.calibration import Calibration
+    from ..training.evaluation import Difference, Score
+    from ..training.pictures import Pictures
+
+MOST = 10**6
+CHOICES = ("histogram", "minmax")
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "quantize",
+        description="Finds the scales of a network's tensors from pictures, and writes the weights with them, for "
+        "`build --precision int8`.  Also says how often the network is right with floats and with bytes.",
+        epilog="example: python -m tvm_shufflenet.quantize shufflenet-v1-0.5x-g3 --data imagenette -o "
+        "shufflenet-int8.safetensors",
+    )
+    parser.add_argument("weights", metavar="CHECKPOINT|MODEL", help="a file that `build` reads, or a network whose "
+                        "trained weights the project holds")  # fmt: skip
+    parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of "
+                        "several splits `train` is taken, and `val` to try the result on")  # fmt: skip
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=".safetensors, .pth or .pt")
+    parser.add_argument("--pictures", type=int, default=128, metavar="N", help="to look at, equally many of each class "
+                        "(128)")  # fmt: skip
+    parser.add_argument("--check", type=int, default=200, metavar="N", help="pictures to try the result on, if they "
+                        "are of the network's classes; 0 for none (200)")  # fmt: skip
+    parser.add_argument("--observer", choices=CHOICES, default=CHOICES[0], help="histogram: ranges of the least "
+                        "squared error; minmax: all that occurs (histogram)")  # fmt: skip
+    parser.add_argument("--size", help="input in pixels: 224, or 480x640 (what the weights say, else 224)")
+    parser.add_argument("--workers", type=int, help="processes that share the pictures of --check (one for each core)")
+    parser.add_argument("--json", metavar="FILE", help="also write what was found to this file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments().parse_args(argv)
+    check_count("--pictures", args.pictures, 1, MOST)
+    check_count("--check", args.check, 0, MOST)
+
+    from ..bridge.checkpoints import SUFFIXES
+    from ..building.build_library import make_writable
+    from ..exchange import Reading, load_network, save_network
+    from ..pipeline import check_int8
+    from ..training.calibration import calibrate
+    from ..training.pictures import find_pictures
+
+    if args.output.suffix not in SUFFIXES:
+        raise UserError(f"{args.output}: unknown suffix {args.output.suffix!r}, expected {', '.join(SUFFIXES)}")
+    name = own_name(args.weights)
+    path = trained(name) if name and not Path(args.weights).is_file() else Path(args.weights)
+    found = load_network(path, reading=Reading(parse_size(args.size) if args.size else None))
+    check_int8(found.network, found.parameters)
+    pictures = find_pictures(args.data, "train").first(args.pictures)
+    make_writable(args.output.parent)
+    calibration = _show_progress("looking at pictures", len(pictures), lambda advance: calibrate(
+        found.network, found.parameters, _prepared(found, pictures, advance), args.observer
+    ))  # fmt: skip
+    scores = check(args, found, calibration)
+    found.metadata |= calibration.to_metadata()
+    save_network(args.output, found)
+    print(f"{args.output}: {path.name} with the scales of {len(calibration.tensors)} tensors, by "
+          f"{calibration.observer}, from {counted(calibration.pictures, 'picture')} of {args.data}")  # fmt: skip
+    result: dict = {"output": str(args.output), "calibration": asdict(calibration)}
+    if scores:
+        where, (floats, integers), difference = scores
+        print(f"  top-1 on {counted(floats.images, 'picture')} of {where}: floats {100 * floats.top1:.2f} %, bytes "
+              f"{100 * integers.top1:.2f} %; {difference.decisions} decisions differ, logits by at most "
+              f"{difference.logits:.2g} of {difference.largest_logit:.3g}")  # fmt: skip
+        result |= {
+            "floats": asdict(floats), "integers": asdict(integers), "difference": asdict(difference), "checked": where,
+        }  # fmt: skip
+    if args.json:
+        write_json(args.json, result)
+
+
+def check(
+    args: argparse.Namespace, found: Imported, calibration: Calibration
+) -> tuple[str, list[Score], Difference] | None:
+    """The scores of floats and of integers; None where the pictures are of other classes, which is said."""
+    from ..library.preprocess import preprocessing
+    from ..training.calibration import float_network, integer_network
+    from ..training.evaluation import Subject, evaluate
+    from ..training.pictures import beside, find_pictures, labels_for
+
+    if not args.check:
+        return None
+    net, where = found.network, str(beside(args.data, "val") or args.data)
+    pictures = find_pictures(where, "val").first(args.check)
+    try:
+        labels_for(pictures, net.classes, found.class_names, args.weights)
+    except UserError as error:
+        print(f"note: top-1 is not measured: {error}", file=sys.stderr)
+        return None
+    how = preprocessing(net.size, found.preprocessing, whole=False)
+    runs = float_network(net, found.parameters), integer_network(net, found.parameters, calibration)
+    subjects = [
+        Subject(Path(args.weights), net.name, how, net.classes, found.class_names, run, net.layout) for run in runs
+    ]
+    processes = workers(args.workers, 1)
+    scores, difference, _ = _show_progress(
+        "trying it", len(pictures), lambda advance: evaluate(subjects, pictures, processes, advance)
+    )
+    assert difference
+    return where, scores, difference
+
+
+def _prepared(found: Imported, pictures: Pictures, advance: Callable[[], None]) -> Iterator[np.ndarray]:
+    import io
+
+    from ..library.preprocess import open_picture, prepare, preprocessing
+
+    how = preprocessing(found.network.size, found.preprocessing, whole=False)
+    for index, name in enumerate(pictures.names):
+        try:
+            picture = open_picture(io.BytesIO(pictures.read(index)), name)
+        except (UserError, OSError) as error:
+            print(f"picture skipped: {error}", file=sys.stderr)
+        else:
+            yield prepare(picture, how, found.network.layout)
+        advance()
+
+
+def _show_progress(text: str, total: int, work: Callable):
+    """`work(advance)` under a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=total)
+        return work(lambda: bar.advance(task))

@@ -1,0 +1,81 @@
+"""What a quantised graph computes, in numpy: the definition that kernels equal to the bit.
+
+Sums are exact: products of bytes are added in float64, which holds every integer up to 2^53.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..schedules.requantise import requantised_arrays
+from .nodes import Graph, Node
+
+
+def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
+    """The outputs, float32 (classes,), of a graph behind `quantise` for a float32 picture (1, C, H, W)."""
+    values: dict[Node, np.ndarray] = {}
+    for node in graph.nodes:
+        values[node] = (
+            _entry(node, picture[0]) if node.op == "input" else _STEPS[node.op](node, *(values[i] for i in node.inputs))
+        )
+    return [values[node] for node in graph.outputs]
+
+
+def _entry(node: Node, picture: np.ndarray) -> np.ndarray:
+    return _bytes(node, picture, node.attrs["scale"])
+
+
+def _bytes(node: Node, sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    b = node.attrs["bytes"]
+    return requantised_arrays(sums, scale, b.zero, b.low, b.high)
+
+
+def _per_channel(array: np.ndarray) -> np.ndarray:
+    return array[:, None, None]
+
+
+def _windows(node: Node, data: np.ndarray, border: int) -> np.ndarray:
+    """(C, OH, OW, kh, kw), with `border` around the plane."""
+    a, (_, high, wide) = node.attrs, node.shape
+    (kh, kw), (sy, sx), (top, left) = a["kernel"], a["stride"], a["pad"][:2]
+    below = max(0, (high - 1) * sy + kh - top - data.shape[1])
+    right = max(0, (wide - 1) * sx + kw - left - data.shape[2])
+    padded = np.pad(data, ((0, 0), (top, below), (left, right)), constant_values=border)
+    found = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), (1, 2))
+    return found[:, : (high - 1) * sy + 1 : sy, : (wide - 1) * sx + 1 : sx]
+
+
+def _conv(node: Node, data: np.ndarray, *residual: np.ndarray) -> np.ndarray:
+    groups, (outputs, high, wide) = node.attrs["groups"], node.shape
+    windows = _windows(node, data, node.attrs["bytes"].border).astype(np.float64)
+    channels = windows.reshape(groups, -1, *windows.shape[1:])
+    columns = channels.transpose(0, 1, 4, 5, 2, 3).reshape(groups, -1, high * wide)
+    weight = node.weights["weight"].astype(np.float64).reshape(groups, outputs // groups, -1)
+    sums = (weight @ columns).reshape(node.shape).astype(np.int64) + _per_channel(node.weights["bias"])
+    if residual:
+        sums += _per_channel(node.weights["gain"]) * residual[0]
+    return _bytes(node, sums, _per_channel(node.weights["scale"]))
+
+
+def _pool(node: Node, data: np.ndarray) -> np.ndarray:
+    if node.attrs["kind"] == "max":
+        return _windows(node, data, 0).max((3, 4))
+    sums = _windows(node, data, node.attrs["bytes"].border).sum((3, 4)) + _per_channel(node.weights["bias"])
+    return _bytes(node, sums, _per_channel(node.weights["scale"]))
+
+
+def _global_pool(node: Node, data: np.ndarray) -> np.ndarray:
+    sums = data.sum((1, 2), keepdims=True) + _per_channel(node.weights["bias"])
+    return _bytes(node, sums, _per_channel(node.weights["scale"]))
+
+
+def _dense(node: Node, data: np.ndarray) -> np.ndarray:
+    sums = node.weights["weight"].astype(np.int64) @ data.ravel() + node.weights["bias"]
+    return sums.astype(np.float32) * node.weights["scale"]
+
+
+_STEPS = {
+    "conv": _conv, "pool": _pool, "global_pool": _global_pool, "dense": _dense,
+    "concat": lambda node, *parts: np.concatenate(parts),
+    "gather": lambda node, data: data[list(node.attrs["channels"])],
+}  # fmt: skip

@@ -1,0 +1,206 @@
+"""A graph of floats and the scales of its tensors  =>  a graph of bytes.
+
+A number is scale * (byte - zero), bytes from 0 to 255; weights are signed bytes with a scale for each output channel.
+So a step is sums of products in 32 bits and one rounding:
+
+    sum = bias + sum of weight * byte (+ gain * byte of the residual);   byte = round(sum * scale) + zero
+
+Average pooling is the same with weights of 1.  What stands for zero around a plane is the byte `zero`.  A ReLU is the
+least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.  Tensors
+that are read as one (concatenations, shuffles) and what maximum pooling reads and gives have one scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from ..targets.calibration import Calibration
+from .nodes import Graph, Node
+
+LARGEST = 255  # byte
+WEIGHT = 127
+GAIN = 2**15 - 1
+BIAS = 2.0**30
+TERMS = 2**13  # of a sum: 2^13 * 127 * 255 and a bias are less than 2^31
+ACTIVATIONS = ("identity", "relu", "clip")
+VIEWS = ("concat", "gather")
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Of a step: the byte that stands for zero in its input and in its output, and the least and largest it gives."""
+
+    border: int
+    zero: int
+    low: int
+    high: int
+
+
+def tensors_of(graph: Graph) -> dict[Node, str]:
+    """Which nodes share a scale: for each whose numbers become bytes the name of one of them.
+
+    `UserError` for what int8 has no kernel for, with the layer's name.
+    """
+    names: dict[Node, str] = {}
+    for node in graph.nodes:
+        _check(node, graph)
+        if node.op == "dense":
+            continue
+        names[node] = node.name
+        if node.op in VIEWS or _keeps_scale(node):
+            old, new = {names[part] for part in node.inputs}, names[node.inputs[0]]
+            names = {key: new if name in (*old, node.name) else name for key, name in names.items()}
+    return names
+
+
+def any_scales(graph: Graph) -> Calibration:
+    """Scales that are right for no weights, of every tensor: for what does not depend on them."""
+    return Calibration(dict.fromkeys(tensors_of(graph).values(), (0.05, 0)), 0, "none", "")
+
+
+def quantise(graph: Graph, calibration: Calibration) -> None:
+    """Puts integers in the place of weights, and `Bytes` into each step's attributes, called "bytes".
+
+    The input has the scale of its bytes as "scale".  `UserError` where a tensor has no scale, or a layer's weights
+    cannot be bytes.
+    """
+    names = tensors_of(graph)
+    if missing := sorted(set(names.values()) - set(calibration.tensors)):
+        raise UserError(
+            f"the scales of these weights are of another network: they lack layer {missing[0]}: run "
+            "`python -m tvm_shufflenet.quantize` on them again"
+        )
+
+    def scale(node: Node) -> tuple[float, int]:
+        return calibration.tensors[names[node]]
+
+    for node in graph.nodes:
+        if node.op == "input":
+            step, zero = scale(node)
+            node.attrs = {**node.attrs, "bytes": Bytes(0, zero, 0, LARGEST), "scale": np.float32(1 / step)}
+        elif node.op not in VIEWS:
+            _STEPS[node.op](node, scale)
+
+
+def _keeps_scale(node: Node) -> bool:
+    return node.op == "pool" and node.attrs["kind"] == "max"
+
+
+def _check(node: Node, graph: Graph) -> None:
+    """`UserError` unless integers can compute the node."""
+
+    def demand(holds: bool, what: str) -> None:
+        if not holds:
+            raise UserError(f"layer {node.name}: int8 has no kernel for {what}: build with --precision fp32 or fp16")
+
+    demand(node.op in ("input", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
+    demand(node.activation.kind in ACTIVATIONS, f"the activation {node.activation.kind}")
+    demand(not node.scaled, "attention, whose scales are known at run time")
+    if node.op == "dense":
+        demand(node in graph.outputs and not node.activation, "a fully connected layer that is not the last one")
+        demand(graph.readers()[node] == 1, "a fully connected layer that is read again")
+    elif node.op != "input":
+        demand(node not in graph.outputs, "an output that is no fully connected layer's")
+    if node.op == "pool":
+        demand(node.attrs["kind"] in ("max", "avg"), "an average over fewer pixels at the border")
+        demand(not (node.activation and node.attrs["kind"] == "max"), "an activation behind maximum pooling")
+    if node.op == "global_pool":
+        demand(node.attrs["kind"] == "avg" and not node.activation, "this pooling of whole planes")
+    if node.op in ("conv", "dense"):
+        terms = node.weights["weight"][0].size
+        demand(terms <= TERMS, f"sums of {terms} products, at most {TERMS}")
+    if node.op in VIEWS:
+        demand(all(part.op not in ("input", "dense") for part in node.inputs), f"a {node.op} of input or output")
+
+
+Scale = Callable[[Node], tuple[float, int]]
+
+
+def _bytes(node: Node, scale: Scale) -> Bytes:
+    step, zero = scale(node)
+    kind, a, b = node.activation.kind, node.activation.a, node.activation.b
+
+    def byte(value: float) -> int:
+        return int(np.clip(np.rint(value / step) + zero, 0, LARGEST))
+
+    low = zero if kind == "relu" else byte(a) if kind == "clip" else 0
+    return Bytes(scale(node.inputs[0])[1], zero, low, byte(b) if kind == "clip" else LARGEST)
+
+
+def _conv(node: Node, scale: Scale) -> None:
+    (step, zero), axes = scale(node.inputs[0]), (1, 2, 3)
+    weight, bias = node.weights["weight"].astype(np.float64), node.weights["bias"].astype(np.float64)
+    steps = _steps(np.abs(weight).max(axes), bias, step)
+    gains = np.zeros(len(bias), np.int64)
+    if node.residual:
+        other, other_zero = scale(node.inputs[-1])
+        gains = np.minimum(np.floor(other / (step * steps)), GAIN).astype(np.int64)
+        if not gains.all():
+            raise UserError(
+                f"layer {node.name}: its weights are too large for int8 beside the tensor that is added: build with "
+                "--precision fp32 or fp16"
+            )
+        steps = other / (step * gains)
+    integers = _rounded(weight, steps.reshape(-1, 1, 1, 1))
+    sums = integers.astype(np.int64).sum(axes)
+    offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * sums
+    if node.residual:
+        offset -= other_zero * gains
+    result = _bytes(node, scale)
+    node.weights = {
+        "weight": integers, "bias": offset.astype(np.int32),
+        "scale": (step * steps / scale(node)[0]).astype(np.float32),
+        **({"gain": gains.astype(np.int16)} if node.residual else {}),
+    }  # fmt: skip
+    node.attrs = {**node.attrs, "bytes": result}
+
+
+def _dense(node: Node, scale: Scale) -> None:
+    step, zero = scale(node.inputs[0])
+    bias = node.weights["bias"].astype(np.float64)
+    weight = node.weights["weight"].astype(np.float64).reshape(len(bias), -1)
+    steps = _steps(np.abs(weight).max(1), bias, step)
+    integers = _rounded(weight, steps[:, None])
+    offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * integers.astype(np.int64).sum(1)
+    scales = (step * steps).astype(np.float32)
+    node.weights = {"weight": integers, "bias": offset.astype(np.int32), "scale": scales}
+    node.attrs = {**node.attrs, "bytes": Bytes(zero, 0, 0, LARGEST)}
+
+
+def _pool(node: Node, scale: Scale) -> None:
+    if node.attrs["kind"] == "avg":
+        _average(node, scale, int(np.prod(node.attrs["kernel"])))
+    else:
+        node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
+
+
+def _global_pool(node: Node, scale: Scale) -> None:
+    _, height, width = node.inputs[0].shape
+    _average(node, scale, height * width)
+
+
+def _average(node: Node, scale: Scale, pixels: int) -> None:
+    step, zero = scale(node.inputs[0])
+    node.weights = {
+        "bias": np.full(node.channels, -zero * pixels, np.int32),
+        "scale": np.full(node.channels, step / (pixels * scale(node)[0]), np.float32),
+    }
+    node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
+
+
+def _steps(largest: np.ndarray, bias: np.ndarray, step: float) -> np.ndarray:
+    """The scale of each channel's weights: as small as weights and bias allow."""
+    return np.maximum.reduce([largest / WEIGHT, np.abs(bias) / (step * BIAS), np.full(len(bias), 1e-12)])
+
+
+def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(weight / steps), -WEIGHT, WEIGHT).astype(np.int8)
+
+
+_STEPS: dict[str, Callable[[Node, Scale], None]] = {
+    "conv": _conv, "dense": _dense, "pool": _pool, "global_pool": _global_pool,
+}  # fmt: skip

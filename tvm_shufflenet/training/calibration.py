@@ -1,0 +1,134 @@
+"""Which scales the tensors of a network need, from pictures: PyTorch's observers look at what each step computes.
+
+The steps are those of the compiled network, batch norms folded and ReLUs taken in, so that exactly what a library keeps
+is looked at.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..architectures import Network
+from ..bridge.parameters import digest
+from ..errors import UserError
+from ..graph import Graph, Node
+from ..graph.integers import run_integers
+from ..graph.quantise import quantise, tensors_of
+from ..pipeline import fused_graph
+from ..targets.calibration import Calibration
+
+OBSERVERS = {"histogram": "HistogramObserver", "minmax": "MinMaxObserver"}  # of torch.ao.quantization
+LEAST = 1e-9  # of a scale: of a tensor that is zero on every picture
+
+
+def calibrate(
+    network: Network, parameters: dict[str, np.ndarray], pictures: Iterable[np.ndarray], observer: str = "histogram"
+) -> Calibration:
+    """Scales from pictures, each float32 (1, C, H, W) as the network takes it.
+
+    `observer` is one of `OBSERVERS`: "histogram" clips what costs less than it gains, "minmax" nothing.  `UserError`
+    for networks that int8 cannot compute, and where a tensor is not finite.
+    """
+    from torch.ao import quantization
+
+    if network.layout != "NCHW":
+        raise UserError(f"{network.name} takes pictures with channels last: int8 expects them first")
+    graph = fused_graph(network, parameters)
+    names, count = tensors_of(graph), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they will move to another package
+        watched = {name: getattr(quantization, OBSERVERS[observer])(dtype=torch.quint8) for name in names.values()}
+        for picture in pictures:
+            count += 1
+            for node, value in run_floats(graph, torch.from_numpy(picture)):
+                if node in names:
+                    if not torch.isfinite(value).all():
+                        raise UserError(f"layer {node.name}: its numbers are not finite on picture {count}")
+                    watched[names[node]](value)
+        if not count:
+            raise UserError("no pictures to calibrate with")
+        tensors = {}
+        for name, seen in watched.items():
+            scale, zero = (part.item() for part in seen.calculate_qparams())
+            tensors[name] = max(float(scale), LEAST), int(zero)
+    return Calibration(tensors, count, f"torch {OBSERVERS[observer]}", digest(parameters))
+
+
+def float_network(network: Network, parameters: dict[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """What the fused steps compute in floats: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
+    graph = fused_graph(network, parameters)
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        torch.set_num_threads(1)  # workers share the cores
+        values = dict(run_floats(graph, torch.from_numpy(picture)))
+        return values[graph.outputs[0]].flatten(1).numpy()
+
+    return run
+
+
+def integer_network(
+    network: Network, parameters: dict[str, np.ndarray], calibration: Calibration
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The reference in numpy: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
+    graph = fused_graph(network, parameters)
+    quantise(graph, calibration)
+    return lambda picture: run_integers(graph, picture)[0][None]
+
+
+@torch.inference_mode()
+def run_floats(graph: Graph, picture: torch.Tensor) -> Iterator[tuple[Node, torch.Tensor]]:
+    """What each node gives, (1, C, H, W), in their order; of graphs that `tensors_of` accepts."""
+    values: dict[Node, torch.Tensor] = {}
+    for node in graph.nodes:
+        inputs = [values[source] for source in node.inputs]
+        values[node] = _activated(node, _STEPS[node.op](node, *inputs)) if inputs else picture
+        yield node, values[node]
+
+
+def _activated(node: Node, value: torch.Tensor) -> torch.Tensor:
+    match node.activation.kind:
+        case "relu":
+            return value.relu()
+        case "clip":
+            return value.clamp(node.activation.a, node.activation.b)
+    return value
+
+
+def _padded(node: Node, value: torch.Tensor, filler: float) -> torch.Tensor:
+    top, left, bottom, right = node.attrs["pad"]
+    return functional.pad(value, (left, right, top, bottom), value=filler)
+
+
+def _conv(node: Node, value: torch.Tensor, *residual: torch.Tensor) -> torch.Tensor:
+    weight, bias = (torch.from_numpy(node.weights[key].astype(np.float32)) for key in ("weight", "bias"))
+    a = node.attrs
+    result = functional.conv2d(_padded(node, value, 0), weight, bias, a["stride"], 0, a["dilation"], a["groups"])
+    return result + residual[0] if residual else result
+
+
+def _dense(node: Node, value: torch.Tensor) -> torch.Tensor:
+    weight, bias = (torch.from_numpy(node.weights[key].astype(np.float32)) for key in ("weight", "bias"))
+    return functional.linear(value.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+
+
+def _pool(node: Node, value: torch.Tensor) -> torch.Tensor:
+    kernel, stride = node.attrs["kernel"], node.attrs["stride"]
+    _, height, width = node.shape
+    if node.attrs["kind"] == "max":
+        result = functional.max_pool2d(_padded(node, value, float("-inf")), kernel, stride)
+    else:
+        result = functional.avg_pool2d(_padded(node, value, 0), kernel, stride)
+    return result[:, :, :height, :width]
+
+
+_STEPS: dict[str, Callable[..., torch.Tensor]] = {
+    "conv": _conv, "dense": _dense, "pool": _pool,
+    "global_pool": lambda node, value: value.mean((2, 3), keepdim=True),
+    "concat": lambda node, *parts: torch.cat(parts, 1),
+    "gather": lambda node, value: value[:, list(node.attrs["channels"])],
+}  # fmt: skip
