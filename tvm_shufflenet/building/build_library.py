@@ -190,8 +190,6 @@ def check_batch(net: Network, batch: int) -> None:
     """`UserError` for a number of pictures of a call that no library of this network has."""
     if type(batch) is not int or not 1 <= batch <= BATCH:
         raise UserError(f"--batch {batch}: expected 1 to {BATCH}")
-    if batch > 1 and net.detector:
-        raise UserError(f"--batch {batch}: {net.name} is a detector, which takes one picture a call: leave it out")
     shapes = net.shapes.of_pictures(batch)
     if batch > 1 and (most := max(4 * math.prod(shape) for shape in (shapes.input, *shapes.outputs))) > LARGEST:
         raise UserError(f"--batch {batch}: {most} bytes of an array, expected at most {LARGEST}: take fewer pictures")
