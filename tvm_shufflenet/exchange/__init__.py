@@ -45,6 +45,7 @@ CAFFE = (".caffemodel", ".prototxt")
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
 HEADS = ("scores0.conv2.weight", "boxes0.conv2.weight")  # of its detectors
+REGION_SCORES = "head.scores.weight"  # of those that look at regions
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
 
 
@@ -177,6 +178,8 @@ def _own(
 
 def _classes_of_boxes(shapes: dict) -> int | None:
     """The classes of a detector, of whose numbers each default box has one more, for the background."""
+    if REGION_SCORES in shapes:
+        return shapes[REGION_SCORES][0] - 1
     logits, boxes = (shapes.get(name, (0,))[0] for name in HEADS)
     return 4 * logits // boxes - 1 if boxes >= 4 and logits >= boxes // 2 else None
 

@@ -136,8 +136,11 @@ def _boxes_that_differ(
     """
     if not all(np.isfinite(output).all() for output in found):
         return float("nan")
-    rows = [joined_outputs(outputs) for outputs in (found, expected)]
-    return max(unlike(*(Detected.of(row, entry.size) for row in pair), tolerance) for pair in zip(*rows, strict=True))
+
+    def boxes(outputs: Sequence[np.ndarray]) -> list[Detected]:
+        return [Detected.of(row, entry.size) for row in joined_outputs(outputs)]
+
+    return max(unlike(*pair, tolerance=tolerance) for pair in zip(boxes(found), boxes(expected), strict=True))
 
 
 def expected_outputs(entry: Entry, data: np.ndarray | None = None) -> tuple[np.ndarray, ...] | None:

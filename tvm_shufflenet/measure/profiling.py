@@ -304,9 +304,9 @@ class Clocked:
             columns[index] += column / program.pictures
         for index, (call, part, column) in enumerate(zip(calls, attention_parts(calls), columns)):
             kernel, weights = by_workload[call.workload], weight_bytes(call)
-            planes = call_bytes(call) - weights
+            planes = call.copies * (call_bytes(call) - weights)
             weights //= 1 if index < program.head else program.pictures  # behind the head once for all pictures
-            figures = call_multiply_adds(call), planes + weights, column, weights, part
+            figures = call.copies * call_multiply_adds(call), planes + weights, column, weights, part
             timings.append(
                 Timing(kernel.name, call.layer, what(call), str(call.output), kernel.knobs, kernel.tuned, *figures)
             )
