@@ -48,6 +48,7 @@ class BoxWriter:
         def local(count: int, dtype: str) -> tirx.Buffer:
             return T.sblock_alloc_buffer((count,), dtype)
 
+        self.local = local
         self.row = local(1, "int32")  # of the default boxes
         self.at_hand, self.found = local(8, "float32"), local(4, "float32")
         counts, states, held = [local(1, "int32") for _ in range(2)], local(STATES, "int32"), local(2, "float32")
@@ -109,16 +110,20 @@ class BoxWriter:
 
     def _decode(self, which: tirx.Expr, label: tirx.Expr) -> None:
         """The box of that candidate, into `found`."""
-        at_hand, (height, width) = self.at_hand, self.size
+        height, width = self.size
         self.find(which, label)
         for axis, extent in ((0, width), (1, height)):
-            side = self.side(axis)
-            centre = at_hand[X + axis] + number(self.centre) * at_hand[DELTAS + axis] * side
-            ratio = number(self.ratio) * at_hand[DELTAS + 2 + axis]
-            half = number(0.5) * side * exp(tirx.min(ratio, number(LARGEST)))
-            T.buffer_store(at_hand, half, [HALF])
-            for edge, at in ((LEFT + axis, centre - at_hand[HALF]), (RIGHT + axis, centre + at_hand[HALF])):
+            for edge, at in zip((LEFT + axis, RIGHT + axis), self.edges(axis)):
                 T.buffer_store(self.found, tirx.min(tirx.max(at, number(0)), number(extent)), [edge])
+
+    def edges(self, axis: int) -> tuple[tirx.Expr, tirx.Expr]:
+        """Left and right, or top and bottom, of the box that was found: moved and stretched."""
+        at_hand, side = self.at_hand, self.side(axis)
+        centre = at_hand[X + axis] + number(self.centre) * at_hand[DELTAS + axis] * side
+        ratio = number(self.ratio) * at_hand[DELTAS + 2 + axis]
+        half = number(0.5) * side * exp(tirx.min(ratio, number(LARGEST)))
+        T.buffer_store(at_hand, half, [HALF])
+        return centre - at_hand[HALF], centre + at_hand[HALF]
 
     def _drive_out(self, place: tirx.Expr) -> None:
         """Those behind it that overlap one too much are no longer alive."""

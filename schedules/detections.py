@@ -24,9 +24,13 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from .box_selection import CENTRE, LIMIT, SIDES, BoxWriter, number
+from .box_selection import CENTRE, DELTAS, LIMIT, SIDES, BoxWriter, X, number
 from .common import Plane
+from .functions import exp
 from .workload import INPUT, Operand, Workload
+
+MOST, TOTAL, WEIGHED, SHARE = range(4)  # of an edge's numbers
+SUMS = 4
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Detections(Workload):
 
     `sides`: default boxes of a pixel; `rows` and `columns`: its pixels; pitch and size of its planes of scores, in
     which the background is the first of each default box's classes, and of its planes of boxes.  `centre` and `ratio`
-    say what a map's numbers are worth.  A candidate that is narrower or lower than `smallest` pixels is none.
+    say what a map's numbers are worth.  A candidate that is narrower or lower than `smallest` pixels is none.  With
+    `bins` a map says of each edge how far it is from the pixel's centre, by the default box's side: so many numbers
+    whose softmax are the shares of the distances 0, 1, 2, ...  Without `background` there is no class in front.
     """
 
     height: int
@@ -55,6 +61,8 @@ class Detections(Workload):
     centre: float = CENTRE
     ratio: float = SIDES
     smallest: float = 0.0
+    bins: int = 0
+    background: bool = True
 
     name = "detections"
 
@@ -74,6 +82,11 @@ class Detections(Workload):
             *size, classes, tuple(sides), each(scores, "height"), each(scores, "width"), each(scores, "pitch"),
             each(scores, "size"), each(boxes, "pitch"), each(boxes, "size"), least, overlap, candidates, best, **how,
         )  # fmt: skip
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Of the maps of scores and of boxes, for each default box."""
+        return self.classes + self.background, 4 * max(self.bins, 1)
 
     @property
     def starts(self) -> list[int]:
@@ -118,16 +131,19 @@ class _Writer(BoxWriter):
 
     def __init__(self, of: Detections):
         self.of = of
+        each, numbers = of.channels
         self.scores = [
-            self.parameter(f"scores{i}", sides * (of.classes + 1), size)
+            self.parameter(f"scores{i}", sides * each, size)
             for i, (sides, size) in enumerate(zip(of.sides, of.score_sizes))
         ]
         self.boxes = [
-            self.parameter(f"boxes{i}", 4 * sides, size) for i, (sides, size) in enumerate(zip(of.sides, of.box_sizes))
+            self.parameter(f"boxes{i}", numbers * sides, size)
+            for i, (sides, size) in enumerate(zip(of.sides, of.box_sizes))
         ]
         self.defaults = self.parameter("defaults", sum(of.sides), 2)  # width and height in pixels
         super().__init__((of.height, of.width), of.classes, of.total, of.overlap, of.candidates, of.best, of.smallest)
         self.centre, self.ratio = of.centre, of.ratio
+        self.sums = self.local(SUMS, "float32") if of.bins else None
 
     def choose(self, label: tirx.Expr) -> None:
         """The candidates of a class."""
@@ -137,7 +153,7 @@ class _Writer(BoxWriter):
         for index, scores in enumerate(self.scores):
             sides, columns = of.sides[index], of.columns[index]
             with T.grid(of.rows[index], columns, sides) as (y, x, side):
-                score = scores[side * (of.classes + 1) + 1 + label, y * of.score_pitches[index] + x]
+                score = scores[side * of.channels[0] + int(of.background) + label, y * of.score_pitches[index] + x]
                 with T.If(score > limit[LIMIT]):
                     with T.Then():
                         which = of.starts[index] + (y * columns + x) * sides + side
@@ -156,7 +172,12 @@ class _Writer(BoxWriter):
                 with T.Then():
                     side, pixel = tirx.floormod(which - start, sides), tirx.floordiv(which - start, sides)
                     y, x = tirx.floordiv(pixel, columns), tirx.floormod(pixel, columns)
-                    deltas = [boxes[4 * side + i, y * of.box_pitches[index] + x] for i in range(4)]
+                    pixel_at = y * of.box_pitches[index] + x
+                    if of.bins:
+                        self._distances(boxes, 4 * of.bins * side, pixel_at)
+                        deltas = []
+                    else:
+                        deltas = [boxes[4 * side + i, pixel_at] for i in range(4)]
                     centres = [
                         (T.cast(place, "float32") + number(0.5)) / number(count) * number(extent)
                         for place, count, extent in ((x, columns, of.width), (y, rows, of.height))
@@ -164,6 +185,32 @@ class _Writer(BoxWriter):
                     self.keep(deltas, centres)
                     T.buffer_store(self.row, first + side, [0])
             first += sides
+
+    def _distances(self, boxes: tirx.Buffer, first: tirx.Expr, pixel: tirx.Expr) -> None:
+        """Of each edge, by the default box's side."""
+        bins, sums = self.of.bins, self.sums
+        assert sums is not None
+        for edge in range(4):
+
+            def at(bin: tirx.Expr, edge: int = edge) -> tirx.Expr:
+                return boxes[first + edge * bins + bin, pixel]
+
+            T.buffer_store(sums, at(0), [MOST])
+            with T.serial(1, bins) as bin:
+                T.buffer_store(sums, tirx.max(sums[MOST], at(bin)), [MOST])
+            for which in (TOTAL, WEIGHED):
+                T.buffer_store(sums, number(0), [which])
+            with T.serial(0, bins) as bin:
+                T.buffer_store(sums, exp(at(bin) - sums[MOST]), [SHARE])
+                T.buffer_store(sums, sums[TOTAL] + sums[SHARE], [TOTAL])
+                T.buffer_store(sums, sums[WEIGHED] + T.cast(bin, "float32") * sums[SHARE], [WEIGHED])
+            T.buffer_store(self.at_hand, sums[WEIGHED] / sums[TOTAL], [DELTAS + edge])
+
+    def edges(self, axis: int) -> tuple[tirx.Expr, tirx.Expr]:
+        if not self.of.bins:
+            return super().edges(axis)
+        centre, low, high = (self.at_hand[place + axis] for place in (X, DELTAS, DELTAS + 2))
+        return centre - low * self.side(axis), centre + high * self.side(axis)
 
     def side(self, axis: int) -> tirx.Expr:
         return self.defaults[self.row[0], axis]

@@ -37,7 +37,8 @@ class BoxLayers:
 
     def detections(
         self, name: str, *maps: int, anchors: Anchors, classes: int,
-        least: float = 0.001, overlap: float = 0.55, candidates: int = 300, best: int = 100,
+        least: float = 0.001, overlap: float = 0.55, candidates: int = 300, best: int = 100, bins: int = 0,
+        background: bool = True,
     ) -> int:  # fmt: skip
         """The post-processing of SSD (arXiv:1512.02325, section 2): (1, 6 * best + 1), see `detector`.
 
@@ -46,12 +47,18 @@ class BoxLayers:
         default boxes of each map, as shares of the input's.  Boxes with a score above `least` take part, of each class
         the best `candidates`; of two of a class whose intersection is more than the share `overlap` of their union the
         better one stays; the `best` of all classes are the output.
+
+        Without `background` the scores are (1, A * classes, H, W).  With `bins` the boxes are (1, 4 * bins * A, H, W):
+        of each edge, left, top, right and bottom, numbers whose softmax are shares of the distances 0, 1, ... from the
+        pixel's centre, by the default box's side (X. Li et al., arXiv:2006.04388).
         """
         how = self._selection(name, classes, least, overlap, best)
         candidates = checks.integer(name, "the number of its candidates", candidates, 1, BOXES)
-        anchors = self._anchors(name, maps, anchors, classes)
+        bins, background = checks.integer(name, "the number of its bins", bins, 0, 256), bool(background)
+        anchors = self._anchors(name, maps, anchors, classes, bins, checks.flag(name, "background", background))
         return self._append(
-            "detections", name, maps, (1, 6 * best + 1), anchors=anchors, candidates=candidates, **how
+            "detections", name, maps, (1, 6 * best + 1), anchors=anchors, candidates=candidates, bins=bins,
+            background=background, **how,
         )  # fmt: skip
 
     def _selection(self, name: str, classes: int, least: float, overlap: float, best: int) -> dict[str, Any]:
@@ -63,8 +70,11 @@ class BoxLayers:
             "best": checks.integer(name, "the number of its boxes", best, 1, BOXES),
         }
 
-    def _anchors(self, name: str, maps: Sequence[int], anchors: Anchors, classes: int) -> Anchors:
+    def _anchors(
+        self, name: str, maps: Sequence[int], anchors: Anchors, classes: int, bins: int = 0, background: bool = True
+    ) -> Anchors:
         """The default boxes; `UserError` unless they fit the maps."""
+        of_scores, of_boxes = classes + background, 4 * max(bins, 1)
         anchors = checks.anchors(name, anchors, len(maps) // 2)
         total = 0
         for index, (sides, scores, boxes) in enumerate(
@@ -72,11 +82,11 @@ class BoxLayers:
         ):
             shapes = self._picture(name, scores), self._picture(name, boxes)
             count = len(sides)
-            if shapes[0][1] != count * (classes + 1) or shapes[1][1] != 4 * count or shapes[0][2:] != shapes[1][2:]:
+            if shapes[0][1] != count * of_scores or shapes[1][1] != of_boxes * count or shapes[0][2:] != shapes[1][2:]:
                 texts = ["x".join(map(str, shape)) for shape in shapes]
                 raise UserError(
                     f"layer {name}: scores of {texts[0]} and boxes of {texts[1]} on map {index}, expected "
-                    f"{count * (classes + 1)} and {4 * count} channels of the same planes"
+                    f"{count * of_scores} and {of_boxes * count} channels of the same planes"
                 )
             total += count * math.prod(shapes[0][2:])
         if total * classes >= 1 << 24:
@@ -167,7 +177,7 @@ class BoxLayers:
         Boxes are left, top, right and bottom in pixels of the input, the surest first; labels are numbers of classes
         from 0 on; behind the first `count` all are 0.
         """
-        classes = self.shape(scores[0])[1] // len(anchors[0]) - 1
+        classes = self.shape(scores[0])[1] // len(anchors[0]) - how.get("background", True)
         return self.boxes_of(name, self.detections(name, *scores, *boxes, anchors=anchors, classes=classes, **how))
 
     def boxes_of(self, name: str, x: int) -> tuple[int, ...]:

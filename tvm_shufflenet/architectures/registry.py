@@ -22,6 +22,7 @@ from . import (
     googlenet,
     mobilenet_v1,
     mobilenet_v2,
+    nanodet,
     plain_units,
     pvanet,
     resnet,
@@ -41,7 +42,7 @@ FAMILIES = (
     shufflenet_v1.entries, mobilenet_v1.entries, alexnet.entries, shufflenet_v1.further_entries, plain_units.entries,
     vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries,
     shufflenet_v2_plus.entries, mobilenet_v2.entries, xception.entries, resnet.entries, condensenet.entries,
-    ssdlite.entries, faster_rcnn.entries,
+    ssdlite.entries, faster_rcnn.entries, nanodet.entries,
 )  # fmt: skip
 _DENSENET = "its growth rate is not published, and several fit the cost"
 _MOBILENET = "how its widths are rounded is not published, and MobileNet v2's code does not give the published cost"

@@ -75,15 +75,18 @@ class Detections(nn.Module):
     def __init__(
         self, anchors: Anchors, classes: int, least: float, overlap: float, candidates: int, best: int,
         size: tuple[int, int], centre: float = CENTRE, ratio: float = SIDES, smallest: float = 0.0,
+        bins: int = 0, background: bool = True,
     ):  # fmt: skip
         super().__init__()
         self.centre, self.ratio, self.smallest = centre, ratio, smallest
+        self.bins, self.background = bins, int(background)
         self.anchors, self.classes, self.least, self.overlap = anchors, classes, least, overlap
         self.candidates, self.best, self.size = candidates, best, size
 
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         count = len(maps) // 2
-        scores, deltas = rows(maps[:count], self.classes + 1)[..., 1:], rows(maps[count:], 4)
+        scores = rows(maps[:count], self.classes + self.background)[..., self.background :]
+        deltas = rows(maps[count:], 4 * max(self.bins, 1))
         defaults = default_boxes(self.anchors, [(m.shape[2], m.shape[3]) for m in maps[:count]], self.size)
         return torch.stack([self._of_one(*each, defaults.to(deltas)) for each in zip(scores, deltas)])
 
@@ -94,12 +97,19 @@ class Detections(nn.Module):
             # Of equal scores the first default box comes first.
             order = torch.sort(scores[places, label], descending=True, stable=True)[1][: self.candidates]
             places = places[order]
-            boxes = clipped(decoded(deltas[places], defaults[places], self.centre, self.ratio), self.size)
+            boxes = clipped(self._decoded(deltas[places], defaults[places]), self.size)
             large = (boxes[:, 2:] - boxes[:, :2]).amin(1) >= self.smallest
             boxes, places = boxes[large], places[large]
             kept = suppressed(boxes, self.overlap)
             found.append(labelled(boxes[kept], scores[places, label][kept], label))
         return best_of(found, self.best)
+
+    def _decoded(self, deltas: torch.Tensor, defaults: torch.Tensor) -> torch.Tensor:
+        if not self.bins:
+            return decoded(deltas, defaults, self.centre, self.ratio)
+        shares = deltas.unflatten(1, (4, self.bins)).softmax(2)
+        distances = (shares * torch.arange(self.bins).to(shares)).sum(2) * defaults[:, 2:].repeat(1, 2)
+        return torch.cat([defaults[:, :2] - distances[:, :2], defaults[:, :2] + distances[:, 2:]], 1)
 
 
 def clipped(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

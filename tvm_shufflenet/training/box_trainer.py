@@ -35,6 +35,8 @@ class BoxTrainer(Trainer):
         self.detector = network(self.options.model, size, len(self.training.class_names))
         if self.detector.two_stages:
             raise UserError(f"{self.options.model} looks at regions, and is not trained here: take an ssdlite")
+        if self.detector.layers[self.detector.detector].attrs["bins"]:
+            raise UserError(f"{self.options.model} has no default boxes, and is not trained here: take an ssdlite")
         return self.detector.heads()
 
     def begin(self, classifier: Path | None) -> None:
