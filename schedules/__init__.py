@@ -21,6 +21,8 @@ from .int8_window import Int8StrewnWindow, Int8Window
 from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
+from .region_detections import RegionDetections
+from .regions import Regions
 from .reshuffled import Reshuffled
 from .resize import Resize
 from .softmax import Softmax
@@ -49,7 +51,8 @@ __all__ = [
     "WEIGHT", "Activation", "AdaptiveAvgPool", "BatchedDense", "Binary", "Conv2d", "Copy", "Dense", "Depthwise",
     "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool", "GroupedSoftmax",
     "Int8Dense", "Int8GlobalAvgPool", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow",
-    "Int8Window", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "Reshuffled", "Resize", "Scale",
+    "Int8Window", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions",
+    "Reshuffled", "Resize", "Scale",
     "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload",
     "describe", "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

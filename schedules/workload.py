@@ -61,6 +61,8 @@ class Workload:
     generic = False
     # Names of parameters that are all planes of a root.
     whole: ClassVar[tuple[str, ...]] = ()
+    # Names of parameters that are of all regions, one a pitch behind the other.
+    gathers: ClassVar[tuple[str, ...]] = ()
     # Names of parameters that are room to work in.
     scratch: ClassVar[tuple[str, ...]] = ("scratch",)
     # Of these, what each of several threads needs for itself.

@@ -205,7 +205,6 @@ def test_what_does_not_take_several_pictures_says_so(several):
 @pytest.mark.parametrize("arguments,message", [
     ([MODEL, "--batch", "0"], "--batch 0: expected 1 to 64"),
     ([MODEL, "--batch", "65"], "--batch 65: expected 1 to 64"),
-    (["ssdlite-shufflenet-v2-0.5x", "--batch", "2"], "is a detector, which takes one picture a call"),
     ([MODEL, "--size", "8192x8192", "--batch", "64"], "bytes of an array, expected at most"),
 ])  # fmt: skip
 def test_what_cannot_be_built_is_refused_before_anything_is_written(tmp_path, arguments, message):

@@ -15,11 +15,12 @@ from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.cli import classify, detect
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library.detection import Detected
+from tvm_shufflenet.library.detection import Detected, joined_outputs, unlike
 from tvm_shufflenet.library.link import ZIG_TARGETS
 from tvm_shufflenet.library.preprocess import checked, complete, preprocessing
+from tvm_shufflenet.targets import resolve
 
-from .. import emulator
+from .. import emulator, fences
 from ..conftest import ROOT, same_boxes, twin_boxes
 
 NAME, SIZE = "ssdlite-shufflenet-v2-0.5x", (64, 96)
@@ -48,6 +49,48 @@ def test_library_agrees_with_pytorch(library):
     assert [output["name"] for output in manifest["outputs"]] == ["boxes", "scores", "labels", "count"]
     assert manifest["detector"] == {"classes": 3, "least": 0.001, "overlap": 0.55, "candidates": 300, "best": 100}
     assert manifest["preprocessing"]["resize"] == "stretch" and manifest["preprocessing"]["crop"] == [64, 96]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_threads_and_batches_change_nothing(build, precision):
+    """Of both precisions; what fp16 finds differs from PyTorch's boxes by its rounding."""
+    if precision == "fp16" and resolve("native").arch == "arm":
+        pytest.skip("no precision but fp32 is for 32-bit processors")
+    net, rng = network(NAME, SIZE, 3), np.random.default_rng(1)
+    pictures = [rng.standard_normal((1, 3, *SIZE), "float32") for _ in range(2)]
+    options = dict(size=SIZE, classes=3, precision=precision, team=True)
+    path, both = build(NAME, **options).path, build(NAME, **options, batch=2).path
+    alone = [tvm_shufflenet.load(path).run(data) for data in pictures]
+    for data, found in zip(pictures, alone):
+        expected = twin_boxes(net, random_parameters(net), data)
+        pair = [Detected.of(joined_outputs(outputs)[0], SIZE) for outputs in (found, expected)]
+        assert unlike(*pair, tolerance={"fp32": 1e-5, "fp16": 2e-2}[precision]) <= 0.02 and len(pair[0]) == 100
+        threads = tvm_shufflenet.load(path, threads=2, oversubscribe=True).run(data)
+        assert all(map(np.array_equal, threads, found))
+    for threads in (1, 2):
+        together = tvm_shufflenet.load(both, threads, oversubscribe=True).run(np.concatenate(pictures))
+        assert [output.shape[0] for output in together] == [2] * 4
+        for index, found in enumerate(alone):
+            assert all(np.array_equal(a[index : index + 1], b) for a, b in zip(together, found))
+
+
+def test_a_library_of_several_pictures_finds_the_boxes_of_one(build, library, photo, tmp_path):
+    rows = []
+    for path in (library, build(NAME, size=SIZE, classes=3, team=True, batch=2).path):
+        detect.main([str(path), photo, "--json", str(tmp_path / "boxes.json")])
+        rows.append(json.loads((tmp_path / "boxes.json").read_text())["pictures"])
+    assert rows[0] == rows[1] and rows[0][0]["boxes"]
+
+
+@pytest.mark.emulator
+@pytest.mark.slow
+def test_halves_on_aarch64(build):
+    """A detector in fp16 finds on an emulated Cortex-A76 what it finds in PyTorch, and touches nothing else."""
+    net, data = network(NAME, SIZE, 3), np.random.default_rng(1).standard_normal((1, 3, *SIZE), "float32")
+    found = fences.check(build(NAME, "cortex-a76", size=SIZE, classes=3, precision="fp16").path, data)
+    expected = twin_boxes(net, random_parameters(net), data)
+    pair = [Detected.of(joined_outputs(outputs)[0], SIZE) for outputs in (found, expected)]
+    assert unlike(*pair, tolerance=2e-2) <= 0.03
 
 
 def test_table_picture_and_json(library, photo, tmp_path, capsys):

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import checks
+from .box_layers import BoxLayers
 from .network import BATCH_NORM_EPS, Layer, Network
 
 PADDINGS = ("constant", "edge", "reflect")
@@ -23,8 +24,11 @@ LAYOUTS = ("NCHW", "NHWC")
 Extents = int | Sequence[int]  # a number, or one for each axis, or for each side
 
 
-class NetworkBuilder:
+class NetworkBuilder(BoxLayers):
     """Appends layers and infers shapes; every method returns the index of the layer it appended.
+
+    Shapes are those of one picture.  Behind `regions` the first dimension counts the regions of a picture, up to where
+    `region_detections` reads all of them.
 
     Windows take numbers or (height, width) pairs, `pad` also (top, left, bottom, right).  Raises `UserError`, which
     names the layer, for anything that is no layer.
@@ -81,7 +85,7 @@ class NetworkBuilder:
     def _window(self, op: str, name: str, x: int, channels: int, kernel: Extents, stride: Extents, pad: Extents,
                 dilation: Extents, up: bool = False, **attrs: object) -> int:  # fmt: skip
         """A layer that slides a window; `up` rounds the number of its places up, as PyTorch's ceil_mode does."""
-        _, _, *extents = self._input(name, x, 4)
+        copies, _, *extents = self._input(name, x, 4)
         kernel = checks.integers(name, "its kernel", kernel, 2, 1)
         stride = checks.integers(name, "its stride", stride, 2, 1)
         dilation = checks.integers(name, "its dilation", dilation, 2, 1)
@@ -101,7 +105,7 @@ class NetworkBuilder:
                     f"layer {name}: with kernel {kernel}, padding {pad} and stride {stride} a window holds none of the "
                     f"{extents[0]}x{extents[1]} pixels, expected less padding"
                 )
-        shape = (1, channels, *places)
+        shape = (copies, channels, *places)
         return self._append(op, name, [x], shape, kernel=kernel, stride=stride, pad=pad, dilation=dilation, **attrs)
 
     def conv(self, name: str, x: int, channels: int, kernel: Extents = 1, stride: Extents = 1, pad: Extents = 0,
@@ -181,13 +185,13 @@ class NetworkBuilder:
         step = checks.integer(name, "the step between its channels", step, 1)
         channels = len(range(start, stop, step))
         stop = start + (channels - 1) * step + 1
-        return self._append("slice", name, [x], (1, channels, *shape[2:]), start=start, stop=stop, step=step)
+        return self._append("slice", name, [x], (shape[0], channels, *shape[2:]), start=start, stop=stop, step=step)
 
     def gather(self, name: str, x: int, channels: Sequence[int]) -> int:
         """The channels of these numbers, in this order; one may come several times."""
         shape = self._input(name, x)
         channels = checks.integers(name, "its channels", tuple(channels), len(tuple(channels)), 0, shape[1] - 1)
-        return self._append("gather", name, [x], (1, len(channels), *shape[2:]), channels=channels)
+        return self._append("gather", name, [x], (shape[0], len(channels), *shape[2:]), channels=channels)
 
     def max_pool(self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, dilation: Extents = 1,
                  ceil: bool = False) -> int:  # fmt: skip
@@ -249,7 +253,7 @@ class NetworkBuilder:
         first, second = self._input(name, a), self._input(name, b)
         if math.prod(second) > math.prod(first) or (len(second), len(first)) == (4, 2):
             a, b, first, second = b, a, second, first
-        per_channel = second[1] == first[1] and set(second[2:]) <= {1}
+        per_channel = second[:2] == first[:2] and set(second[2:]) <= {1}
         if first != second and not per_channel:
             raise UserError(
                 f"layer {name}: its inputs have the shapes {'x'.join(map(str, first))} and "
@@ -262,10 +266,10 @@ class NetworkBuilder:
         if not parts:
             raise UserError(f"layer {name}: a concatenation of nothing, expected one input or more")
         shapes = [self._input(name, part) for part in parts]
-        if len({shape[2:] for shape in shapes}) > 1:
+        if len({(shape[0], *shape[2:]) for shape in shapes}) > 1:
             planes = ", ".join("x".join(map(str, shape)) for shape in shapes)
             raise UserError(f"layer {name}: its inputs have the shapes {planes}, expected equal heights and widths")
-        return self._append("concat", name, parts, (1, sum(shape[1] for shape in shapes), *shapes[0][2:]))
+        return self._append("concat", name, parts, (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:]))
 
     def pad(self, name: str, x: int, pad: Extents, channels: Sequence[int] = (0, 0), mode: str = "constant",
             value: float = 0.0) -> int:  # fmt: skip
@@ -286,7 +290,7 @@ class NetworkBuilder:
                 )
         if mode != "constant" and any(channels):
             raise UserError(f"layer {name}: channels can be padded in mode constant only")
-        plane = (1, shape[1] + sum(channels), shape[2] + pad[0] + pad[2], shape[3] + pad[1] + pad[3])
+        plane = (shape[0], shape[1] + sum(channels), shape[2] + pad[0] + pad[2], shape[3] + pad[1] + pad[3])
         return self._append("pad", name, [x], plane, pad=pad, channels=channels, mode=mode, value=value)
 
     def depth_to_space(self, name: str, x: int, block: int, mode: str = "DCR") -> int:
@@ -295,12 +299,12 @@ class NetworkBuilder:
         Mode CRD is PyTorch's PixelShuffle: the position within a block is the innermost part of the channel number;
         with DCR it is the outermost.
         """
-        _, channels, height, width = self._input(name, x, 4)
+        copies, channels, height, width = self._input(name, x, 4)
         block = checks.integer(name, "its block", block, 1, 1 << 12)
         mode = checks.choice(name, "its mode", mode, DEPTH_TO_SPACE)
         if channels % block**2:
             raise UserError(f"layer {name}: {channels} channels for blocks of {block}x{block}, expected a multiple")
-        shape = (1, channels // block**2, height * block, width * block)
+        shape = (copies, channels // block**2, height * block, width * block)
         return self._append("depth_to_space", name, [x], shape, block=block, mode=mode)
 
     def resize(self, name: str, x: int, size: Extents, mode: str = "nearest", coordinates: str = "asymmetric",
@@ -325,7 +329,8 @@ class NetworkBuilder:
 
     def flatten(self, name: str, x: int) -> int:
         """(1, C, H, W) -> (1, C * H * W)."""
-        return self._append("flatten", name, [x], (1, math.prod(self._input(name, x))))
+        copies, *extents = self._input(name, x)
+        return self._append("flatten", name, [x], (copies, math.prod(extents)))
 
     def reshape(self, name: str, x: int, shape: Sequence[int]) -> int:
         """The same numbers as (1, N) or (1, C, H, W)."""
@@ -333,7 +338,7 @@ class NetworkBuilder:
         if not isinstance(shape, Sequence) or len(shape) not in (2, 4):
             raise UserError(f"layer {name}: its shape is {shape!r}, expected 1 x N or 1 x C x H x W")
         shape = checks.integers(name, "its shape", tuple(shape), len(shape), 1, checks.ELEMENTS)
-        if shape[0] != 1 or math.prod(shape) != math.prod(before):
+        if shape[0] != before[0] or math.prod(shape) != math.prod(before):
             texts = ["x".join(map(str, s)) for s in (before, shape)]
             raise UserError(f"layer {name}: {texts[0]} cannot become {texts[1]}, expected as many numbers")
         return self._append("reshape", name, [x], shape, shape=shape)
@@ -345,73 +350,16 @@ class NetworkBuilder:
 
     def dense(self, name: str, x: int, units: int) -> int:
         """Fully connected layer with bias: (1, N) -> (1, units)."""
-        self._input(name, x, 2)
-        return self._append("dense", name, [x], (1, checks.integer(name, "the number of its units", units, 1, 1 << 28)))
-
-    def detections(
-        self, name: str, *maps: int, anchors: Sequence[Sequence[Sequence[float]]], classes: int,
-        least: float = 0.001, overlap: float = 0.55, candidates: int = 300, best: int = 100,
-    ) -> int:  # fmt: skip
-        """The post-processing of SSD (arXiv:1512.02325, section 2): (1, 6 * best + 1), see `detector`.
-
-        `maps` are the scores of each map, (1, A * (classes + 1), H, W), in which the background is the first of each
-        default box's classes, and then the boxes of each map, (1, 4 * A, H, W).  `anchors` are (width, height) of the A
-        default boxes of each map, as shares of the input's.  Boxes with a score above `least` take part, of each class
-        the best `candidates`; of two of a class whose intersection is more than the share `overlap` of their union the
-        better one stays; the `best` of all classes are the output.
-        """
-        classes = checks.integer(name, "the number of its classes", classes, 1, 1 << 16)
-        least, overlap = (checks.number(name, what, value, 0, 1) for what, value in (
-            ("its least score", least), ("its overlap", overlap)))  # fmt: skip
-        candidates = checks.integer(name, "the number of its candidates", candidates, 1, 1 << 14)
-        best = checks.integer(name, "the number of its boxes", best, 1, 1 << 14)
-        anchors = checks.anchors(name, anchors, len(maps) // 2)
-        total = 0
-        for index, (sides, scores, boxes) in enumerate(
-            zip(anchors, maps[: len(anchors)], maps[len(anchors) :], strict=True)
-        ):
-            shapes = self._input(name, scores, 4), self._input(name, boxes, 4)
-            count = len(sides)
-            if shapes[0][1] != count * (classes + 1) or shapes[1][1] != 4 * count or shapes[0][2:] != shapes[1][2:]:
-                texts = ["x".join(map(str, shape)) for shape in shapes]
-                raise UserError(
-                    f"layer {name}: scores of {texts[0]} and boxes of {texts[1]} on map {index}, expected "
-                    f"{count * (classes + 1)} and {4 * count} channels of the same planes"
-                )
-            total += count * math.prod(shapes[0][2:])
-        if total * classes >= 1 << 24:
-            raise UserError(
-                f"layer {name}: {total} default boxes of {classes} classes, expected a product below {1 << 24}: use a "
-                "smaller --size or --classes"
-            )
-        return self._append(
-            "detections", name, maps, (1, 6 * best + 1), anchors=anchors, classes=classes, least=least,
-            overlap=overlap, candidates=candidates, best=best,
-        )  # fmt: skip
-
-    def detector(self, name: str, scores: Sequence[int], boxes: Sequence[int],
-                 anchors: Sequence[Sequence[Sequence[float]]], **how: Any) -> tuple[int, ...]:  # fmt: skip
-        """`detections` and what it gives: boxes (1, best, 1, 4), scores (1, best), labels (1, best), count (1, 1).
-
-        Boxes are left, top, right and bottom in pixels of the input, the surest first; labels are numbers of classes
-        from 0 on; behind the first `count` all are 0.
-        """
-        classes = self.shape(scores[0])[1] // len(anchors[0]) - 1
-        x = self.detections(name, *scores, *boxes, anchors=anchors, classes=classes, **how)
-        best = self.shape(x)[1] // 6
-        found = self.slice(f"{name}.boxes", x, 0, 4 * best)
-        return (
-            self.reshape("boxes", found, (1, best, 1, 4)),
-            self.slice("scores", x, 4 * best, 5 * best),
-            self.slice("labels", x, 5 * best, 6 * best),
-            self.slice("count", x, 6 * best, 6 * best + 1),
-        )
+        copies, _ = self._input(name, x, 2)
+        units = checks.integer(name, "the number of its units", units, 1, 1 << 28)
+        return self._append("dense", name, [x], (copies, units))
 
     def network(self, name: str, *, note: str = "", outputs: Sequence[int] | None = None) -> Network:
         """The network whose outputs are these layers, by default the last one."""
         outputs = (len(self.layers) - 1,) if outputs is None else tuple(outputs)
         for index in outputs:
-            self._input("output", index)
+            if self._input("output", index)[0] > 1:
+                raise UserError(f"{name}: an output is of each region, expected one of the picture")
         if not outputs:
             raise UserError(f"{name} has no output, expected one or more")
         return Network(name, tuple(self.layers), outputs, note)

@@ -45,15 +45,16 @@ def number(layer: str, what: str, value: object, low: float = -3e38, high: float
 
 def anchors(layer: str, value: object, maps: int) -> tuple[tuple[tuple[float, float], ...], ...]:
     """Default boxes of `maps` maps: for each map (width, height) of each box, as shares of the input's."""
-    what = "a side of a default box"
     if not isinstance(value, Sequence) or len(value) != maps or not all(isinstance(m, Sequence) and m for m in value):
         raise UserError(f"layer {layer}: its default boxes are {_shown(value)}, expected those of {maps} maps")
     for box in (box for boxes in value for box in boxes):
         if not isinstance(box, Sequence) or len(box) != 2:
             raise UserError(f"layer {layer}: a default box is {_shown(box)}, expected width and height")
-    return tuple(
-        tuple((number(layer, what, w, 1e-6, 16), number(layer, what, h, 1e-6, 16)) for w, h in boxes) for boxes in value
-    )
+
+    def side(share: object) -> float:
+        return number(layer, "a side of a default box", share, 1e-6, 1e3)
+
+    return tuple(tuple((side(width), side(height)) for width, height in boxes) for boxes in value)
 
 
 def flag(layer: str, what: str, value: object) -> bool:

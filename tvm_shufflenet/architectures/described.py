@@ -25,7 +25,7 @@ _METHODS = {
         "conv", "batch_norm", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "softmax",
         "shuffle", "slice", "gather", "max_pool", "avg_pool", "valid_avg_pool", "adaptive_avg_pool", "global_avg_pool",
         "global_max_pool", "lrn", "add", "multiply", "concat", "pad", "depth_to_space", "resize", "flatten", "reshape",
-        "dropout", "dense", "detections",
+        "dropout", "dense", "detections", "proposals", "regions", "region_detections",
     )
 }  # fmt: skip
 _LAYERS = 100_000

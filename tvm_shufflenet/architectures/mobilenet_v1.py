@@ -33,10 +33,19 @@ def mobilenet_v1(width: float, name: str, size: tuple[int, int], classes: int) -
 def with_channels(channels: Sequence[int], name: str, size: tuple[int, int], classes: int, stride: int = 2) -> Network:
     """MobileNet v1 of any width: `channels` of the stem, whose stride is `stride`, and of each block."""
     net = NetworkBuilder(size)
-    x = net.conv_bn("stem", "", 0, channels[0], kernel=3, stride=stride, pad=1, relu=True)
-    for index, (outputs, (_, stride)) in enumerate(zip(channels[1:], BLOCKS, strict=True)):
-        inputs, block = net.shape(x)[1], f"block{index}"
-        x = net.conv_bn(block, "1", x, inputs, kernel=3, stride=stride, pad=1, groups=inputs, relu=True)
-        x = net.conv_bn(block, "2", x, outputs, relu=True)
+    x = blocks(net, stem(net, channels[0], stride), range(len(BLOCKS)), channels[1:])
     classifier(net, x, classes)
     return net.network(name)
+
+
+def stem(net: NetworkBuilder, channels: int, stride: int = 2) -> int:
+    return net.conv_bn("stem", "", 0, channels, kernel=3, stride=stride, pad=1, relu=True)
+
+
+def blocks(net: NetworkBuilder, x: int, which: range, channels: Sequence[int]) -> int:
+    """These of the blocks, behind `x`; `channels` are the outputs of all blocks."""
+    for index in which:
+        inputs, block = net.shape(x)[1], f"block{index}"
+        x = net.conv_bn(block, "1", x, inputs, kernel=3, stride=BLOCKS[index][1], pad=1, groups=inputs, relu=True)
+        x = net.conv_bn(block, "2", x, channels[index], relu=True)
+    return x

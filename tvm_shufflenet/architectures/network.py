@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from ..errors import UserError
 
 BATCH_NORM_EPS = 1e-5
 # Of a network that is called by its name alone, wherever it is: the papers' figures are of these.
@@ -93,10 +96,18 @@ class Network:
     @property
     def detector(self) -> int:
         """The number of the layer that makes a detector's boxes; 0 of a network without any."""
-        return next((index for index, layer in enumerate(self.layers) if layer.op == "detections"), 0)
+        found = (index for index, layer in enumerate(self.layers) if layer.op in ("detections", "region_detections"))
+        return next(found, 0)
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether it is a detector that looks at regions of its own."""
+        return any(layer.op == "regions" for layer in self.layers)
 
     def heads(self) -> Network:
         """Of a detector, the network in front of its post-processing: each map's logits, then each map's boxes."""
+        if self.two_stages:
+            raise UserError(f"{self.name} looks at regions that it chooses itself: it has no heads without them")
         where = self.layers[self.detector].inputs
         softmax, boxes = where[: len(where) // 2], where[len(where) // 2 :]
         outputs = (*(self.layers[index].inputs[0] for index in softmax), *boxes)
@@ -109,7 +120,8 @@ class Network:
         N where the only output is (1, N) or (1, N, 1, 1), a classifier's; else 0.
         """
         if self.detector:
-            return self.layers[self.detector].attrs["classes"]
+            layer = self.layers[self.detector]
+            return layer.attrs["classes"] if layer.op == "detections" else self.layers[layer.inputs[1]].shape[1] - 1
         shapes = [self.layers[index].shape for index in self.outputs]
         return shapes[0][1] if len(shapes) == 1 and shapes[0][2:] in ((), (1, 1)) else 0
 
@@ -129,16 +141,26 @@ class Network:
                 shapes.update(layer.parameters(self.layers[layer.inputs[0]].shape))
         return shapes
 
-    def multiply_adds(self) -> int:
-        """Multiply-adds of the convolutions and fully connected layers, as the paper counts them."""
+    def multiply_adds(self, layers: Sequence[Layer] | None = None) -> int:
+        """Multiply-adds of the convolutions and fully connected layers, as the paper counts them; or of some `layers`.
+
+        Those behind `regions` count once for each region.
+        """
         total = 0
-        for layer in self.layers:
+        for layer in self.layers if layers is None else layers:
             if layer.op in ("conv", "dense"):
                 source = self.layers[layer.inputs[0]].shape
                 weight = layer.parameters(source)[f"{layer.name}.weight"]
                 pixels = layer.shape[2] * layer.shape[3] if layer.op == "conv" else 1
-                total += pixels * math.prod(weight)
+                total += layer.shape[0] * pixels * math.prod(weight)
         return total
+
+    def parts(self) -> dict[str, int]:
+        """Multiply-adds of a detector of two stages: of its body, of what proposes regions, and of all its regions."""
+        found: dict[str, list[Layer]] = {"body": [], "rpn": [], "head": []}
+        for layer in self.layers:
+            found["head" if layer.shape[0] > 1 else "rpn" if layer.name.startswith("rpn.") else "body"].append(layer)
+        return {part: self.multiply_adds(layers) for part, layers in found.items()} if self.two_stages else {}
 
     def parameter_count(self) -> int:
         """Learned parameters: running statistics are not counted."""

@@ -18,9 +18,11 @@ from . import (
     alexnet,
     checks,
     condensenet,
+    faster_rcnn,
     googlenet,
     mobilenet_v1,
     mobilenet_v2,
+    nanodet,
     plain_units,
     pvanet,
     resnet,
@@ -40,7 +42,7 @@ FAMILIES = (
     shufflenet_v1.entries, mobilenet_v1.entries, alexnet.entries, shufflenet_v1.further_entries, plain_units.entries,
     vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries,
     shufflenet_v2_plus.entries, mobilenet_v2.entries, xception.entries, resnet.entries, condensenet.entries,
-    ssdlite.entries,
+    ssdlite.entries, faster_rcnn.entries, nanodet.entries,
 )  # fmt: skip
 _DENSENET = "its growth rate is not published, and several fit the cost"
 _MOBILENET = "how its widths are rounded is not published, and MobileNet v2's code does not give the published cost"
@@ -98,6 +100,11 @@ def usual_size(name: str) -> tuple[int, int]:
     return _entries()[known].size if known else SIZE
 
 
+def usual_classes(name: str) -> int:
+    """How many classes a network of the list has where nobody says another number."""
+    return _entries()[name].classes
+
+
 def backbone(name: str) -> str:
     """The classifier whose layers, under the same names, that detector begins with; "" for no detector."""
     return _entries()[name].backbone
@@ -106,7 +113,7 @@ def backbone(name: str) -> str:
 def network(name: str, size: tuple[int, int] | None = None, classes: int | None = None) -> Network:
     """The network with that name or alias for inputs of `size` = (height, width) pixels; it has its own name.
 
-    Without `size` they are of its `usual_size`; it has 1000 classes, a detector 90, unless `classes` says otherwise.
+    Without `size` they are of its `usual_size`; it has its `usual_classes` unless `classes` says otherwise.
 
     Raises `UserError` for an unknown name, a size that the network does not take, or no classes.
     """

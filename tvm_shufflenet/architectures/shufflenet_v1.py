@@ -188,16 +188,27 @@ def of_structure(structure: Structure, name: str, size: tuple[int, int], classes
 
 def body(net: NetworkBuilder, structure: Structure) -> list[int]:
     """The layers up to the classifier; the outputs of each stage from the second on."""
-    stem, outputs = structure.stem, []
+    x, outputs = stem_of(net, structure), []
+    for stage in range(2, 2 + len(structure.stages)):
+        x = stage_of(net, structure, stage, x)
+        outputs.append(x)
+    return outputs
+
+
+def stem_of(net: NetworkBuilder, structure: Structure) -> int:
+    stem = structure.stem
     conv = dict(kernel=stem.kernel, stride=stem.stride, pad=stem.kernel // 2)
     x = net.conv_bn("stem", "", 0, stem.channels, relu=stem.relu, **conv)
     if stem.pool:
         x = net.max_pool("stem.pool", x, kernel=3, stride=2, pad=1)
-    for stage, units in enumerate(structure.stages, 2):
-        for index, unit in enumerate(units):
-            x = _unit(net, f"stage{stage}.{index}", x, unit, structure)
-        outputs.append(x)
-    return outputs
+    return x
+
+
+def stage_of(net: NetworkBuilder, structure: Structure, stage: int, x: int) -> int:
+    """The units of a stage, from 2 on, behind `x`."""
+    for index, unit in enumerate(structure.stages[stage - 2]):
+        x = _unit(net, f"stage{stage}.{index}", x, unit, structure)
+    return x
 
 
 def _unit(net, name, x, unit, structure) -> int:

@@ -92,13 +92,19 @@ def shufflenet_v2(plan: Plan, name: str, size: tuple[int, int], classes: int) ->
 
 def body(net: NetworkBuilder, plan: Plan) -> list[int]:
     """The layers up to the classifier; the outputs of each stage from the second on, and of conv5."""
+    outputs = stages_of(net, plan)
+    return [*outputs, net.conv_bn("conv5", "", outputs[-1], plan.last, relu=True)]
+
+
+def stages_of(net: NetworkBuilder, plan: Plan) -> list[int]:
+    """The layers up to conv5; the outputs of each stage from the second on."""
     x, outputs = stem(net, *plan.stem, clipped=plan.clipped), []
     for stage, (channels, count, stride) in enumerate(plan.stages, 2):
         for index in range(count):
             named = f"stage{stage}.{index}"
             x = unit(net, named, x, plan) if index else _first_unit(net, named, x, channels, stride, plan)
         outputs.append(x)
-    return [*outputs, net.conv_bn("conv5", "", x, plan.last, relu=True)]
+    return outputs
 
 
 def _first_unit(net: NetworkBuilder, name: str, x: int, channels: int, stride: int, plan: Plan) -> int:

@@ -39,10 +39,10 @@ def rows(maps: Sequence[torch.Tensor], numbers: int) -> torch.Tensor:
     return torch.cat([m.unflatten(1, (-1, numbers)).permute(0, 3, 4, 1, 2).flatten(1, 3) for m in maps], 1)
 
 
-def decoded(deltas: torch.Tensor, defaults: torch.Tensor) -> torch.Tensor:
+def decoded(deltas: torch.Tensor, defaults: torch.Tensor, centre: float = CENTRE, ratio: float = SIDES) -> torch.Tensor:
     """Left, top, right and bottom, of numbers (..., N, 4) of maps and the default boxes (N, 4)."""
-    centres = defaults[:, :2] + CENTRE * deltas[..., :2] * defaults[:, 2:]
-    half = 0.5 * defaults[:, 2:] * torch.exp((SIDES * deltas[..., 2:]).clamp(max=LARGEST))
+    centres = defaults[:, :2] + centre * deltas[..., :2] * defaults[:, 2:]
+    half = 0.5 * defaults[:, 2:] * torch.exp((ratio * deltas[..., 2:]).clamp(max=LARGEST))
     return torch.cat([centres - half, centres + half], -1)
 
 
@@ -67,19 +67,26 @@ def area(boxes: torch.Tensor) -> torch.Tensor:
 
 
 class Detections(nn.Module):
-    """As `NetworkBuilder.detections`: scores of each map and boxes of each map -> (B, 6 * best + 1)."""
+    """As `NetworkBuilder.detections`: scores of each map and boxes of each map -> (B, 6 * best + 1).
+
+    `centre` and `ratio`: what the maps' numbers are worth.  Boxes with a side below `smallest` are left out.
+    """
 
     def __init__(
         self, anchors: Anchors, classes: int, least: float, overlap: float, candidates: int, best: int,
-        size: tuple[int, int],
+        size: tuple[int, int], centre: float = CENTRE, ratio: float = SIDES, smallest: float = 0.0,
+        bins: int = 0, background: bool = True,
     ):  # fmt: skip
         super().__init__()
+        self.centre, self.ratio, self.smallest = centre, ratio, smallest
+        self.bins, self.background = bins, int(background)
         self.anchors, self.classes, self.least, self.overlap = anchors, classes, least, overlap
         self.candidates, self.best, self.size = candidates, best, size
 
     def forward(self, *maps: torch.Tensor) -> torch.Tensor:
         count = len(maps) // 2
-        scores, deltas = rows(maps[:count], self.classes + 1)[..., 1:], rows(maps[count:], 4)
+        scores = rows(maps[:count], self.classes + self.background)[..., self.background :]
+        deltas = rows(maps[count:], 4 * max(self.bins, 1))
         defaults = default_boxes(self.anchors, [(m.shape[2], m.shape[3]) for m in maps[:count]], self.size)
         return torch.stack([self._of_one(*each, defaults.to(deltas)) for each in zip(scores, deltas)])
 
@@ -90,19 +97,39 @@ class Detections(nn.Module):
             # Of equal scores the first default box comes first.
             order = torch.sort(scores[places, label], descending=True, stable=True)[1][: self.candidates]
             places = places[order]
-            boxes = self._clipped(decoded(deltas[places], defaults[places]))
+            boxes = clipped(self._decoded(deltas[places], defaults[places]), self.size)
+            large = (boxes[:, 2:] - boxes[:, :2]).amin(1) >= self.smallest
+            boxes, places = boxes[large], places[large]
             kept = suppressed(boxes, self.overlap)
-            labels = torch.full((len(kept), 1), float(label)).to(boxes)
-            found.append(torch.cat([boxes[kept], scores[places, label][kept, None], labels], 1))
-        rows = torch.cat(found)
-        rows = rows[torch.sort(rows[:, 4], descending=True, stable=True)[1][: self.best]]
-        padded = rows.new_zeros((self.best, 6))
-        padded[: len(rows)] = rows
-        return torch.cat([padded[:, :4].flatten(), padded[:, 4], padded[:, 5], rows.new_tensor([len(rows)])])
+            found.append(labelled(boxes[kept], scores[places, label][kept], label))
+        return best_of(found, self.best)
 
-    def _clipped(self, boxes: torch.Tensor) -> torch.Tensor:
-        height, width = self.size
-        return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+    def _decoded(self, deltas: torch.Tensor, defaults: torch.Tensor) -> torch.Tensor:
+        if not self.bins:
+            return decoded(deltas, defaults, self.centre, self.ratio)
+        shares = deltas.unflatten(1, (4, self.bins)).softmax(2)
+        distances = (shares * torch.arange(self.bins).to(shares)).sum(2) * defaults[:, 2:].repeat(1, 2)
+        return torch.cat([defaults[:, :2] - distances[:, :2], defaults[:, :2] + distances[:, 2:]], 1)
+
+
+def clipped(boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cut off at the edges of a picture of (height, width)."""
+    height, width = size
+    return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+
+
+def labelled(boxes: torch.Tensor, scores: torch.Tensor, label: int) -> torch.Tensor:
+    """Rows of a box, its score and its label."""
+    return torch.cat([boxes, scores[:, None], torch.full((len(boxes), 1), float(label)).to(boxes)], 1)
+
+
+def best_of(found: Sequence[torch.Tensor], best: int) -> torch.Tensor:
+    """Of rows of each class, those with the highest scores: their boxes, scores and labels, zeros, and their count."""
+    rows = torch.cat(list(found))
+    rows = rows[torch.sort(rows[:, 4], descending=True, stable=True)[1][:best]]
+    padded = rows.new_zeros((best, 6))
+    padded[: len(rows)] = rows
+    return torch.cat([padded[:, :4].flatten(), padded[:, 4], padded[:, 5], rows.new_tensor([len(rows)])])
 
 
 def suppressed(boxes: torch.Tensor, overlap: float) -> torch.Tensor:

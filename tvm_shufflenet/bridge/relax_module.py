@@ -23,6 +23,7 @@ from ..architectures.resizing import resize_tables
 
 KIND, ATTRIBUTES = "tsn", "tsn.attrs"
 NAMES = "tsn.layers"  # of `main`: the layer that a variable is, whose own name Relax has made an identifier
+OF_BOXES = ("detections", "proposals", "regions", "region_detections")  # which take the picture's size
 PADDINGS = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 
 
@@ -69,7 +70,7 @@ def _function(builder: relax.BlockBuilder, network: Network, index: int) -> tvm.
         kind = "biased_conv"
     elif kind == "softmax" and layer.attrs["groups"] > 1:
         kind = "grouped_softmax"
-    elif kind == "detections":
+    elif kind in OF_BOXES:
         attributes["size"] = network.size
     if kind not in _COMPOSE:
         return None
@@ -122,7 +123,7 @@ def _avg_pool(counts_padding: bool) -> Callable:
 def _binary(operator: Callable) -> Callable:
     def emit(builder, layer, a, b):
         if len(b.ty.shape) < len(a.ty.shape):  # a number for each channel
-            b = builder.emit(op.reshape(b, (1, layer.shape[1], 1, 1)))
+            b = builder.emit(op.reshape(b, (*layer.shape[:2], 1, 1)))
         return builder.emit(operator(a, b), layer.name)
 
     return emit
@@ -231,19 +232,19 @@ def _gather(builder, layer, x):
 
 def _shuffle(builder, layer, x):
     """Section 3.1 of the paper: reshape to (g, n), transpose, flatten."""
-    (_, channels, height, width), groups = layer.shape, layer.attrs["groups"]
-    x = builder.emit(op.reshape(x, (1, groups, channels // groups, height, width)))
+    (copies, channels, height, width), groups = layer.shape, layer.attrs["groups"]
+    x = builder.emit(op.reshape(x, (copies, groups, channels // groups, height, width)))
     x = builder.emit(op.permute_dims(x, (0, 2, 1, 3, 4)))
     return op.reshape(x, layer.shape)
 
 
 def _depth_to_space(builder, layer, x):
-    (_, channels, height, width), block = layer.shape, layer.attrs["block"]
+    (copies, channels, height, width), block = layer.shape, layer.attrs["block"]
     height, width = height // block, width // block
     if layer.attrs["mode"] == "DCR":
-        shape, axes = (1, block, block, channels, height, width), (0, 3, 4, 1, 5, 2)
+        shape, axes = (copies, block, block, channels, height, width), (0, 3, 4, 1, 5, 2)
     else:
-        shape, axes = (1, channels, block, block, height, width), (0, 1, 4, 2, 5, 3)
+        shape, axes = (copies, channels, block, block, height, width), (0, 1, 4, 2, 5, 3)
     return op.reshape(builder.emit(op.permute_dims(builder.emit(op.reshape(x, shape)), axes)), layer.shape)
 
 
@@ -277,20 +278,20 @@ def _pad(builder, layer, x):
 
 def _grouped_softmax(builder, layer, x):
     groups, shape = layer.attrs["groups"], layer.shape
-    grouped = builder.emit(op.reshape(x, (1, groups, shape[1] // groups, *shape[2:])))
+    grouped = builder.emit(op.reshape(x, (shape[0], groups, shape[1] // groups, *shape[2:])))
     function = nn.log_softmax if layer.attrs["log"] else nn.softmax
     return op.reshape(builder.emit(function(grouped, axis=2)), shape)
 
 
-def _detections(builder, layer, *maps):
+def _unknown(builder, layer, *inputs):
     """Relax has no such operator: a call of a function that it does not know."""
-    return op.call_dps_packed("tsn.detections", relax.Tuple(maps), _type(layer.shape))
+    return op.call_dps_packed(f"tsn.{layer.op}", relax.Tuple(inputs), _type(layer.shape))
 
 
 _COMPOSE: dict[str, Callable] = {
     "biased_conv": _biased_conv,
     "grouped_softmax": _grouped_softmax,
-    "detections": _detections,
+    **dict.fromkeys(OF_BOXES, _unknown),
     "slice": _slice,
     "gather": _gather,
     "clip": lambda builder, layer, x: op.clip(x, layer.attrs["low"], layer.attrs["high"]),

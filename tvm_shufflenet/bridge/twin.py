@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..architectures import Layer, Network, network
 from .detections import Detections
+from .regions import Proposals, RegionDetections, Regions
 
 
 class Shuffle(nn.Module):
@@ -223,6 +224,13 @@ ROUND = {
     "round_prefer_ceil": lambda position: torch.floor(position + 0.5),
 }
 
+# From a layer and the size of the picture to the module that executes it.
+OF_BOXES: dict[str, Callable[[Layer, tuple[int, int]], nn.Module]] = {
+    "detections": lambda layer, size: Detections(**layer.attrs, size=size),
+    "proposals": lambda layer, size: Proposals(**layer.attrs, size=size),
+    "regions": lambda layer, size: Regions(**layer.attrs),
+    "region_detections": lambda layer, size: RegionDetections(**layer.attrs, size=size),
+}
 # From a layer and its number of input channels to the module that executes it.
 MODULES = {
     "conv": _conv,
@@ -272,8 +280,8 @@ class Twin(nn.Module):
         self._steps = []
         for index, layer in enumerate(network.layers[1:], 1):
             path = layer.name.split(".")
-            if layer.op == "detections":
-                module: nn.Module = Detections(**layer.attrs, size=network.size)
+            if layer.op in OF_BOXES:
+                module: nn.Module = OF_BOXES[layer.op](layer, network.size)
             else:
                 module = MODULES[layer.op](layer, network.layers[layer.inputs[0]].shape[1])
             self._place(path, module)

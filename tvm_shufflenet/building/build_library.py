@@ -116,6 +116,11 @@ def build_library(options: BuildOptions) -> Built:
     target = resolve(options.target)
     check_batch(net, options.batch)
     precision = precision_of(options.precision, options.weights_precision, target)
+    if net.two_stages and precision.activations != FP32.activations:
+        raise UserError(
+            f"--precision {precision.name}: {net.name} chooses its regions by scores that {precision.name} does not "
+            "tell apart: build it with --precision fp32"
+        )
     if precision.dot:
         precision = _calibrated(precision, options, net, parameters, metadata, target)
     for folder in filter(None, (options.output, options.debug_dump)):
@@ -190,8 +195,8 @@ def check_batch(net: Network, batch: int) -> None:
     """`UserError` for a number of pictures of a call that no library of this network has."""
     if type(batch) is not int or not 1 <= batch <= BATCH:
         raise UserError(f"--batch {batch}: expected 1 to {BATCH}")
-    if batch > 1 and net.detector:
-        raise UserError(f"--batch {batch}: {net.name} is a detector, which takes one picture a call: leave it out")
+    if batch > 1 and net.two_stages:
+        raise UserError(f"--batch {batch}: {net.name} goes through the regions of one picture a call: leave it out")
     shapes = net.shapes.of_pictures(batch)
     if batch > 1 and (most := max(4 * math.prod(shape) for shape in (shapes.input, *shapes.outputs))) > LARGEST:
         raise UserError(f"--batch {batch}: {most} bytes of an array, expected at most {LARGEST}: take fewer pictures")

@@ -73,5 +73,9 @@ def manifest(
 
 def _detector(network: Network) -> dict:
     """What decides which boxes a detector gives; see `NetworkBuilder.detections`."""
-    attrs = network.layers[network.detector].attrs
-    return {key: attrs[key] for key in ("classes", "least", "overlap", "candidates", "best")}
+    layer = network.layers[network.detector]
+    candidates = layer.attrs.get("candidates") or network.layers[layer.inputs[1]].shape[0]  # all regions
+    return {
+        "classes": network.classes, "candidates": candidates,
+        **{key: layer.attrs[key] for key in ("least", "overlap", "best")},
+    }  # fmt: skip

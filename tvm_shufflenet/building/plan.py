@@ -14,7 +14,7 @@ def plan_of(program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel]) 
     calls = [
         {"kernel": names[call.workload], "layer": call.layer, "what": what(call),
          "inputs": list(map(str, call.inputs)), "output": str(call.output),
-         "multiply_adds": call_multiply_adds(call), "bytes": call_bytes(call)}
+         "multiply_adds": call.copies * call_multiply_adds(call), "bytes": call.copies * call_bytes(call)}
         for call in program.calls
     ]  # fmt: skip
     chosen = [
@@ -35,7 +35,7 @@ def _roots(program: Program, plan: MemoryPlan) -> list[dict]:
             used.setdefault(view.root.home, []).append(index)
     return [
         {"root": root.name, "offset": offset, "bytes": root.all_bytes,
-         "first": program.alive_from(root, used[root][0]), "last": used[root][-1],
+         "first": program.alive(root, used[root][0])[0], "last": program.alive(root, used[root][-1])[1],
          "planes": root.planes, "height": root.plane.height, "width": root.plane.width, "pitch": root.plane.pitch,
          "size": root.plane.size}
         for root, offset in plan.offsets.items()

@@ -59,13 +59,13 @@ def main(argv: list[str] | None = None) -> None:
     whole = made.path.stat().st_size
     print(f"{made.path}: {counted(len(made.entries), 'network')}, for {made.target.name}, {whole / 1e6:.2f} MB, "
           f"from archives of {made.library_bytes / 1e6:.2f} MB")  # fmt: skip
-    for label in made.unchecked:
-        print(f"  {label}: its outputs will not be checked: its weights are not at hand")
+    for label, why in made.unchecked.items():
+        print(f"  {label}: its outputs will not be checked: {why}")
     for notice in dict.fromkeys(notice for entry in made.entries for notice in entry.notices):
         print(f"  {notice}")
     if args.json:
         write_json(args.json, {
             "program": str(made.path), "bytes": whole, "library_bytes": made.library_bytes,
-            "target": {"name": made.target.name, **made.target.tvm}, "unchecked": made.unchecked,
+            "target": {"name": made.target.name, **made.target.tvm}, "unchecked": [*made.unchecked],
             "networks": [entry.label for entry in made.entries],
         })  # fmt: skip

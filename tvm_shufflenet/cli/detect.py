@@ -31,13 +31,15 @@ def detect(library: Library, picture: Image, least: float = LEAST) -> Detected:
 
     `UserError` for a library that is no detector, or whose preprocessing leaves something open.
     """
-    from ..library.detection import Detected
+    from ..library.detection import Detected, joined_outputs
+    from ..library.groups import filled
     from ..library.preprocess import check_detector, complete, prepare
 
     check_detector(library.path, library.manifest)
     how = complete(library.manifest["preprocessing"], f"{library.path}: its manifest")
     data = prepare(picture, how, library.manifest["inputs"][0]["layout"])
-    return Detected.joined(library.run(data), how["crop"]).on(picture.size).above(least)
+    row = joined_outputs(library.run(filled([data], library.batch)))[0]
+    return Detected.of(row, how["crop"]).on(picture.size).above(least)
 
 
 def drawn(picture: Image, found: Detected, names: list[str]) -> Image:

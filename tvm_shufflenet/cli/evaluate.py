@@ -204,13 +204,16 @@ def open_board(args: argparse.Namespace, libraries: list[Path], manifests: list[
 
 def check_board(subjects: list[Subject], manifests: dict[Path, dict], where: str) -> None:
     """`UserError` if a library computes something else on the board than on this machine, where that can be known."""
+    from ..library.detection import split_outputs
     from ..measure.entries import Entry, check_outputs
 
     for subject in subjects:
         # The lambda is called before the loop goes on.
         if manifest := manifests.get(subject.path):
             entry = Entry(subject.path.stem, subject.path, manifest)
-            if check_outputs(entry, lambda i: subject.run(entry.arguments[0]), where) is None:  # noqa: B023
+            shapes = [output.shape for output in entry.outputs]
+            run = lambda: split_outputs(subject.run(entry.arguments[0]), shapes)  # noqa: B023, E731
+            if check_outputs(entry, run, where) is None:
                 print(
                     f"note: {subject.path}: its weights are not at hand, so the board is not checked", file=sys.stderr
                 )

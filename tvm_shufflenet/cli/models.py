@@ -6,7 +6,7 @@ import argparse
 
 from ..architectures import CLASSES, SIZE, checks, model_names, network
 from ..architectures.entries import NOWHERE
-from ..architectures.registry import LEFT_OUT, about, aliases
+from ..architectures.registry import LEFT_OUT, about, aliases, backbone, usual_classes, usual_size
 from ..errors import UserError
 from ..files import write_json
 from ..published import ERRORS, MULTIPLY_ADDS
@@ -25,6 +25,7 @@ def describe(name: str, size: tuple[int, int] | None = None, classes: int | None
         net = network(name, size, classes)
         row |= {"size": net.size, "classes": net.classes}
         row |= {"multiply_adds": net.multiply_adds(), "parameters": net.parameter_count()}
+        row |= {"parts": parts} if (parts := net.parts()) else {}
     except UserError as error:
         row |= {"error": str(error)}
     return row | {
@@ -54,7 +55,11 @@ def _tables(rows: list[dict]):
         for row in group:
             number = notes.setdefault(row["note"], len(notes) + 1) if row["note"] else ""
             table.add_row(row["name"], *_figures(row), f"{row['mark']} {number}".strip())
-        yield f"{PAPERS[paper]}, {place}", table, [f"{number}: {note}" for note, number in notes.items()]
+        parts = [
+            f"{row['name']}: " + ", ".join(f"{part} {count / 1e6:.0f} M" for part, count in row["parts"].items())
+            for row in group if "parts" in row
+        ]  # fmt: skip
+        yield f"{PAPERS[paper]}, {place}", table, [*(f"{number}: {note}" for note, number in notes.items()), *parts]
 
 
 def _figures(row: dict) -> list[str]:
@@ -73,9 +78,14 @@ def _figure(value: float | None) -> str:
 
 def _detectors(args: argparse.Namespace) -> str:
     """What is said of detectors, where others differ."""
-    said = [] if args.size else ["320x320 pixels"]
-    said += [] if args.classes else ["90 classes"]
-    return f"; detectors: {', '.join(said)}" if said else ""
+    families: dict[str, str] = {}
+    for name in filter(backbone, model_names()):
+        (height, width), classes = usual_size(name), usual_classes(name)
+        said = [] if args.size else [f"{height}x{width} pixels"]
+        said += [] if args.classes else [f"{classes} classes"]
+        if said:
+            families[name.removesuffix(f"-{backbone(name)}")] = ", ".join(said)
+    return "".join(f"; {family}: {said}" for family, said in families.items())
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -86,8 +96,8 @@ def arguments() -> argparse.ArgumentParser:
         "uncertain.",
         epilog="example: python -m tvm_shufflenet.models --size 480x640 --json models.json",
     )
-    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224; of detectors 320)")
-    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000; of detectors 90)")
+    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224; detectors: their own)")
+    parser.add_argument("--classes", type=int, help="outputs of the classifier (1000; of detectors 80 or 90)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return parser
 

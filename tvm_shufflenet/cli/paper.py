@@ -36,6 +36,9 @@ _PUBLISHED: dict[str, Column] = {
     "error_C": ("C:\npubl.\nerror,\n%", "error_C", "g"),
     "ms": ("paper:\nms", "ms", "g"),
     "images": ("paper:\nper s", "images", "g"),
+    "map": ("publ.\nmAP,\n%", "map", "g"),
+    "map_P": ("P:\npubl.\nmAP,\n%", "map_P", "g"),
+    "map_C": ("C:\npubl.\nmAP,\n%", "map_C", "g"),
 }
 
 
@@ -86,8 +89,8 @@ def main(argv: list[str] | None = None) -> int:
 def _chosen(names: Sequence[str]) -> list[str]:
     known = [*TABLES, CLAIMS]
     for name in names:
-        if name == "v1-7":
-            raise UserError("v1-7: Table 7 is of object detection, and comes with detection; expected another table")
+        if name == "v2-7":
+            raise UserError("v2-7: Table 7 is of Light-Head R-CNN, which is not described here; expected another table")
         if name not in known:
             raise UserError(f"unknown table {ascii(name)[:60]}: expected {', '.join(known)}")
     return list(dict.fromkeys(names)) or known
@@ -99,7 +102,7 @@ def _sizes(texts: Sequence[str] | None, tables: Sequence[Table]) -> list[Size]:
     if not texts:
         return []
     if not several:
-        raise UserError("--size is of tables with several sizes, v1-8 and v2-a1: leave it out, or name one of them")
+        raise UserError("--size is of tables with several sizes, v1-7, v1-8 and v2-a1: leave it out, or name one")
     if "all" in texts:
         return [size for table in several for size in table.sizes]
     sizes = [parse_size(text) for text in texts]
@@ -132,6 +135,9 @@ def _table(table: Table, sizes: list[Size], how: How | None, find: Meter | None)
     ]
     if any(column.startswith("error") for column in table.columns):
         lines.append("errors are the paper's: top-1 on ImageNet, %; nothing was trained for this table")
+    if table.columns[0].startswith("map"):
+        lines.append("mAP is the paper's, on COCO; nothing was trained for this table")
+        lines.append("body: up to the map of stride 16; rpn: what proposes regions; head: of all 300 regions")
     if table.where:
         lines.append(f"paper: {table.where}")
     document = {
@@ -148,6 +154,8 @@ def _columns(table: Table, bases: Sequence[Row], how: How | None) -> list[Column
     names = list(dict.fromkeys(base.network for base in bases))
     base = f"times\n{_short(names[0])}" if len(names) == 1 else "times\nbase"
     columns = [_PUBLISHED[column] for column in table.columns]
+    if table.columns[0].startswith("map"):
+        columns += [(f"here:\n{part},\nM", part, ".0f") for part in ("body", "rpn", "head")]
     columns += [("here:\nmult-\nadds,\nM", "multiply_adds", ".1f"), ("para-\nme-\nters,\nM", "parameters", ".2f")]
     columns += columns_of_speed(how)
     if how:

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..architectures import Network, model_names, network
 from ..architectures.described import describe, from_description
+from ..architectures.nanodet import BINS
 from ..bridge import check_parameters, class_names, save_checkpoint
 from ..bridge.checkpoints import SUFFIXES, read_checkpoint
 from ..bridge.contents import kind_of_file
@@ -45,6 +46,8 @@ CAFFE = (".caffemodel", ".prototxt")
 OURS = "ours"  # the style of our own names
 CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
 HEADS = ("scores0.conv2.weight", "boxes0.conv2.weight")  # of its detectors
+REGION_SCORES = "head.scores.weight"  # of those that look at regions
+DISTANCES = "head0.out.weight"  # of those without default boxes: scores, and of each edge `BINS` shares
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
 
 
@@ -177,6 +180,10 @@ def _own(
 
 def _classes_of_boxes(shapes: dict) -> int | None:
     """The classes of a detector, of whose numbers each default box has one more, for the background."""
+    if DISTANCES in shapes:
+        return shapes[DISTANCES][0] - 4 * BINS
+    if REGION_SCORES in shapes:
+        return shapes[REGION_SCORES][0] - 1
     logits, boxes = (shapes.get(name, (0,))[0] for name in HEADS)
     return 4 * logits // boxes - 1 if boxes >= 4 and logits >= boxes // 2 else None
 

@@ -239,6 +239,8 @@ def _operators(
     }  # fmt: skip
     if layer.op == "detections":
         raise UserError(f"{name}: ONNX has no such post-processing; `Network.heads()` is the detector without it")
+    if layer.op in ("proposals", "regions", "region_detections"):
+        raise UserError(f"{name}: ONNX has no such layer: a detector that looks at regions cannot be written")
     if layer.op not in kinds:
         raise UserError(f"{name}: ONNX has no operator {layer.op}")
     kind, attributes = kinds[layer.op]

@@ -11,7 +11,8 @@ add, multiply   two inputs; the second may be (C, 1, 1), a number for each chann
 pool        kind (max, avg, valid_avg); kernel, stride, pad, dilation
 global_pool kind (max, avg)
 adaptive_avg_pool, lrn, softmax, pad, depth_to_space, resize: as `NetworkBuilder` has them
-detections  as `NetworkBuilder` has it, with size (height, width) of the network's input
+detections, regions, region_detections   as `NetworkBuilder` has them, with size (height, width) of the network's input;
+            proposals are detections of one class
 gather      channels: output channel i is input channel channels[i] (split, slice, shuffle)
 concat      all inputs, one behind the other
 reshape     the same numbers in another (C, H, W)
@@ -32,7 +33,8 @@ class Node:
 
     With `scaled` the second input, (C, 1, 1), multiplies the result before that.
 
-    `name` is that of the layer which the step began with.
+    `name` is that of the layer which the step began with.  `copies`: how many there are of its output, one for each
+    region of a detector of two stages.
     """
 
     op: str
@@ -44,6 +46,7 @@ class Node:
     activation: Activation = IDENTITY
     residual: bool = False
     scaled: bool = False
+    copies: int = 1
 
     @property
     def channels(self) -> int:

@@ -78,7 +78,8 @@ class _Site:
         self.var, self.name = var, name
 
     def node(self, op: str, inputs: list[Node], weights: dict | None = None, activation=None, **attrs) -> Node:
-        made = Node(op, self.name, inputs, _shape(self.var), attrs, weights or {})
+        copies = int(self.var.ty.shape[0])
+        made = Node(op, self.name, inputs, _shape(self.var), attrs, weights or {}, copies=copies)
         return made if activation is None else _activated(made, activation)
 
 
@@ -139,7 +140,7 @@ def _batch_norm(site, attrs, x, *statistics):
     # In double precision: the result is rounded once.
     gamma, beta, mean, variance = (array.astype("float64") for array in statistics)
     scale = gamma / np.sqrt(variance + attrs["epsilon"])
-    node = Node("affine", site.name, [x], x.shape, {}, {"scale": scale, "shift": beta - mean * scale})
+    node = Node("affine", site.name, [x], x.shape, {}, {"scale": scale, "shift": beta - mean * scale}, copies=x.copies)
     return [node, None, None]
 
 
@@ -221,6 +222,11 @@ _NODES = {
     "relax.nn.log_softmax": lambda site, attrs, x: site.node("softmax", [x], log=True, groups=1),
     "grouped_softmax": lambda site, attrs, x: site.node("softmax", [x], log=bool(attrs["log"]), groups=attrs["groups"]),
     "detections": lambda site, attrs, *maps: site.node("detections", list(maps), **attrs),
+    "proposals": lambda site, attrs, *maps: site.node(
+        "detections", list(maps), classes=1, least=0.0, centre=1.0, ratio=1.0, **attrs
+    ),
+    "regions": lambda site, attrs, *inputs: site.node("regions", list(inputs), **attrs),
+    "region_detections": lambda site, attrs, *inputs: site.node("region_detections", list(inputs), **attrs),
     "relax.concat": lambda site, attrs, parts: site.node("concat", list(parts)),
     "relax.reshape": _reshape,
     "slice": lambda site, attrs, x: _gather(site, x, range(attrs["start"], attrs["stop"], attrs["step"])),

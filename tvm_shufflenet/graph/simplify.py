@@ -40,7 +40,8 @@ def _leave_out_pixels(graph: Graph) -> None:
         key = source, stride
         if key not in taken:
             attrs = dict(kind="max", kernel=(1, 1), stride=stride, pad=(0, 0, 0, 0), dilation=(1, 1))
-            taken[key] = Node("pool", f"{node.name}.pixels", [source], (source.channels, *node.shape[1:]), attrs)
+            shape = source.channels, *node.shape[1:]
+            taken[key] = Node("pool", f"{node.name}.pixels", [source], shape, attrs, copies=node.copies)
             graph.insert(taken[key], node)
         node.inputs = [taken[key]]
         node.attrs = {**node.attrs, "stride": (1, 1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,11 +32,6 @@ class Detected:
         sides, scores, labels = row[: 4 * best].reshape(-1, 4), row[4 * best : 5 * best], row[5 * best : 6 * best]
         return Detected(sides[:count], scores[:count], labels[:count].astype(np.int64), (crop[1], crop[0]))
 
-    @staticmethod
-    def joined(outputs: Sequence[np.ndarray], crop: Sequence[int]) -> Detected:
-        """From the outputs of a detector's library, as they come."""
-        return Detected.of(np.concatenate([output.ravel() for output in outputs]), crop)
-
     def on(self, size: tuple[int, int]) -> Detected:
         """On the whole picture, of (width, height), that was stretched to the input."""
         scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2)
@@ -45,3 +41,42 @@ class Detected:
         """Those with a score of more than `least`."""
         kept = self.scores > least
         return Detected(self.sides[kept], self.scores[kept], self.labels[kept], self.size)
+
+
+def joined_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each picture all outputs, one behind the other: (pictures, numbers)."""
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+
+def split_outputs(rows: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """The inverse of `joined_outputs`, for outputs of these shapes."""
+    ends = np.cumsum([math.prod(shape[1:]) for shape in shapes])
+    parts = np.split(rows, ends[:-1], axis=1)
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection by union of two boxes; 0 for two of no area."""
+    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
+    return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)) if shared > 0 else 0.0
+
+
+def same(a: Detected, b: Detected, least: float, tolerance: float = 1.0) -> int:
+    """Pairs of one label that overlap by more than `least`, each box in one pair at most.
+
+    Their scores differ by no more than `tolerance`.
+    """
+    left = list(range(len(b)))
+    for sides, score, label in zip(a.sides, a.scores, a.labels):
+        for index in left:
+            near = b.labels[index] == label and abs(b.scores[index] - score) <= tolerance
+            if near and overlap(sides, b.sides[index]) > least:
+                left.remove(index)
+                break
+    return len(b) - len(left)
+
+
+def unlike(a: Detected, b: Detected, tolerance: float) -> float:
+    """The share of boxes that the other does not have, up to rounding; scores may differ by `tolerance`."""
+    most = max(len(a), len(b))
+    return 1 - same(a, b, 0.9, tolerance) / most if most else 0.0

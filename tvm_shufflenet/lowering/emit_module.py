@@ -76,7 +76,7 @@ def emit_module(
         else:
             start, first = view.start, buffer.data
             here = tirx.handle_add_byte_offset(first, start) if start else first
-        if picture is None or not (pitch := view.root.home.pitch):
+        if picture is None or not (pitch := view.root.stride):
             return here
         return _as(operand.dtype, tirx.handle_add_byte_offset(first, picture * pitch + start))
 

@@ -80,9 +80,9 @@ def plan_memory(program: Program) -> MemoryPlan:
         for view in (*call.inputs, call.output):
             root = view.root.home
             if not root.external:
-                first = program.alive_from(root, index)
-                block = blocks.setdefault(block_of(root), _Block(root.all_bytes, first, index))
-                block.last = index
+                first, last = program.alive(root, index)
+                block = blocks.setdefault(block_of(root), _Block(root.all_bytes, first, last))
+                block.last = last
         if size := scratch_bytes(call):
             blocks[index] = _Block(size, index, index)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -26,7 +27,8 @@ class Root:
     where the channels that it `holds` must lie.  All of it is of `dtype`.
 
     There are `places` of it, one behind the other: of a library for several pictures one for each of these, or one that
-    all pictures use in turn.
+    all pictures use in turn; the same of regions, which are gone through like pictures.  A root with `memory` may be
+    that of the first region, those of the others `step` bytes behind each other.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Root:
     holds: tuple[Channel, ...] = ()
     dtype: str = "float32"
     places: int = 1
+    step: int = 0
 
     @property
     def itemsize(self) -> int:
@@ -56,6 +59,11 @@ class Root:
         if self.places == 1:
             return 0
         return self.bytes if self.external else round_up(self.bytes, ALIGN)
+
+    @property
+    def stride(self) -> int:
+        """Bytes from what one picture or region has of it to the next one's; 0 where all have the same."""
+        return self.step or self.home.pitch
 
     @property
     def all_bytes(self) -> int:
@@ -133,10 +141,15 @@ class Call:
     reads: list[Channels] = field(default_factory=list)
     writes: Channels = ()
 
+    @property
+    def copies(self) -> int:
+        """How often it is called for a picture: once for each region."""
+        return self.writes[0][0].copies
+
 
 @dataclass(frozen=True)
 class Pass:
-    """Calls, by their numbers, that are gone through so many times, each time for further pictures."""
+    """Calls, by their numbers, that are gone through so many times, each time for further pictures or regions."""
 
     calls: range
     times: int
@@ -163,24 +176,35 @@ class Program:
     def passes(self) -> list[Pass]:
         """The calls in the order of execution."""
         if self.pictures == 1:
-            return [Pass(range(len(self.calls)), 1)]
+            found, first = [], 0
+            for copies, calls in groupby(self.calls, lambda call: call.copies):
+                found.append(Pass(range(first, first := first + len(list(calls))), copies))
+            return found
         tail = range(self.head, len(self.calls))
         head = [Pass(range(self.head), self.pictures)] if self.head else []
         return head + [Pass(range(i, i + 1), self.pictures // self.calls[i].workload.batch) for i in tail]
 
     def steps(self) -> Iterator[tuple[int, range]]:
-        """What is executed, one after the other: the number of a call, and the pictures that it is for."""
+        """What is executed, one after the other: the number of a call, and the pictures or regions that it is for."""
         for each in self.passes():
-            size = self.pictures // each.times
-            for first in range(0, self.pictures, size):
+            size = max(1, self.pictures // each.times)
+            for first in range(0, size * each.times, size):
                 yield from ((index, range(first, first + size)) for index in each.calls)
 
-    def alive_from(self, root: Root, call: int) -> int:
-        """The call from which on a root is alive that this call uses first.
+    def alive(self, root: Root, call: int) -> tuple[int, int]:
+        """The first and the last call while which a root is alive that this call uses.
 
-        That is the first of all, if a picture leaves something there while the next ones go through the head.
+        That is all of a pass, if pictures or regions leave something there while the next ones go through it, or if all
+        of them find there what a call in front of the pass has left.
         """
-        return 0 if root.places > 1 and call < self.head else call
+        each = next(each for each in self.passes() if call in each.calls)
+        if each.times == 1 or len(each.calls) == 1:
+            return call, call
+        first, last = each.calls[0], each.calls[-1]
+        if root.places > 1:
+            return first, last
+        written = any(self.calls[index].output.root.home is root for index in each.calls)
+        return call, call if written else last
 
     def workloads(self) -> list[Workload]:
         """The different kernels, in order of their first call."""

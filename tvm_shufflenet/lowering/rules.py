@@ -31,6 +31,8 @@ from ..schedules import (
     Pad,
     Plane,
     Pointwise,
+    RegionDetections,
+    Regions,
     Reshuffled,
     Resize,
     Scale,
@@ -41,9 +43,11 @@ from ..schedules import (
     ValidAvgPool,
     WindowPool,
     Winograd,
+    round_up,
 )  # fmt: skip
 from . import int8_rules
 from .abilities import STRIDE, WINDOW, is_depthwise, is_pointwise, on_one_pixel, per_channel, square_window
+from .program import ALIGN, FLOAT
 from .site import Choice, Places, Rule, Site, shuffle_groups
 
 LRN_WINDOW = 15
@@ -302,14 +306,31 @@ def _depth_to_space(node: Node, site: Site) -> Choice:
 def _detections(node: Node, site: Site) -> Choice:
     a, count = node.attrs, len(node.inputs) // 2
     sides = [len(boxes) for boxes in a["anchors"]]
+    further = {key: a[key] for key in ("centre", "ratio", "smallest", "bins", "background") if key in a}
     workload = Detections.of(
         a["size"], a["classes"], sides, site.planes[:count], site.planes[count:], a["least"], a["overlap"],
-        a["candidates"], a["best"],
+        a["candidates"], a["best"], **further,
     )  # fmt: skip
     height, width = a["size"]
     defaults = np.array([box for boxes in a["anchors"] for box in boxes], "float32")
     defaults *= np.array([width, height], "float32")
     return Choice(workload, Plane.dense(1, 1), (defaults,))
+
+
+def _regions(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    return Choice(Regions(node.channels, site.planes[0], plane, a["mode"], a["stride"]), plane)
+
+
+def _region_detections(node: Node, site: Site) -> Choice:
+    a, (found, scores, boxes) = node.attrs, node.inputs
+    score_pitch, box_pitch = (round_up(each.channels, ALIGN // FLOAT) for each in (scores, boxes))  # as a root's places
+    height, width = a["size"]
+    workload = RegionDetections(
+        height, width, scores.channels - 1, found.channels // 6, score_pitch, box_pitch, a["least"], a["overlap"],
+        a["best"],
+    )  # fmt: skip
+    return Choice(workload, Plane.dense(1, 1))
 
 
 RULES: dict[str, list[Rule]] = {
@@ -325,6 +346,8 @@ RULES: dict[str, list[Rule]] = {
     "lrn": [_lrn, _any_lrn],
     "softmax": [_softmax],
     "detections": [_detections],
+    "regions": [_regions],
+    "region_detections": [_region_detections],
     "pad": [_pad],
     "resize": [_resize],
     "depth_to_space": [_depth_to_space],

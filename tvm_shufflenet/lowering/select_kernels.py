@@ -20,6 +20,7 @@ from .homes import Home, Room, settle_lists, settle_outputs
 from .moves import copies
 from .pools import find_pools
 from .program import Call, Channels, Program, Root, View
+from .regions import edges, give_places
 from .rules import choose
 from .site import Choice, Places, Site
 
@@ -59,11 +60,15 @@ class _Selector:
             self._step(step)
         for root, channels in zip(self.results, self.lists.outputs):
             self._output(root, channels)
-        return Program(self.source, self.results, self.calls, own(self.lists.steps[0]), self.lists.outputs)
+        program = Program(self.source, self.results, self.calls, own(self.lists.steps[0]), self.lists.outputs)
+        give_places(program)
+        return program
 
     def _step(self, step: Node) -> None:
         reads = self.lists.inputs(step)
         views = [self._fetch(channels, step, index) for index, channels in enumerate(reads)]
+        if step.op == "regions":
+            reads[1], views[1] = edges(step, reads[1], views[1])
         if step.op == "reshape":
             self._finish(step, self._reshaped(step, reads[0], views[0]))
             return

@@ -12,7 +12,7 @@ A failure is a fault of the compiler, never of a network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..schedules import INPUT, INPUTS, OUTPUT, RESIDUAL, SCRATCH, WEIGHT, Copy, Operand
 from .plan_memory import MemoryPlan, scratch_bytes
@@ -31,6 +31,8 @@ def verify(program: Program) -> None:
     for call in program.calls:
         for operand, view in operands_of(call):
             _check_operand(call, operand, view)
+            alone = view is None or program.pictures > 1 or call.copies > 1 or view.root.home.places == 1
+            _demand(alone or operand.name in call.workload.gathers, call, f"reads {view}, of which each region has one")
         for view, channels in zip(call.inputs, call.reads, strict=True):
             _demand(_holds(held, view, channels), call, f"reads {view}, which does not hold what it needs")
         for operand, view in operands_of(call):
@@ -64,10 +66,11 @@ def _holds(held: dict[tuple[Root, int], Channel], view: View, channels: Channels
 
 def verify_plan(program: Program, plan: MemoryPlan) -> None:
     """What depends on where things lie; raises `InvalidProgram`."""
-    steps = [(program.calls[index], index, pictures) for index, pictures in program.steps()]
+    steps = [(program.calls[index], index, pictures) for index, pictures in _executed(program)]
+    held_by = _values(program)
     runs = {view: _runs(view) for call in program.calls for view in (*call.inputs, call.output)}
     last_use = {
-        (view.root.home, picture): time
+        held_by(view.root.home, picture): time
         for time, (call, _, pictures) in enumerate(steps)
         for view in call.inputs
         for picture in pictures
@@ -76,7 +79,9 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
     for time, (call, index, pictures) in enumerate(steps):
         _check_inside(call, pictures, plan)
         root = call.output.root.home
-        stored = {(root, picture): _places(runs[call.output], root, picture, plan) for picture in pictures}
+        stored = {held_by(root, picture): _places(runs[call.output], root, picture, plan) for picture in pictures}
+        if call.copies > 1 and root.places > 1:  # what the regions between the first one and the last one fill
+            stored = {value: [(plan.offsets[root], plan.offsets[root] + root.all_bytes)] for value in stored}
         written = [span for spans in stored.values() for span in spans]
         if index in plan.scratch:
             start = plan.scratch[index]
@@ -84,7 +89,7 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
             _demand(start % ALIGN == 0 and scratch[1] <= plan.bytes, call, "has its scratch outside of the workspace")
             _demand(_clear([scratch], written), call, "has its scratch in its output")
             written.append(scratch)
-        replaced = _replaced(call, plan, last_use, time, pictures)
+        replaced = _replaced(call, plan, last_use, time, pictures, held_by)
         alive = {value: spans for value, spans in alive.items() if last_use.get(value, -1) >= time}
         for value, spans in alive.items():
             # Which planes of the same root may be written again, `verify` has proved.
@@ -94,12 +99,30 @@ def verify_plan(program: Program, plan: MemoryPlan) -> None:
             alive.setdefault(value, set()).update(places)
 
 
+def _executed(program: Program) -> Iterable[tuple[int, range]]:
+    """The steps of a program; of regions, which all go through the same, the first one and the last one."""
+    times = {index: each.times for each in program.passes() for index in each.calls}
+    for index, pictures in program.steps():
+        if program.pictures > 1 or pictures[0] in (0, times[index] - 1):
+            yield index, pictures
+
+
+def _values(program: Program) -> Callable[[Root, int], _Value]:
+    """What a root holds while a picture or region goes through a call.
+
+    Regions find in a root what was left there in front of them, and fill one that has a place for each.
+    """
+    inside = {call.output.root.home for call in program.calls if call.copies > 1}
+    each = program.pictures > 1
+    return lambda root, picture: (root, picture if each or (root in inside and root.places == 1) else 0)
+
+
 def _check_inside(call: Call, pictures: range, plan: MemoryPlan) -> None:
     for operand, view in operands_of(call):
         if view is None or view.root.home.external:
             continue
         for picture in pictures:
-            start = plan.start_of(operand, view) + picture * view.root.home.pitch
+            start = plan.start_of(operand, view) + picture * view.root.stride
             end = start + operand.bytes // call.workload.batch
             inside = start >= operand.before and end + operand.behind <= plan.bytes
             _demand(inside, call, f"touches memory outside of the workspace around {view}")
@@ -135,6 +158,11 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
     kind = f"{operand.name} {view}"
     _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
     _demand(operand.dtype == view.root.dtype, call, f"takes {operand.dtype}, {kind} is {view.root.dtype}")
+    if operand.name in call.workload.gathers:
+        places = view.root.home.places * view.root.home.pitch
+        _demand(operand.bytes == places, call, f"takes {operand.bytes} bytes, all places of {kind} have {places}")
+        _demand(not view.start and view.is_run and view.root.plane.size == 1, call, f"needs whole roots, unlike {kind}")
+        return
     if operand.whole:
         _check_table(call, operand, view, kind)
         return
@@ -163,7 +191,8 @@ def _check_table(call: Call, operand: Operand, view: View, kind: str) -> None:
 
 
 def _replaced(
-    call: Call, plan: MemoryPlan, last_use: dict[_Value, int], time: int, pictures: range
+    call: Call, plan: MemoryPlan, last_use: dict[_Value, int], time: int, pictures: range,
+    held_by: Callable[[Root, int], _Value],
 ) -> set[_Value]:  # fmt: skip
     """The inputs in whose very place the output lies, as its kernel allows: nothing reads them behind this call."""
     found: set[_Value] = set()
@@ -174,7 +203,7 @@ def _replaced(
         alone = sum(other.root.home is root for other in call.inputs) == 1
         same = view.planes == call.output.planes and root.pitch == target.pitch
         if alone and same and not root.external and not target.external and plan.start(view) == plan.start(call.output):
-            found |= {(root, picture) for picture in pictures if last_use.get((root, picture)) == time}
+            found |= {each for each in (held_by(root, p) for p in pictures) if last_use.get(each) == time}
     return found
 
 

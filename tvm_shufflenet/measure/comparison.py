@@ -150,8 +150,8 @@ def compare(options: CompareOptions, progress: Progress = Silent()) -> Compariso
                 with progress.step(f"checking {entry.label} on {place.name}"):
                     entry.difference = check_outputs(
                         entry,
-                        lambda i: functions[-1].run(result=1 + i),
-                        place.name,  # noqa: B023
+                        lambda: functions[-1].run_all(range(1, 1 + len(entry.outputs))),  # noqa: B023
+                        place.name,
                     )
         if place.processor.measurable:
             timed = time_beside_peak(

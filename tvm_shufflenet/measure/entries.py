@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +15,14 @@ from ..architectures.described import from_description
 from ..bridge.shipped import shipped
 from ..building.build_library import BuildOptions, build_library
 from ..errors import UserError
+from ..library.detection import Detected, joined_outputs, unlike
 from ..library.elf import read_elf
-from ..library.interface import Port, batch_of, inputs, main_shapes, outputs
+from ..library.interface import Port, batch_of, classes_of, inputs, main_shapes, outputs
 from ..library.loading import load, read_manifest
 from ..records.store import FOLDER
 from ..targets.precision import precision_in
+
+DIFFERING = 0.1  # of a detector's boxes, at most, on a board that computes the same
 
 
 @dataclass
@@ -101,24 +104,43 @@ def make_entry(
     return Entry(Path(name).stem, Path(name), read_manifest(name))
 
 
-def check_outputs(entry: Entry, run: Callable[[int], np.ndarray], where: str) -> float | None:
-    """How far what `run(i)` gives, output i of a board for the standard picture, is from what this machine computes.
+def check_outputs(entry: Entry, run: Callable[[], Sequence[np.ndarray]], where: str) -> float | None:
+    """How far what `run()` gives, the outputs of a board for the standard picture, is from what this machine computes.
 
-    Relative to the largest number of that output.  None if the weights cannot be had again.  `UserError` if the board
-    computes something else.
+    Relative to the largest number of an output; of a detector the share of boxes that are not the same.  None if the
+    weights cannot be had again.  `UserError` if the board computes something else.
     """
     expected = expected_outputs(entry)
     if expected is None:
         return None
-    differences = [np.abs(run(i) - output).max() / np.abs(output).max() for i, output in enumerate(expected)]
-    difference = float(np.max(differences))  # not a number if one of them is not
-    tolerance = precision_in(entry.manifest).tolerance
+    found, tolerance = run(), precision_in(entry.manifest).tolerance
+    if "detector" in entry.manifest:
+        difference, tolerance = _boxes_that_differ(entry, found, expected, tolerance), DIFFERING
+    else:
+        differences = [np.abs(f - e).max() / np.abs(e).max() for f, e in zip(found, expected, strict=True)]
+        difference = float(np.max(differences))  # not a number if one of them is not
     if not difference < tolerance:  # also where it is not a number
         raise UserError(
             f"{entry.label}: its outputs on {where} differ from those on this machine by {difference:.1e} "
             f"(relative), expected less than {tolerance:.0e}: the library is wrong for the board, or the board faulty"
         )
     return difference
+
+
+def _boxes_that_differ(
+    entry: Entry, found: Sequence[np.ndarray], expected: Sequence[np.ndarray], tolerance: float
+) -> float:
+    """The largest share of a picture's boxes; not a number where an output holds what is none.
+
+    Rounding decides which of two boxes of nearly equal scores comes first, and which of them stays.
+    """
+    if not all(np.isfinite(output).all() for output in found):
+        return float("nan")
+
+    def boxes(outputs: Sequence[np.ndarray]) -> list[Detected]:
+        return [Detected.of(row, entry.size) for row in joined_outputs(outputs)]
+
+    return max(unlike(*pair, tolerance=tolerance) for pair in zip(boxes(found), boxes(expected), strict=True))
 
 
 def expected_outputs(entry: Entry, data: np.ndarray | None = None) -> tuple[np.ndarray, ...] | None:
@@ -133,7 +155,7 @@ def expected_outputs(entry: Entry, data: np.ndarray | None = None) -> tuple[np.n
         return None
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         options = BuildOptions(
-            entry.model, "native", entry.size, entry.outputs[0].shape[1], None if random else held,
+            entry.model, "native", entry.size, classes_of(entry.manifest), None if random else held,
             int(random[1]) if random else 0, Path(folder),
             network=None if listed else from_description(description, source=entry.label),
             batch=entry.batch,

@@ -67,7 +67,7 @@ class Program:
     target: TargetSpec
     entries: list[Entry]
     library_bytes: int
-    unchecked: list[str]
+    unchecked: dict[str, str]  # why not, by label
 
 
 def pack(options: PackOptions, progress: Progress = Silent()) -> Program:
@@ -91,11 +91,16 @@ def pack(options: PackOptions, progress: Progress = Silent()) -> Program:
         expected = []
         for number, entry in enumerate(entries, 1):
             with progress.step(f"computing what {entry.label} gives", number, count):
-                expected.append(expected_outputs(entry, numbers(inputs(entry.manifest)[0].shape)))
+                given = numbers(inputs(entry.manifest)[0].shape)
+                expected.append(None if "detector" in entry.manifest else expected_outputs(entry, given))
         with progress.step("linking the program"):
             _link(entries, expected, target, scratch, options)
         library_bytes = sum(entry.path.stat().st_size for entry in entries)
-    unchecked = [entry.label for entry, results in zip(entries, expected) if results is None]
+    unchecked = {
+        entry.label: "rounding decides a detector's boxes" if "detector" in entry.manifest
+        else "its weights are not at hand"
+        for entry, results in zip(entries, expected) if results is None
+    }  # fmt: skip
     return Program(options.output, target, entries, library_bytes, unchecked)
 
 

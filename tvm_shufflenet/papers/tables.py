@@ -40,7 +40,8 @@ def mark(row: Row) -> str:
 def fill(table: Table, rows: Sequence[Row], speeds: Speeds | None) -> list[dict]:
     """Each row's figures by column: the published ones, and ours.
 
-    Ours are `multiply_adds` and `parameters` in millions, `theory` (times fewer multiply-adds than the base row) and
+    Ours are `multiply_adds`, of detectors of two stages also those of their `body`, `rpn` and `head`, and `parameters`
+    in millions, `theory` (times fewer multiply-adds than the base row) and
     with `speeds` the `speed` (see `Speed.amount`), its `share` of the peak, and `speedup` over the base row.
     """
     return [_filled(table, row, speeds) for row in rows]
@@ -62,6 +63,8 @@ def _filled(table: Table, row: Row, speeds: Speeds | None) -> dict:
         "parameters": net if isinstance(net, str) else net.parameter_count() / 1e6,
         "theory": ratio(_multiply_adds(net), _multiply_adds(base)),
     }
+    if not isinstance(net, str):
+        cells |= {part: count / 1e6 for part, count in net.parts().items()}
     if table.speed:
         cells["published_speedup"] = table.published_speedup(row)
     if speeds:

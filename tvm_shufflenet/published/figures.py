@@ -18,6 +18,9 @@ COLUMNS = {
     "error_C": "published top-1 error on ImageNet, %, in C",
     "ms": "milliseconds of an inference",
     "images": "inferences per second",
+    "map": "published mAP on COCO, %",
+    "map_P": "published mAP on COCO, %, in P",
+    "map_C": "published mAP on COCO, %, in C",
 }
 Size = tuple[int, int]  # height and width of the input in pixels
 

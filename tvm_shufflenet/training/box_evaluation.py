@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError
-from ..library.detection import Detected
+from ..library.detection import Detected, same
 from .average_precision import Found, Precision, average_precision
 from .boxes import BoxedPictures, checked_sizes
 from .evaluation import Subject, answers
@@ -76,21 +76,5 @@ def _agreement(one: list[Found], other: list[Found]) -> Agreement:
     counts = np.zeros(3, np.int64)
     for first, second in zip(one, other, strict=True):
         a, b = (each.boxes.above(SURE) for each in (first, second))
-        counts += len(a), len(b), _same(a, b)
+        counts += len(a), len(b), same(a, b, SAME)
     return Agreement(*counts.tolist())
-
-
-def _same(a: Detected, b: Detected) -> int:
-    """Pairs of one label that overlap enough, each box in one pair at most."""
-    left = list(range(len(b)))
-    for sides, label in zip(a.sides, a.labels):
-        for index in left:
-            if b.labels[index] == label and _overlap(sides, b.sides[index]) > SAME:
-                left.remove(index)
-                break
-    return len(b) - len(left)
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
-    return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)) if shared > 0 else 0.0

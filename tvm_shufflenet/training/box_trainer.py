@@ -33,6 +33,10 @@ class BoxTrainer(Trainer):
     def _network(self) -> Network:
         size = (self.options.size, self.options.size)
         self.detector = network(self.options.model, size, len(self.training.class_names))
+        if self.detector.two_stages:
+            raise UserError(f"{self.options.model} looks at regions, and is not trained here: take an ssdlite")
+        if self.detector.layers[self.detector.detector].attrs["bins"]:
+            raise UserError(f"{self.options.model} has no default boxes, and is not trained here: take an ssdlite")
         return self.detector.heads()
 
     def begin(self, classifier: Path | None) -> None:

@@ -21,6 +21,7 @@ from ..bridge import require_torch
 from ..bridge.contents import LIBRARY, kind_of_file
 from ..errors import UserError
 from ..exchange import Reading, load_network
+from ..library.detection import joined_outputs
 from ..library.groups import groups, run_in_groups
 from ..library.interface import batch_of, inputs, main_shapes
 from ..library.loading import load, read_manifest
@@ -168,27 +169,22 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
     def run(data: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             results = module(torch.from_numpy(data))
-            return _joined([r.numpy() for r in results] if net.detector else [results.numpy()])
+            return joined_outputs([r.numpy() for r in results] if net.detector else [results.numpy()])
 
     how = preprocessing(net.size, found.preprocessing, whole=bool(net.detector))
     layout = net.layers[0].attrs["layout"]
     return Subject(path, net.name, how, net.classes, found.class_names, run, layout, bool(net.detector))
 
 
-def _joined(outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each picture all outputs, one behind the other: (pictures, numbers)."""
-    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
-
-
 def _here(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     library = load(path, threads)
-    return lambda data: _joined(library.run(data))
+    return lambda data: joined_outputs(library.run(data))
 
 
 def _on_board(board: Place, path: Path, manifest: dict) -> Callable[[np.ndarray], np.ndarray]:
     shapes = main_shapes(manifest)  # input, outputs, workspace
     network = board.load_network(path, manifest, *shapes)
-    return lambda data: _joined(network.run_all(range(1, len(shapes) - 1), first=data))
+    return lambda data: joined_outputs(network.run_all(range(1, len(shapes) - 1), first=data))
 
 
 def _answer(subjects: list[Subject], pictures: Pictures, indices: Sequence[int]) -> list[list[np.ndarray] | str]:

@@ -1,0 +1,90 @@
+"""The end of a detector of two stages: from scores and boxes of each region to the best boxes.
+
+    a score above `least` takes part, of equal ones that of the first region
+    box = region + what its class says of it, cut off at the input's edges; see `bridge/regions.py` for the formula
+    then as `detections`
+
+Strategy: as there.  Scores and boxes of a region lie side by side, those of the next one a pitch further.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from .box_selection import BOTTOM, CENTRE, LEFT, RIGHT, SIDES, TOP, BoxWriter, number
+from .workload import INPUT, Operand, Workload
+
+
+@dataclass(frozen=True)
+class RegionDetections(Workload):
+    """`height` and `width` are the input's, in pixels; `regions` are at most as many as `proposals` gives.
+
+    The scores of a region are those of the background and of each class, its boxes four numbers for each of them.
+    """
+
+    height: int
+    width: int
+    classes: int
+    regions: int
+    score_pitch: int
+    box_pitch: int
+    least: float
+    overlap: float
+    best: int
+
+    name = "region_detections"
+    external = ("found", "scores", "boxes", "out")
+    inputs = ("found", "scores", "boxes")
+
+    def operands(self) -> tuple[Operand, ...]:
+        return tuple(
+            dataclasses.replace(operand, role=INPUT) if operand.name in self.inputs else operand
+            for operand in super().operands()
+        )
+
+    @property
+    def gathers(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.inputs[1:]
+
+    def definition(self) -> tirx.PrimFunc:
+        with IRBuilder() as builder:
+            with T.prim_func(is_private=True, s_tir=True):
+                T.func_name("region_detections")
+                _Writer(self).write()
+        return builder.get()
+
+
+class _Writer(BoxWriter):
+    centre, ratio = CENTRE, SIDES
+
+    def __init__(self, of: RegionDetections):
+        self.of = of
+        self.regions = self.parameter("found", 6 * of.regions + 1, 1)
+        self.scores = self.parameter("scores", of.regions, of.score_pitch)
+        self.boxes = self.parameter("boxes", of.regions, of.box_pitch)
+        super().__init__((of.height, of.width), of.classes, of.regions, of.overlap, of.regions, of.best)
+
+    def choose(self, label: tirx.Expr) -> None:
+        self.candidates.begin()
+        with T.serial(0, T.cast(self.regions[6 * self.of.regions, 0], "int32")) as region:
+            score = self.scores[region, 1 + label]
+            with T.If(score > number(self.of.least)):
+                with T.Then():
+                    self.candidates.push(score, T.cast(region, "float32"))
+
+    def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
+        T.buffer_store(self.row, which, [0])
+        deltas = [self.boxes[which, 4 * (1 + label) + i] for i in range(4)]
+        self.keep(deltas, [number(0.5) * (self._edge(low) + self._edge(low + 2)) for low in (LEFT, TOP)])
+
+    def side(self, axis: int) -> tirx.Expr:
+        low, high = ((LEFT, RIGHT), (TOP, BOTTOM))[axis]
+        return self._edge(high) - self._edge(low)
+
+    def _edge(self, which: int) -> tirx.Expr:
+        return self.regions[4 * self.row[0] + which, 0]
