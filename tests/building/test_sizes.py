@@ -231,6 +231,22 @@ def test_evaluate_takes_a_size(build, labelled_pictures, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_command_builds_it(tmp_path, capsys):
+    sizes = ["--size", "64", "--size", "96x80", "--classes", "10", "--target", "native", "--one-thread"]
+    options = ["--package", "--name", "net", "-o", str(tmp_path), "--debug-dump", str(tmp_path / "dump")]
+    build_command.main([MODEL, *sizes, *options])
+    assert {"net.so", "net.json", "net.pc", "netConfig.cmake", "tvm_shufflenet.h", "tsn_96x80.h"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    dumps = [{path.name for path in (tmp_path / "dump" / size).iterdir()} for size in ("64x64", "96x80")]
+    assert dumps[0] == dumps[1] and "01_relax.py" in dumps[0]
+    said = capsys.readouterr().out
+    assert "64x64: tsn_run; " in said and "96x80: tsn_96x80_run; " in said
+    described = json.loads((tmp_path / "net.json").read_text())
+    assert [entry["prefix"] for entry in described["entries"]] == ["tsn", PREFIX]
+
+
+@pytest.mark.slow
 def test_profile_finds_the_kernels_of_a_size(both):
     for size in (FIRST, SECOND):
         found = profiling.profile(profiling.ProfileOptions(str(both.path), rounds=1, size=size))
