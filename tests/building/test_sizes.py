@@ -178,11 +178,13 @@ def expected_from_c(libraries) -> list:
     return bits([one[0], other[0], other[0]])
 
 
-@pytest.mark.parametrize("emit,prefix", [("so", "tsn"), ("object", "tsn"), ("static", "fast")])
-def test_from_c(build, alone, tmp_path, emit, prefix):
+@pytest.mark.parametrize("emit,prefix", [
+    ("so", "tsn"), ("static", "fast"), pytest.param("object", "tsn", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_from_c(build, both, alone, tmp_path, emit, prefix):
     if not (compiler := shutil.which("cc")):
         pytest.skip("there is no C compiler")
-    built = made(build, team=True, emit=emit, prefix=prefix, name="net")
+    built = both if emit == "so" else made(build, team=True, emit=emit, prefix=prefix)
     rpath = [f"-Wl,-rpath,{built.path.parent}"] if emit == "so" else []
     assert from_c(
         built, prefix, tmp_path, lambda *argv: argv, compiler, "-std=c11", "-Wall", "-Werror", *rpath
@@ -222,6 +224,7 @@ def test_commands_take_a_size(both, alone, tmp_path, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_size(build, labelled_pictures, tmp_path):
     both = build(MODEL, classes=3, size=FIRST, further=(SECOND,)).path
     single = build(MODEL, classes=3, size=SECOND).path

@@ -331,6 +331,7 @@ class TestLibrary:
         assert "compiled for cortex-a72" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(_missing()), reason=_missing())
 class TestBarriers:
     def test_they_are_those_of_the_code(self, build):
