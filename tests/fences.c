@@ -1,6 +1,8 @@
 /* Runs a library with each of its arrays between inaccessible pages, whatever its workspace holds:
  *
- *     fences LIBRARY WORKSPACE_BYTES INPUT_BYTES OUTPUT_BYTES... <input >outputs
+ *     fences LIBRARY PREFIX WORKSPACE_BYTES INPUT_BYTES OUTPUT_BYTES... <input >outputs
+ *
+ * PREFIX begins the names of its functions, such as tsn.
  *
  * The arrays lie flush against the pages behind them, and then against those in front.  Each time the
  * workspace holds NaN, zeros, huge numbers, random bits; the outputs hold something else before each
@@ -162,23 +164,29 @@ static void try(Run *run, RunOutputs *run_outputs, Contents contents) {
   for (int i = 0; i < output_count; ++i) check_slack(&outputs[i]);
 }
 
+static void *function(void *library, const char *prefix, const char *name) {
+  char whole[128];
+  snprintf(whole, sizeof whole, "%s_%s", prefix, name);
+  return dlsym(library, whole);
+}
+
 int main(int argc, char **argv) {
-  if (argc < 5 || argc - 4 > OUTPUTS_MAX)
-    stop(2, "usage: fences LIBRARY WORKSPACE_BYTES INPUT_BYTES OUTPUT_BYTES...");
+  if (argc < 6 || argc - 5 > OUTPUTS_MAX)
+    stop(2, "usage: fences LIBRARY PREFIX WORKSPACE_BYTES INPUT_BYTES OUTPUT_BYTES...");
   void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
   if (!library) stop(2, "it cannot be loaded: %s", dlerror());
-  size_t (*workspace_bytes)(void) = dlsym(library, "tsn_workspace_bytes");
-  Run *run = dlsym(library, "tsn_run");
-  RunOutputs *run_outputs = dlsym(library, "tsn_run_outputs"); /* this and the next since format 2 */
-  Check *check = dlsym(library, "tsn_check_input");
+  size_t (*workspace_bytes)(void) = function(library, argv[2], "workspace_bytes");
+  Run *run = function(library, argv[2], "run");
+  RunOutputs *run_outputs = function(library, argv[2], "run_outputs"); /* this and the next since format 2 */
+  Check *check = function(library, argv[2], "check_input");
   if (!workspace_bytes || !run) stop(2, "it lacks functions of tvm_shufflenet.h");
 
-  size_t used = strtoul(argv[2], NULL, 10), input_bytes = strtoul(argv[3], NULL, 10), whole = workspace_bytes();
+  size_t used = strtoul(argv[3], NULL, 10), input_bytes = strtoul(argv[4], NULL, 10), whole = workspace_bytes();
   if (used > whole) stop(2, "its workspace has %zu bytes, not %zu", whole, used);
   map(&input, input_bytes, "input", 0);
   map(&workspace, whole, "workspace", 0);
-  for (; output_count < argc - 4; ++output_count)
-    map(&outputs[output_count], strtoul(argv[4 + output_count], NULL, 10), "output %d", output_count);
+  for (; output_count < argc - 5; ++output_count)
+    map(&outputs[output_count], strtoul(argv[5 + output_count], NULL, 10), "output %d", output_count);
   float *picture = malloc(input_bytes);
   if (!picture) stop(2, "there is no memory for the input");
   if (fread(picture, 1, input_bytes, stdin) != input_bytes) stop(2, "there are no %zu bytes of an input", input_bytes);
@@ -188,7 +196,7 @@ int main(int argc, char **argv) {
     place(&input, input_bytes, side);
     memcpy(input.data, picture, input_bytes);
     protect(&input, PROT_READ);
-    for (int i = 0; i < output_count; ++i) place(&outputs[i], strtoul(argv[4 + i], NULL, 10), side);
+    for (int i = 0; i < output_count; ++i) place(&outputs[i], strtoul(argv[5 + i], NULL, 10), side);
     snprintf(step, sizeof step, "tsn_check_input, fences %s the arrays", SIDES[side]);
     if (check && check((const float *)input.data)) stop(1, "%s: it refuses finite numbers", step);
     for (int outputs_too = run_outputs != NULL; outputs_too >= 0; --outputs_too) {

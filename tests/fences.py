@@ -21,6 +21,7 @@ from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.interface import inputs, main_shapes, outputs
 from tvm_shufflenet.library.link import ZIG_TARGETS
 from tvm_shufflenet.library.loading import read_manifest
+from tvm_shufflenet.library.symbols import prefix_in
 from tvm_shufflenet.targets import resolve
 
 from . import emulator
@@ -32,20 +33,22 @@ EMULATED = {"aarch64": "aarch64", "arm": "armhf"}  # names of the emulator
 _folder = tempfile.TemporaryDirectory(prefix="tvm_shufflenet-fences-")  # removed at the end of the process
 
 
-def check(library: str | Path, image: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-    """What the library gives for an image, by default one of random numbers.
+def check(
+    library: str | Path, image: np.ndarray | None = None, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """What the library gives for an image, by default one of random numbers; of several sizes, one of that size.
 
     `AssertionError`, which says in one line what happened, unless it passes on all counts.  Raises
     `emulator.EmulatorUnavailable` where it is for another machine and there is no emulator.
     """
     library = Path(library).resolve()
-    arch, manifest = read_elf(library).arch, read_manifest(library)
+    arch, manifest = read_elf(library).arch, read_manifest(library, size)
     (taken,), given, (*_, (workspace,)) = inputs(manifest), outputs(manifest), main_shapes(manifest)
     sizes = [4 * workspace, taken.bytes, *(array.bytes for array in given)]
     if image is None:
         image = np.random.default_rng(0).uniform(-1, 1, taken.shape).astype(np.float32)
     assert image.shape == taken.shape and image.dtype == np.float32
-    argv = list(map(str, [program(arch), library, *sizes]))
+    argv = list(map(str, [program(arch), library, prefix_in(manifest), *sizes]))
     if arch != resolve("native").arch:
         argv = emulator.command(*argv, arch=EMULATED[arch])
     done = subprocess.run(argv, input=image.tobytes(), capture_output=True, check=False)

@@ -14,6 +14,8 @@ phase             what it leaves                                                
 9 emit_module     scheduled TIR: private kernels, one entry function              lowering/emit_module.py
 10 to_object      LLVM's object code                                              lowering/to_object.py
 
+The sizes of a library of several share the weights that 9 packs alike (lowering/packed_weights.py).
+
 Libraries for teams of threads go through 9 and 10 once more: lowering/emit_team.py has each kernel in parts.
 
 Behind 7 and 8 `lowering/verify.py` proves what the kernels rely on.
@@ -21,7 +23,7 @@ Behind 7 and 8 `lowering/verify.py` proves what the kernels rely on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,10 +42,12 @@ from .graph.fuse import fuse_epilogues
 from .graph.quantise import any_scales, quantise
 from .graph.read_relax import read_relax
 from .graph.simplify import simplify
+from .library.interface import ports, room
 from .lowering.abilities import is_pointwise
 from .lowering.batches import batch
 from .lowering.choose_knobs import choose_knobs
 from .lowering.emit_module import emit_module
+from .lowering.packed_weights import PackedWeights
 from .lowering.plan_memory import MemoryPlan, plan_memory
 from .lowering.program import Program, ScheduledKernel
 from .lowering.select_kernels import select_kernels
@@ -61,6 +65,9 @@ class Compiled:
 
     `ignored` counts records of its kernels that do not apply, by reason.  `team` is the object code for teams of
     threads, with the bytes of scratch that each but the first needs.
+
+    Of a library of several sizes `weights` are all arrays up to this size, of which its calls read `weight_bytes`;
+    earlier sizes read `shared_weight_bytes` of those, too.
     """
 
     network: Network
@@ -74,6 +81,8 @@ class Compiled:
     ignored: dict[str, int]
     team: tuple[tvm.runtime.Module, int] | None
     precision: Precision = FP32
+    weight_bytes: int = 0
+    shared_weight_bytes: int = 0
 
 
 def compile_network(
@@ -87,29 +96,60 @@ def compile_network(
     precision: Precision = FP32,
     pictures: int = 1,
 ) -> Compiled:
-    """Compiles; with `debug_dump`, a folder, what each phase leaves is written there.
+    """Compiles one network; see `compile_sizes`.  What each phase leaves is written to the folder `debug_dump`."""
+    (compiled,) = compile_sizes(
+        [network], parameters, target, debug_dump, ticking, records, team, precision, pictures
+    )  # fmt: skip
+    return compiled
 
+
+def compile_sizes(
+    networks: Sequence[Network],
+    parameters: dict[str, np.ndarray],
+    target: TargetSpec,
+    debug_dump: Path | None = None,
+    ticking: bool = False,
+    records: Chooser | None = None,
+    team: bool = False,
+    precision: Precision = FP32,
+    pictures: int = 1,
+) -> list[Compiled]:
+    """Compiles a network in one size or more, for one library: weights that are packed alike are there once.
+
+    With `debug_dump`, a folder, what each phase leaves is written there, of several sizes to a folder of each.
     With `team` there is code for teams of threads, too.  A call takes so many `pictures`.
 
-    `parameters` are fp32 arrays under the names of `network.parameters()`.  `ticking` is for
+    `parameters` are fp32 arrays under the names of `network.parameters()`, the same for all.  `ticking` is for
     `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has
-    its default knobs.
+    its default knobs.  All sizes have the largest workspace, in which `tsn_run` leaves outputs, too.
     """
-    dump = _Dump(debug_dump)
-    program, plan = _planned(network, parameters, target, dump, precision, pictures)
-    dump(plan.describe(program), "plan_memory")
-    kernels = choose_knobs(program, target.machine, records)
-    emitted = emit_module(program, plan, kernels, network.shapes.of_pictures(pictures), ticking, team)
-    dump(emitted.module, "emit_module")
-    code = dump(compile_module(emitted.module, target.tvm), "to_object")
-    ignored = records.ignored(program.workloads()) if records else {}
-    threads = None
-    if emitted.team:
-        dump(emitted.team.module, "emit_team")
-        threads = dump(compile_module(emitted.team.module, target.tvm), "to_object"), emitted.team.scratch_bytes
-    return Compiled(
-        network, target, program, plan, kernels, emitted.module, code, emitted.weights, ignored, threads, precision
-    )
+    sizes = ["x".join(map(str, network.size)) if len(networks) > 1 else "" for network in networks]
+    dumps = [_Dump(debug_dump and debug_dump / size) for size in sizes]
+    planned = [
+        _planned(network, parameters, target, dump, precision, pictures)
+        for network, dump in zip(networks, dumps, strict=True)
+    ]
+    rooms = [room(ports(network, pictures)[1]) for network in networks]
+    largest = max(plan.bytes + behind for (_, plan), behind in zip(planned, rooms, strict=True))
+    packed, found = PackedWeights(), []
+    for network, dump, (program, plan), behind in zip(networks, dumps, planned, rooms, strict=True):
+        plan = replace(plan, bytes=largest - behind)
+        dump(plan.describe(program), "plan_memory")
+        kernels = choose_knobs(program, target.machine, records)
+        packed.next_size()
+        emitted = emit_module(program, plan, kernels, network.shapes.of_pictures(pictures), packed, ticking, team)
+        dump(emitted.module, "emit_module")
+        code = dump(compile_module(emitted.module, target.tvm), "to_object")
+        ignored = records.ignored(program.workloads()) if records else {}
+        threads = None
+        if emitted.team:
+            dump(emitted.team.module, "emit_team")
+            threads = dump(compile_module(emitted.team.module, target.tvm), "to_object"), emitted.team.scratch_bytes
+        found.append(Compiled(
+            network, target, program, plan, kernels, emitted.module, code, packed.arrays, ignored, threads, precision,
+            packed.used, packed.shared,
+        ))  # fmt: skip
+    return found
 
 
 def check_compiles(
@@ -198,6 +238,7 @@ class _Dump:
         self.count += 1
         if self.folder is None:
             return value
+        self.folder.mkdir(exist_ok=True)
         if isinstance(value, tvm.IRModule):
             suffix, text = "py", value.script(show_meta=False)
         elif isinstance(value, tvm.runtime.Module):

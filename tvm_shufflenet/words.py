@@ -22,6 +22,15 @@ def batch_lines(manifest: dict) -> list[str]:
     return [f"{pictures} pictures a call: one after the other through the first {counted(head, 'call')}, then together"]
 
 
+def size_lines(manifest: dict) -> list[str]:
+    """The sizes of a library of several, their functions, and the weights that they share; nothing of others."""
+    return [
+        f"{'x'.join(map(str, entry['size']))}: {entry['prefix']}_run; {entry['weight_bytes'] / 1e6:.2f} MB of weights"
+        + (f", {entry['shared_weight_bytes'] / 1e6:.2f} MB of them those of earlier sizes" if number else "")
+        for number, entry in enumerate(manifest.get("entries", ()))
+    ]
+
+
 def weights_line(manifest: dict) -> str:
     """Where the weights of a library are from, and of how many classes its network is."""
     names, shapes = manifest.get("class_names") or [], [port["shape"] for port in manifest["outputs"]]

@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tvm_shufflenet.h"
 
@@ -69,9 +70,14 @@ static void pool_begin(Pool *pool) {
   pthread_mutex_unlock(&pool->lock);
 }
 
+/* While a thread waits, its processor is for another of the team, or for other programs. */
 static int pool_give_way(void *context) {
-  (void)context;
-  return sched_yield();
+  const struct timespec rest = {0, 50000};
+  if (context)
+    nanosleep(&rest, 0); /* a signal may end it early */
+  else
+    sched_yield();
+  return 0;
 }
 
 static void pool_stop(Pool *pool) {
@@ -92,7 +98,9 @@ static Pool *pool_start(void *library, int threads, const int *cores) {
   if (!pool || !(pool->team = aligned_alloc(TSN_ALIGNMENT, bytes(threads)))) return free(pool), (Pool *)0;
   pool->run = dlsym(library, "tsn_run_team");
   pthread_mutex_init(&pool->lock, 0), pthread_cond_init(&pool->begun, 0);
-  if (init(pool->team, threads) || wait(pool->team, pool_give_way, 0)) return pool_stop(pool), (Pool *)0;
+  cpu_set_t allowed;
+  int crowded = !sched_getaffinity(0, sizeof allowed, &allowed) && threads > CPU_COUNT(&allowed);
+  if (init(pool->team, threads) || wait(pool->team, pool_give_way, crowded ? pool : 0)) return pool_stop(pool), (Pool *)0;
   for (int i = 0; i < threads - 1; ++i) {
     pool->workers[i] = (struct PoolWorker){pool, i + 1};
     if (pthread_create(&pool->threads[i], 0, pool_work, &pool->workers[i])) return pool_stop(pool), (Pool *)0;

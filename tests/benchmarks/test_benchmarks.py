@@ -22,6 +22,7 @@ from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import load_network
+from tvm_shufflenet.library.processors import allowed_processors
 
 from ..conftest import ROOT, relative_error, twin_logits
 
@@ -45,7 +46,7 @@ def small(name: str = "shufflenet-v1-0.25x-g3"):
 
 
 def call(command: str, *arguments) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "-m", f"benchmarks.{command}", *arguments]
+    argv = [sys.executable, "-m", f"benchmarks.{command}", *map(str, arguments)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
@@ -397,6 +398,8 @@ class _Free:
         ("latency", ["--prepare"], "say where with --keep"),
         ("latency", ["--keep", "/proc/rivals"], "--keep /proc/rivals: "),
         ("latency", ["--json", "missing/folder/file.json"], "there is no such folder"),
+        ("threads", ["missing.so"], "No such file"),
+        ("threads", ["missing.so", "--load", "-1"], "--load -1: expected 0 or more"),
         ("footprint", ["shufflenet-v1-3x-g3"], "unknown model 'shufflenet-v1-3x-g3'"),
         ("footprint", ["--target", "z80"], "z80"),
         ("footprint", ["--json", "missing/folder/file.json"], "there is no such folder"),
@@ -412,7 +415,24 @@ def test_refused_in_one_line(command, arguments, said):
     assert line.startswith("error: ") and said in line
 
 
-@pytest.mark.parametrize("command", ["arm_rivals", "model_trust", "latency", "footprint", "rivals.install"])
+@pytest.mark.slow
+def test_threads_on_too_few_processors(build, tmp_path):
+    """Right, and done: how long it takes depends on the machine."""
+    library = build("shufflenet-v1-0.25x-g3", classes=10, size=(64, 64), team=True).path
+    threads, found = allowed_processors() + 2, tmp_path / "found.json"
+    done = call("threads", library, "--threads", threads, "--load", 1, "--rounds", 2)
+    assert done.returncode == 2 and "this process may use" in done.stderr
+    done = call(
+        "threads", library, "--threads", threads, "--oversubscribe", "--load", 1, "--rounds", 2, "--json", found
+    )
+    assert done.returncode == 0, done.stderr
+    assert "times one thread, of medians; results equal to the bit" in done.stdout
+    assert "1 process computing beside" in done.stdout
+    told = json.loads(found.read_text())
+    assert told["equal"] and told["load"] == 1 and [each["threads"] for each in told["runs"]] == [1, threads]
+
+
+@pytest.mark.parametrize("command", ["arm_rivals", "model_trust", "latency", "footprint", "rivals.install", "threads"])
 def test_help_has_an_example(command):
     done = call(command, "--help")
     assert done.returncode == 0 and f"benchmarks.{command}" in done.stdout.partition("example")[2]

@@ -23,6 +23,7 @@ import tvm
 from tvm_shufflenet.boards import rpc
 from tvm_shufflenet.boards.processor import Processor, describe_processor, recognise
 from tvm_shufflenet.boards.rpc import connect, upload
+from tvm_shufflenet.cli import evaluate
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.measure.entries import Entry
@@ -545,17 +546,24 @@ def test_architectures_that_do_not_fit(session):
 
 
 @pytest.mark.slow
-def test_a_team_over_rpc(build, monkeypatch):
-    """Two of the board's threads give the bits of one; a board with fewer is told of in a line."""
+def test_a_team_over_rpc(build, labelled_pictures, monkeypatch, tmp_path):
+    """Two of the board's threads give the bits of one, also to `evaluate`; a board with fewer is told of in a line."""
     built = build("shufflenet-v1-0.25x-g3", classes=10, size=(64, 64), team=True)
     entry = Entry("small", built.path, built.manifest)
     with contextlib.ExitStack() as stack:
         monkeypatch.setenv("TVM_NUM_THREADS", "2")
         address = wait_for(stack.enter_context(daemon("tvm.exec.rpc_server", "--key", "team")))
-        session = stack.enter_context(connect(address, "team"))
-        arch = read_elf(built.path).arch
-        one, two = (Place(arch, session, address, threads) for threads in (1, 2))
-        results = [place.load_network(built.path, built.manifest, *entry.arguments).run(1) for place in (one, two)]
-        assert np.array_equal(*results)
-        with pytest.raises(UserError, match="--threads 64: TVM has 2 on the board at .*TVM_NUM_THREADS=64"):
-            Place(arch, session, address, 64)
+        with connect(address, "team") as session:
+            arch = read_elf(built.path).arch
+            one, two = (Place(arch, session, address, threads) for threads in (1, 2))
+            results = [place.load_network(built.path, built.manifest, *entry.arguments).run(1) for place in (one, two)]
+            assert np.array_equal(*results)
+            with pytest.raises(UserError, match="--threads 64: TVM has 2 on the board at .*TVM_NUM_THREADS=64"):
+                Place(arch, session, address, 64)
+        library = build("shufflenet-v1-0.25x-g3", classes=3, size=(64, 64), team=True).path
+        scores = []
+        for options in (["--workers", "0"], ["--rpc", address, "--key", "team", "--threads", "2"]):
+            data = [str(library), "--data", str(labelled_pictures), "--json", str(tmp_path / "score.json")]
+            evaluate.main([*data, *options])
+            scores.append(json.loads((tmp_path / "score.json").read_text()))
+        assert scores[0] == scores[1] and scores[0]["images"] == 9

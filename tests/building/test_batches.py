@@ -19,6 +19,8 @@ from tvm_shufflenet.estimation.estimates import estimate
 from tvm_shufflenet.library.camera import Image
 from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.measure import profiling
+from tvm_shufflenet.pipeline import any_calibration
+from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.cores import core
 
 from .. import fences
@@ -68,6 +70,19 @@ def test_each_picture_is_as_alone(one, several):
 def test_each_picture_is_as_alone_in_every_family(build, model):
     size = (224, 224) if model == "alexnet" else (64, 64)
     assert_as_alone(*(build(model, size=size, classes=10, batch=batch).path for batch in (1, PICTURES)))
+
+
+@pytest.mark.skipif(resolve("native").arch == "arm", reason="no precision but fp32 is for 32-bit processors")
+def test_each_picture_is_as_alone_in_int8(build):
+    """Also with threads; the classifier's weights are read once."""
+    net = network(MODEL, SMALL["size"], SMALL["classes"])
+    scales = any_calibration(net, random_parameters(net))
+    options = {"precision": "int8", "calibration": scales, "team": True, **SMALL}
+    one, several = (build(MODEL, batch=batch, **options) for batch in (1, PICTURES))
+    assert_as_alone(one.path, several.path)
+    assert several.manifest["plan"]["kernels"]["rows"][-1][0].startswith("int8_batched_dense")
+    data = pictures(several.path)
+    assert bits(load(several.path, 3, oversubscribe=True)(data)) == bits(load(several.path)(data))
 
 
 @pytest.mark.full

@@ -158,8 +158,10 @@ def test_refusals(tmp_path, built):
     for path, said in ((tmp_path / "empty.jsonl", "no tuning records"), (picture, "a picture")):
         with pytest.raises(UserError, match=said):
             command.main([str(path)])
-    with pytest.raises(UserError, match="compiled already"):
-        command.main([str(built.path), "--size", "96"])
+    with pytest.raises(UserError, match="compiled already: leave out --style"):
+        command.main([str(built.path), "--style", "own"])
+    with pytest.raises(UserError, match="is built for .*, not 97x97"):
+        command.main([str(built.path), "--size", "97"])
     with pytest.raises(UserError, match="no such folder"):
         command.main([str(built.path), "--json", str(tmp_path / "no" / "file.json")])
 

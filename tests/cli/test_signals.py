@@ -56,8 +56,8 @@ def end_at(where: str, number: int, command: str, *arguments, folder: Path) -> s
 
 
 IMPORTS = ["tvm_shufflenet/cli/build", "numpy/__init__", "tvm/relax/expr"]
-WORK = ["tvm_shufflenet/cli/build:main", "pipeline:compile_network", "link:_call", "files:write_bytes"]
-QUICK = ["numpy/__init__", "pipeline:compile_network"]
+WORK = ["tvm_shufflenet/cli/build:main", "pipeline:compile_sizes", "link:_call", "files:write_bytes"]
+QUICK = ["numpy/__init__", "pipeline:compile_sizes"]
 
 
 @pytest.mark.parametrize("where, number, status", [

@@ -12,6 +12,7 @@ from tvm_shufflenet.cli.command import run
 from tvm_shufflenet.cli.estimate import main
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation import tools
+from tvm_shufflenet.estimation.barriers import LINE_CYCLES, count_barriers
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
 from tvm_shufflenet.estimation.estimates import estimate, figures, miss_cycles
 from tvm_shufflenet.estimation.instructions import disassemble, kind
@@ -330,6 +331,32 @@ class TestLibrary:
         assert "compiled for cortex-a72" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(bool(_missing()), reason=_missing())
+class TestBarriers:
+    def test_they_are_those_of_the_code(self, build):
+        """Behind each kernel that is cut, and behind runs of others: at most one for each step of a kernel."""
+        built = build(MODEL, target="cortex-a72", size=SIZE, classes=10, team=True)
+        found = count_barriers(built.path, core("cortex-a72"), 4)
+        calls = len(built.manifest["plan"]["calls"]["rows"])
+        assert calls // 2 < found.count <= calls and 20 < found.instructions < 200 and 0 < found.cycles < 200
+        assert found.all_cycles == found.count * (found.cycles + 8 * LINE_CYCLES)
+        assert found.share(4 * found.all_cycles) == 0.5
+
+    def test_the_command(self, build, tmp_path, capsys):
+        library, out = build(MODEL, target="cortex-a72", size=SIZE, classes=10, team=True).path, tmp_path / "out.json"
+        assert run(lambda: main([str(library), "--threads", "4", "--no-cache", "--json", str(out)])) == 0
+        found = json.loads(out.read_text())
+        text = " ".join(capsys.readouterr().out.split())
+        assert f"4 threads, each on a core of its own: {found['threads']['barriers']} barriers" in text
+        assert "(200 cycles each: assumed)" in text and 0 < found["threads"]["share"] < 1
+
+    def test_a_library_without_teams(self, build, capsys):
+        library = build(MODEL, target="cortex-a72", size=SIZE, classes=10).path
+        assert "is not made for --threads 4" in fails(capsys, library, "--threads", "4")
+        assert "--threads 65: expected 1 to 64" in fails(capsys, library, "--threads", "65")
+
+
 # --------------------------------------------------------------------------------- errors
 
 
@@ -352,7 +379,7 @@ def test_targets_that_are_no_core(capsys):
 def test_files_that_are_no_aarch64_library(capsys, build, tmp_path):
     other = build(MODEL, target="armv7", size=SIZE).path
     assert "is for arm: only AArch64" in fails(capsys, other)
-    assert "are of networks" in fails(capsys, other, "--size", "96")
+    assert "is built for" in fails(capsys, other, "--size", "97")
     text = tmp_path / "text.so"
     text.write_text("no library")
     assert "is not an ELF library" in fails(capsys, text)

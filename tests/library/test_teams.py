@@ -6,9 +6,11 @@ import ctypes
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,21 @@ def test_callers_come_one_after_the_other(small):
     for caller in callers:
         caller.join()
     assert not failures
+
+
+def test_signals_do_not_end_a_crowded_team(small):
+    """Its threads sleep while they wait, which a signal would end: the handler runs all the same, after the run."""
+    data, expected, seen = standard_picture(small), tvm_shufflenet.load(small)(standard_picture(small)), []
+    crowded = tvm_shufflenet.load(small, allowed_processors() + 2, oversubscribe=True)
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        assert all(np.array_equal(crowded(data), expected) for _ in range(50))
+        while not seen:
+            time.sleep(0.001)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_forked_process_has_threads_of_its_own(small):
@@ -308,3 +325,42 @@ def test_no_race_under_stress(stress, threads, parts, runs):
     """With random pauses: the sanitizer finds no race, and all numbers are those of one thread."""
     done = subprocess.run([stress, *map(str, (threads, parts, runs, 1))], capture_output=True, text=True)
     assert done.returncode == 0 and "equal" in done.stdout and not done.stderr, done.stdout + done.stderr[:2000]
+
+
+POOL = r"""
+#include <pool.h>
+#include <stdio.h>
+#include <string.h>
+
+int main(int argc, char **argv) {
+  int threads = atoi(argv[2]), cores[TSN_THREADS_MAX], pinned = argc > 3;
+  for (int i = 0; i < threads - 1; ++i) cores[i] = pinned ? atoi(argv[3 + i % (argc - 3)]) : 0;
+  void *library = dlopen(argv[1], RTLD_NOW);
+  size_t (*bytes)(void) = dlsym(library, "tsn_workspace_bytes");
+  int (*run)(const float *, float *, void *) = dlsym(library, "tsn_run");
+  void *workspace = aligned_alloc(TSN_ALIGNMENT, bytes());
+  float *input = calloc(3 * 64 * 64, sizeof(float)), expected[10], found[10];
+  Pool *pool = pool_start(library, threads, pinned ? cores : 0);
+  if (!pool) return 2;
+  for (int picture = 0; picture < 20; ++picture) {
+    input[picture] = (float)picture;
+    if (run(input, expected, workspace) || pool_run(pool, input, found, workspace)) return 3;
+    if (memcmp(expected, found, sizeof found)) return 4;
+  }
+  pool_stop(pool);
+  return puts("equal") < 0;
+}
+"""
+
+
+@pytest.mark.parametrize("more,pinned", [(0, False), (0, True), (3, False), (3, True)])
+def test_the_pool_in_c(small, tmp_path, more, pinned):
+    """Of as many threads as there are processors and of more, which sleep; pinned to processors and not."""
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("there is no C compiler")
+    (tmp_path / "main.c").write_text(POOL)
+    options = ["-Wall", "-Wextra", "-Werror", "-I", LIBRARY, "-I", ROOT / "examples" / "c"]
+    subprocess.run([compiler, *options, tmp_path / "main.c", "-o", tmp_path / "main", "-ldl", "-lpthread"], check=True)
+    threads, cores = max(2, allowed_processors()) + more, sorted(os.sched_getaffinity(0)) if pinned else []
+    argv = [tmp_path / "main", small, *map(str, (threads, *cores))]
+    assert subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout == "equal\n"

@@ -30,6 +30,7 @@ from tvm_shufflenet.schedules import (
     GlobalAvgPool,
     GlobalPool,
     GroupedSoftmax,
+    Int8BatchedDense,
     Int8Dense,
     Int8GlobalAvgPool,
     Int8Pointwise,
@@ -126,6 +127,9 @@ KERNELS = {
     "int8 stem": (lambda n: Int8Stem(1, 1, 9, Plane.dense(9, 9), rows(5, 5, 16), 3, 2, 1, 16, dot="plain",
                   dtype="int8"), [(9, 3, 3, 3), (9,), (9,), (4,), (1,), (4,)], {}),
     "int8 global": (lambda n: Int8GlobalAvgPool(9, padded(7, 7, 16), 16, dtype="int8"), [(9,), (9,), (4,)], {}),
+    "int8 batched dense": (
+        lambda n: Int8BatchedDense(9, 90, 4, dot="plain", dtype="int8", pictures=3, data_pitch=64, out_pitch=96),
+        [(90, 9), (90,), (90,)], {}),
     "int8 dense": (lambda n: Int8Dense(9, 90, 4, dot="plain", dtype="int8"), [(90, 9), (90,), (90,)], {}),
     "copy in pieces": (lambda n: Copy.of((10000,), (1,), (1,)), [], {}),
 }  # fmt: skip

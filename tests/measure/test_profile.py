@@ -377,9 +377,12 @@ def test_bad_input(arguments, says):
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [["--target", "native"], ["--size", "64"]])
-def test_a_library_is_compiled_already(library, options):
-    with pytest.raises(UserError, match="--target and --size are of networks: .* is compiled already"):
+@pytest.mark.parametrize("options, says", [
+    (["--target", "native"], "--target is of networks: .* is compiled already"),
+    (["--size", "97"], "is built for .*, not 97x97"),
+])  # fmt: skip
+def test_a_library_is_compiled_already(library, options, says):
+    with pytest.raises(UserError, match=says):
         command.main([str(library), *options])
 
 

@@ -36,6 +36,7 @@ from tvm_shufflenet.schedules import (
     GlobalAvgPool,
     GlobalPool,
     GroupedSoftmax,
+    Int8BatchedDense,
     Int8Dense,
     Int8GlobalAvgPool,
     Int8Pointwise,
@@ -123,6 +124,7 @@ EACH = [
     Int8Stem(1, 1, 12, Plane.dense(14, 14), Plane.padded_rows(7, 7, 16), 3, 2, 1, 16, dot="vnni512", dtype="uint8"),
     Int8GlobalAvgPool(48, BYTES, 16, dtype="int8"),
     Int8Dense(40, 100, 4, dot="sdot", dtype="int8"),
+    Int8BatchedDense(40, 100, 4, dot="sdot", dtype="int8", pictures=3, data_pitch=64, out_pitch=100),
     WindowPool(*BYTE_WINDOW, kind="max", dtype="int8"),
 ]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tvm_shufflenet.schedules import (
+    Int8BatchedDense,
     Int8Dense,
     Int8GlobalAvgPool,
     Int8Pointwise,
@@ -217,6 +218,20 @@ def test_classifier(dot, inputs, outputs):
     found = run_kernel(workload, numbers.machine, data, weight, bias, scale)
     sums = weight.astype(np.int64) @ data.astype(np.int64) + bias
     assert np.array_equal(found, sums.astype(np.float32) * scale)
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("pictures,inputs,outputs", [(3, 37, 10), (13, 64, 33)])
+def test_classifier_of_several_pictures(dot, pictures, inputs, outputs):
+    """The bits of the kernel of one picture; what lies between the results is left alone."""
+    numbers, pitch = Numbers(dot), 96
+    data, weight = numbers.bytes(pictures, pitch), numbers.weights(outputs, inputs)
+    bias, scale = numbers.channels(outputs, 1e4)
+    workload = Int8BatchedDense(inputs, outputs, NATIVE.machine.lanes, dot=dot, dtype=numbers.dtype, pictures=pictures,
+                                data_pitch=pitch, out_pitch=outputs + 3)  # fmt: skip
+    found = run_kernel(workload, numbers.machine, data, weight, bias, scale).reshape(pictures, outputs + 3)
+    sums = data[:, :inputs].astype(np.int64) @ weight.astype(np.int64).T + bias
+    assert np.array_equal(found[:, :outputs], sums.astype(np.float32) * scale) and np.isnan(found[:, outputs:]).all()
 
 
 def test_the_rounding_in_numpy_is_that_of_exact_numbers():

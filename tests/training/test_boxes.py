@@ -18,6 +18,7 @@ from tvm_shufflenet.cli import evaluate, train
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import Imported, load_network, save_network
 from tvm_shufflenet.library.detection import Detected
+from tvm_shufflenet.library.processors import allowed_processors
 from tvm_shufflenet.training.average_precision import Found, average_precision
 from tvm_shufflenet.training.box_loader import random_view, whole_view
 from tvm_shufflenet.training.box_loss import matched, ssd_loss
@@ -53,6 +54,20 @@ def squares(tmp_path) -> Path:
             Image.fromarray(pixels).save(folder / f"{index}.png")
             (folder / f"{index}.xml").write_text(sheet([(name, (x, y, x + 32, y + 24))]))
     return tmp_path / "squares"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(allowed_processors() < 2, reason="two threads need two processors")
+def test_threads_find_the_same_boxes(build, squares, tmp_path):
+    """Of a library of several outputs, evaluated with one thread and with two, and in two processes of one thread."""
+    net = network(NAME, (SIDE, SIDE), 2)
+    save_network(tmp_path / "d.safetensors", Imported(net, random_parameters(net), "ours", ["blue", "red"]))
+    library = build(None, weights=tmp_path / "d.safetensors", team=True).path
+    arguments, results = [str(library), "--data", str(squares), "--json", str(tmp_path / "found.json")], []
+    for options in (["--workers", "0"], ["--workers", "0", "--threads", "2"], ["--workers", "2"]):
+        evaluate.main([*arguments, *options])
+        results.append(json.loads((tmp_path / "found.json").read_text()))
+    assert results[0] == results[1] == results[2] and results[0]["images"] == 4
 
 
 # --------------------------------------------------------------------------------- reading

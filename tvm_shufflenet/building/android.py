@@ -53,6 +53,8 @@ def android_options(options: BuildOptions, package: str) -> dict[str, BuildOptio
     """What to build for each ABI: --target for arm64-v8a, and armv7.  `UserError` for what no AAR has."""
     if not PACKAGE.fullmatch(package):
         raise UserError(f"--android {package}: expected a Java package of two names or more, such as com.example.dogs")
+    if options.further:
+        raise UserError("--size: the class of an AAR runs one size, give one")
     if options.emit != "so":
         raise UserError(f"--emit {options.emit}: an AAR has shared libraries, leave it out")
     for option, value in (("--cc", options.cc), ("--debug-dump", options.debug_dump)):

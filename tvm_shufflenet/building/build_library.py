@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ from ..errors import UserError
 from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
 from ..library.interface import BATCH, LARGEST, ports
-from ..library.link import SUFFIXES, link
-from ..library.symbols import HEADER, PREFIX, check_prefix, header_of, prefix_in
+from ..library.link import SUFFIXES, link_networks
+from ..library.link import Network as Linked
+from ..library.symbols import HEADER, PREFIX, check_prefix, header_of, of_size, prefix_in
 from ..records.store import FOLDER, Records
 from ..targets import DEFAULT_TARGET, TargetSpec, resolve
 from ..targets.calibration import Calibration, calibration_in
@@ -51,6 +53,8 @@ class BuildOptions:
     `emit` is "so", "static" or "object" (`library.link.SUFFIXES`), `prefix` begins the names of the functions, and
     `name` is the file without its ending.  `calibration` has the scales for int8; without it the file of the weights
     does.  A call takes `batch` pictures, 1 to `BATCH`.
+
+    `further` are more sizes of the same network in the library, which weights are in once; see docs/sizes.md.
     """
 
     model: str | None = None
@@ -73,13 +77,15 @@ class BuildOptions:
     name: str | None = None
     calibration: Calibration | None = None
     batch: int = 1
+    further: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class Built:
     """The library, its manifest, which `tsn_describe()` gives too, and the SHA-256 of the file.
 
-    Beside the library are `described`, the .json, and `header`, with the prototypes of its functions.
+    Beside the library are `described`, the .json, and `header`, with the prototypes of its functions.  Of several sizes
+    these are those of the first; `further` are the manifests of the others, which have headers of their own.
 
     The same network, weights, target, records and versions give the same bytes, in whatever folder and process.  The
     digest is in the .json beside the library, key "library_sha256"; the library itself cannot hold it.
@@ -91,6 +97,7 @@ class Built:
     manifest: dict
     sha256: str
     notices: tuple[str, ...] = ()
+    further: tuple[dict, ...] = ()
 
     @property
     def described(self) -> Path:
@@ -100,8 +107,13 @@ class Built:
     @property
     def header(self) -> Path:
         """The header that declares the library's functions."""
-        prefix = prefix_in(self.manifest)
-        return self.path.with_name(HEADER.name if prefix == PREFIX else f"{prefix}.h")
+        return self.headers.get(prefix_in(self.manifest), self.path.with_name(HEADER.name))
+
+    @property
+    def headers(self) -> dict[str, Path]:
+        """The headers beside `tvm_shufflenet.h`: those of prefixes and further sizes, by prefix."""
+        prefixes = [prefix_in(manifest) for manifest in (self.manifest, *self.further)]
+        return {prefix: self.path.with_name(f"{prefix}.h") for prefix in prefixes if prefix != PREFIX}
 
 
 def build_library(options: BuildOptions) -> Built:
@@ -112,57 +124,74 @@ def build_library(options: BuildOptions) -> Built:
     it.
     """
     _check_names(options)
-    net, parameters, source, names, prepared, metadata = _parameters(options)
-    target = resolve(options.target)
-    check_batch(net, options.batch)
+    nets, parameters, source, names, prepared, metadata = _sizes(options)
+    net, target = nets[0], resolve(options.target)
     precision = precision_of(options.precision, options.weights_precision, target)
     if net.two_stages and precision.activations != FP32.activations:
         raise UserError(
             f"--precision {precision.name}: {net.name} chooses its regions by scores that {precision.name} does not "
             "tell apart: build it with --precision fp32"
         )
-    if precision.dot:
-        precision = _calibrated(precision, options, net, parameters, metadata, target)
+    for each in nets:
+        check_batch(each, options.batch)
+        if precision.dot:
+            precision = _calibrated(precision, options, each, parameters, metadata, target)
     for folder in filter(None, (options.output, options.debug_dump)):
         make_writable(folder)
 
     # Slow to import: only once the input is known to be good.
-    from ..lowering.to_object import write_object
-    from ..pipeline import compile_network
-    from .manifest import manifest
+    from ..pipeline import compile_sizes
 
     if precision.activations == FP16.activations:
         from ..bridge.ranges import check_ranges
 
-        check_ranges(net, parameters, precision.largest, precision.name)
+        for each in nets:
+            check_ranges(each, parameters, precision.largest, precision.name)
     records = Records.read(options.records, target) if options.records else None
-    compiled = compile_network(
-        net, parameters, target, options.debug_dump, records=records, team=options.team, precision=precision,
+    compiled = compile_sizes(
+        nets, parameters, target, options.debug_dump, records=records, team=options.team, precision=precision,
         pictures=options.batch,
     )  # fmt: skip
-    if compiled.plan.bytes > LARGEST:
-        raise UserError(f"{net.name} needs a workspace of {compiled.plan.bytes} bytes, expected at most {LARGEST}: "
+    if (workspace := compiled[0].plan.bytes) > LARGEST:
+        raise UserError(f"{net.name} needs a workspace of {workspace} bytes, expected at most {LARGEST}: "
                         "build it for smaller pictures, or fewer with --batch")  # fmt: skip
-    stem = options.name or library_name(net, target, precision, options.batch)
+    stem = options.name or library_name(nets, target, precision, options.batch)
     path = options.output / f"{stem}{SUFFIXES[options.emit]}"
-    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
-        object_file = Path(scratch, "network.o")
-        write_object(compiled.code, target.tvm, object_file)
-        team = written_team(compiled, Path(scratch, "team.o"))
-        inputs, outputs = ports(net, options.batch)
-        description = link(
-            object_file, compiled.weights, manifest(compiled, parameters, source, names, prepared), inputs=inputs,
-            outputs=outputs, workspace_bytes=compiled.plan.bytes, spec=target, output=path, cc=options.cc,
-            team=team, emit=options.emit, prefix=options.prefix,
-        )  # fmt: skip
+    first, *further = _linked(compiled, parameters, source, names, prepared, options, path)
     # A file cannot hold its own digest: the manifest inside is the same without it.
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    built = Built(path, description, sha256, tuple(records.notices) if records else ())
-    write_json(built.described, {**description, "library_sha256": sha256})
+    built = Built(path, first, sha256, tuple(records.notices) if records else (), tuple(further))
+    write_json(built.described, {**first, "library_sha256": sha256})
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())
-    if options.prefix != PREFIX:
-        write_bytes(built.header, header_of(options.prefix, options.team).encode())
+    for prefix, header in built.headers.items():
+        write_bytes(header, header_of(prefix, options.team).encode())
     return built
+
+
+def _linked(
+    compiled: list[Compiled], parameters: dict[str, np.ndarray], source: str, names: list[str] | None,
+    prepared: dict | None, options: BuildOptions, path: Path,
+) -> list[dict]:  # fmt: skip
+    """Links the library to `path`; gives the manifest of each size."""
+    from ..lowering.to_object import write_object
+    from .manifest import entries, manifest
+
+    prefixes = [options.prefix, *(of_size(options.prefix, each.network.size) for each in compiled[1:])]
+    several = {"entries": entries(compiled, prefixes)} if len(compiled) > 1 else {}
+    scratch_bytes = max(each.team[1] if each.team else 0 for each in compiled)
+    with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
+        networks = []
+        for prefix, each in zip(prefixes, compiled, strict=True):
+            object_file = Path(scratch, f"{prefix}.o")
+            write_object(each.code, each.target.tvm, object_file)
+            team, _ = written_team(each, Path(scratch, f"{prefix}.team.o")) or (None, 0)
+            about = {**several, **manifest(each, parameters, source, names, prepared)}
+            arrays = ports(each.network, options.batch)
+            networks.append(Linked(object_file, about, *arrays, each.plan.bytes, team, prefix))
+        return link_networks(
+            networks, compiled[0].weights, spec=compiled[0].target, output=path, cc=options.cc,
+            team_scratch=scratch_bytes, emit=options.emit,
+        )  # fmt: skip
 
 
 def described_beside(path: Path) -> Path:
@@ -178,6 +207,8 @@ def _check_names(options: BuildOptions) -> None:
         raise UserError(f"--emit {options.emit}: expected {', '.join(SUFFIXES)}")
     if options.name is not None and not STEM.fullmatch(options.name):
         raise UserError(f"--name {options.name!r}: expected a file's name without its ending: letters, digits and ._+-")
+    for size in options.further:
+        check_prefix(of_size(options.prefix, size))
 
 
 def written_team(compiled: Compiled, path: Path) -> tuple[Path, int] | None:
@@ -202,12 +233,36 @@ def check_batch(net: Network, batch: int) -> None:
         raise UserError(f"--batch {batch}: {most} bytes of an array, expected at most {LARGEST}: take fewer pictures")
 
 
-def library_name(net: Network, target: TargetSpec, precision: Precision = FP32, batch: int = 1) -> str:
-    """MODEL-TARGET, precision, size and batch where they are not fp32, the usual one and 1."""
-    height, width = net.size
-    name = f"{net.name}-{target.name}" + ("" if precision.name == FP32.name else f"-{precision.name}")
-    name += "" if (height, width) == usual_size(net.name) else f"-{height}x{width}"
+def library_name(nets: Sequence[Network], target: TargetSpec, precision: Precision = FP32, batch: int = 1) -> str:
+    """MODEL-TARGET, precision, sizes and batch where they are not fp32, the usual one and 1."""
+    model = nets[0].name
+    name = f"{model}-{target.name}" + ("" if precision.name == FP32.name else f"-{precision.name}")
+    sizes = [each.size for each in nets]
+    if sizes != [usual_size(model)]:
+        name += "".join(f"-{height}x{width}" for height, width in sizes)
     return name + (f"-batch{batch}" if batch > 1 else "")
+
+
+def _sizes(
+    options: BuildOptions,
+) -> tuple[list[Network], dict[str, np.ndarray], str, list[str] | None, dict | None, dict[str, str]]:
+    """The network in each size; the rest as `_parameters`.  `UserError` where sizes cannot share one library."""
+    net, parameters, source, names, prepared, metadata = _parameters(options)
+    nets, weights = [net], digest(parameters)
+    for size in options.further:
+        if options.network:
+            raise UserError(f"{net.name} was built in code, for one size: it has no further one")
+        other, others, *_ = _parameters(dataclasses.replace(options, size=size))
+        shown = "x".join(map(str, other.size))
+        if other.size in [each.size for each in nets]:
+            raise UserError(f"--size {shown} is given twice: name each size of the library once")
+        if digest(others) != weights:
+            raise UserError(
+                f"--size {shown}: {net.name} has other weights there than at {'x'.join(map(str, net.size))}: build a "
+                "library for each size"
+            )
+        nets.append(other)
+    return nets, parameters, source, names, prepared, metadata
 
 
 def _parameters(

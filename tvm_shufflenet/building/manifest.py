@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -69,6 +70,18 @@ def manifest(
             "apache-tvm-ffi": importlib.metadata.version("apache-tvm-ffi"),
         },
     }
+
+
+def entries(compiled: Sequence[Compiled], prefixes: Sequence[str]) -> list[dict]:
+    """Of a library of several sizes the sizes, and the prefixes of their functions; the first is that of `tsn_run`.
+
+    `shared_weight_bytes` are those of the `weight_bytes` that an earlier size reads, too.
+    """
+    return [
+        {"size": list(each.network.size), "prefix": prefix, "weight_bytes": each.weight_bytes,
+         "shared_weight_bytes": each.shared_weight_bytes}
+        for each, prefix in zip(compiled, prefixes, strict=True)
+    ]  # fmt: skip
 
 
 def _detector(network: Network) -> dict:

@@ -13,12 +13,13 @@ from ..files import write_json
 from ..library.link import SUFFIXES
 from ..library.symbols import PREFIX
 from ..targets import DEFAULT_TARGET
-from ..words import batch_lines, counted, weights_line
+from ..words import batch_lines, counted, size_lines, weights_line
 from .command import command_parser
 from .common import (
     add_precision_options,
     add_reading_options,
     add_records_options,
+    parse_size,
     precisions,
     reading,
     records_folder,
@@ -37,7 +38,8 @@ def arguments() -> argparse.ArgumentParser:
         "build",
         description="Compiles networks into libraries (.so) that need nothing at run time.",
         epilog="examples: python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target cortex-a72 --size 480x640\n"
-        "          python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native --weights trained",
+        "          python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native --weights trained\n"
+        "          python -m tvm_shufflenet.build shufflenet-v1-1x-g3 --size 224 --size 480x640",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"networks to build ({DEFAULT_MODEL}), the others "
@@ -45,7 +47,8 @@ def arguments() -> argparse.ArgumentParser:
                         "`python -m tvm_shufflenet.models` lists them")  # fmt: skip
     parser.add_argument("--target", default=DEFAULT_TARGET, help="a name from `python -m tvm_shufflenet.targets`, or "
                         "a TVM target as JSON (arm)")  # fmt: skip
-    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--size", action="append", help="input in pixels: 224, or height x width as 480x640; given "
+                        "again, a further size in the same library, whose weights are there once (224)")  # fmt: skip
     parser.add_argument("--classes", type=int, help="outputs of the classifier (1000, or those of the weights)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint, .safetensors or .pth, ours or in "
                         "another's style, or .onnx; it also tells the network, where no MODEL is named, its classes "
@@ -82,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     word = str(args.weights) if str(args.weights) in (RANDOM, TRAINED) else None
     file = None if word else args.weights
     models = args.models or [None if file else DEFAULT_MODEL]
+    args.size, *further = args.size or [None]
     how = reading(args)
     if file and len(models) > 1:
         raise UserError(f"--weights {file} fits one network, but {len(models)} are named: build them one by one")
@@ -123,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
             model, args.target, how.size, args.classes, files[model], args.seed or 0, args.output, dump, args.cc,
             records_folder(args), how, team=not args.one_thread, precision=args.precision,
             weights_precision=args.weights_precision, emit=args.emit, prefix=args.prefix, name=args.name,
-            batch=args.batch,
+            batch=args.batch, further=tuple(map(parse_size, further)),
         )  # fmt: skip
         try:
             with progress.step(f"building {model or file} for {args.target}", number, len(models)):
@@ -177,7 +181,7 @@ def report(built: Built) -> str:
     lines = [
         f"[bold]{built.path}[/bold]",
         f"  {about['cpu']}, input {shape}, {about['multiply_adds'] / 1e6:.1f} M multiply-adds, {precisions(about)}",
-        *(f"  {line}" for line in batch_lines(about)),
+        *(f"  {line}" for line in [*batch_lines(about), *size_lines(about)]),
         f"  {built.path.stat().st_size / 1e6:.2f} MB; workspace {about['workspace_bytes'] / 1e6:.2f} MB",
         f"  {escape(weights_line(about))}",
         f"  {tuned_kernels(kernels)}; {default} {'uses its' if default == 1 else 'use their'} default schedule",

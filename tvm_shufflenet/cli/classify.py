@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import write_bytes, write_json
-from .command import add_threads_option, command_parser
+from .command import add_entry_option, add_threads_option, command_parser, parse_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,14 +65,14 @@ def check_raw(path: str | None, pictures: list[str]) -> None:
         raise UserError(f"--raw {path} holds one picture, but {len(pictures)} are named: write them one by one")
 
 
-def is_raw_all(path: str | None, picture: str, library: str) -> bool:
+def is_raw_all(path: str | None, picture: str, library: str, size: tuple[int, int] | None) -> bool:
     """Whether the library is for another machine; its picture is then written to `path`, which is said."""
     from ..library.elf import read_elf
     from ..library.loading import machine, read_manifest
 
     if not path or (arch := read_elf(Path(library)).arch) == machine():
         return False
-    write_raw(read_manifest(library), picture, path)
+    write_raw(read_manifest(library, size), picture, path)
     print(f"{path}: {picture}, as {library} takes it, which is for {arch}: it is not run here")
     return True
 
@@ -91,6 +91,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="pictures in any format that Pillow reads")
     parser.add_argument("--raw", metavar="FILE", help="also write the picture as the library takes it, prepared: raw "
                         "float32 for examples/c/classify.c; of a library for another machine only that")  # fmt: skip
+    add_entry_option(parser)
     add_threads_option(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the classes to this file")
     return parser
@@ -105,9 +106,10 @@ def main(argv: list[str] | None = None) -> None:
     from ..library.teams import check_threads
 
     check_threads(args.threads, option="--threads ")
-    if is_raw_all(args.raw, args.pictures[0], args.library):
+    size = parse_pixels(args.size) if args.size else None
+    if is_raw_all(args.raw, args.pictures[0], args.library, size):
         return
-    library, results = load(args.library, args.threads), []
+    library, results = load(args.library, args.threads, size=size), []
     each = (found for group in groups(args.pictures, library.batch) for found in classify_all(library, group))
     for picture, classes in zip(args.pictures, each):
         if args.raw:

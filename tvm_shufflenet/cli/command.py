@@ -49,6 +49,22 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
                         "each on a processor of its own (1)")  # fmt: skip
 
 
+def parse_pixels(text: str) -> tuple[int, int]:
+    """Height and width in pixels from "224" (a square) or "480x640"; else `UserError`."""
+    match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(size) < 1:
+        shown = ascii(text if len(text) <= 40 else f"{text[:37]}...")[1:-1]
+        raise UserError(f"--size {shown}: expected pixels such as 224, or height x width such as 480x640")
+    return size
+
+
+def add_entry_option(parser: argparse.ArgumentParser) -> None:
+    """Which of a library's sizes is meant."""
+    parser.add_argument("--size", help="of a library of several sizes: which, 224 or height x width as 480x640 (its "
+                        "first)")  # fmt: skip
+
+
 def run(main: Callable[[], int | None]) -> int:
     """Calls a command and returns its exit status: 2 and one line on stderr for a `UserError`.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from ..errors import UserError
 from ..records.store import FOLDER
 from ..targets.precision import PRECISIONS, WEIGHTS, precision_in
 from ..words import counted
-from .command import add_threads_option
+from .command import add_threads_option, parse_pixels
 
 if TYPE_CHECKING:
     from ..exchange import Reading
@@ -25,12 +24,8 @@ TUNED_BY = {"estimated": "by estimate", "emulated": "by times in an emulator"}
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width in pixels from "224" (a square) or "480x640"; else `UserError`."""
-    match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
-    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if min(size) < 1:
-        shown = ascii(text if len(text) <= 40 else f"{text[:37]}...")[1:-1]
-        raise UserError(f"--size {shown}: expected pixels such as 224, or height x width such as 480x640")
+    """Height and width in pixels from "224" (a square) or "480x640"; `UserError` for others, and larger than any."""
+    size = parse_pixels(text)
     if 3 * math.prod(size) > checks.ELEMENTS:
         raise UserError(
             f"--size {text}: a picture takes {12 * math.prod(size) / 2**30:.1f} GiB, "

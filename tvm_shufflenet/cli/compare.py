@@ -53,7 +53,8 @@ def arguments() -> argparse.ArgumentParser:
                         "ShuffleNets 0.5x, 1x and 2x g=3, MobileNet 1.0 and AlexNet)")  # fmt: skip
     parser.add_argument("--target", help="a name from `python -m tvm_shufflenet.targets`, or a TVM target as JSON "
                         "(native; with --rpc arm)")  # fmt: skip
-    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of networks (224), and "
+                        "which of a library's sizes (its first)")  # fmt: skip
     parser.add_argument("--estimate", action="store_true", help="no timing: cycles of the Arm core that --target names "
                         "(cortex-a72), by the model of `python -m tvm_shufflenet.estimate`")  # fmt: skip
     add_records_options(parser)
@@ -66,7 +67,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
-    size = parse_size(args.size)
+    size = parse_size(args.size) if args.size else None
     check_timing_options(args)
     check_plot(args.plot)
     if recorded := [name for name in args.names if name.endswith(".json")]:
@@ -156,7 +157,7 @@ def _draw(rows: list[dict], columns: list[tuple], width: int):
     return drawn
 
 
-def _estimates(args, size: tuple[int, int], command: str) -> int:
+def _estimates(args, size: tuple[int, int] | None, command: str) -> int:
     """The same comparison in cycles of a model."""
     import tempfile
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from ..files import write_bytes, write_json
 from .classify import check_raw, is_raw_all, write_raw
-from .command import command_parser
+from .command import add_entry_option, add_threads_option, command_parser, parse_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,6 +82,8 @@ def arguments() -> argparse.ArgumentParser:
                         f"this, from 0 to 1 ({LEAST:g})")  # fmt: skip
     parser.add_argument("--raw", metavar="FILE", help="also write the picture as the library takes it, prepared: raw "
                         "float32 for examples/c/detect.c")  # fmt: skip
+    add_entry_option(parser)
+    add_threads_option(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the boxes to this file")
     return parser
 
@@ -95,10 +97,14 @@ def main(argv: list[str] | None = None) -> None:
 
     from .. import load
     from ..library.preprocess import check_detector, open_picture
+    from ..library.teams import check_threads
 
-    if is_raw_all(args.raw, args.pictures[0], args.library):
+    check_threads(args.threads, option="--threads ")
+
+    size = parse_pixels(args.size) if args.size else None
+    if is_raw_all(args.raw, args.pictures[0], args.library, size):
         return
-    library, results = load(args.library), []
+    library, results = load(args.library, args.threads, size=size), []
     classes = check_detector(library.path, library.manifest)
     names = library.manifest["class_names"] or [f"class {number}" for number in range(classes)]
     for path, target in zip(args.pictures, targets):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..architectures import DEFAULT_MODEL, own_name
 from ..errors import UserError
 from ..files import write_json
+from ..library.teams import check_threads
 from ..targets import TARGETS
 from ..targets.calibration import Calibration
 from ..targets.cores import CORES, Core, core
@@ -17,6 +19,10 @@ from ..words import weights_line
 from .command import command_parser
 from .common import add_precision_options, parse_size, precisions
 from .terminal import Terminal, open_console
+
+if TYPE_CHECKING:
+    from ..estimation.barriers import Barriers
+    from ..estimation.estimates import Estimate
 
 DEFAULT_CORE = "cortex-a72"
 HEADING = "model, not a measurement"
@@ -28,16 +34,21 @@ def arguments() -> argparse.ArgumentParser:
         description="Counts what a network executes, in an emulated AArch64, and prices it by a model of a core (our "
         "own of Cortex-A53 and A55, LLVM's of others) and simulated caches: the same figures on every run.  Needs "
         "Debian's qemu-user and llvm.",
-        epilog="example: python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --target cortex-a53",
+        epilog="examples: python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --target cortex-a53\n"
+        "          python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --threads 4",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|LIBRARY", help="a network, which "
                         f"is compiled for the core, or a compiled .so ({DEFAULT_MODEL})")  # fmt: skip
     parser.add_argument("--target", metavar="CORE", help=f"{', '.join(CORES)} (the library's, else {DEFAULT_CORE})")
-    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of a network (224), and "
+                        "which of a library's sizes (its first)")  # fmt: skip
     parser.add_argument("--classes", type=int, help="outputs of the classifier (1000)")
     parser.add_argument("--model", metavar="NAME", help="another model of the core: llvm, or cortex-a55-r0 for the "
                         "first revision of Cortex-A55")  # fmt: skip
     add_precision_options(parser)
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="also what the barriers of so many "
+                        "threads would cost, each on a core of its own (1)")  # fmt: skip
     parser.add_argument("--no-cache", action="store_true", help="leave the caches out: every load and store hits")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return parser
@@ -55,6 +66,7 @@ def _any_calibration(args: argparse.Namespace, size: tuple[int, int] | None) -> 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
+    check_threads(args.threads, oversubscribe=True, option="--threads ")
     size = parse_size(args.size) if args.size else None
     if args.classes is not None and args.classes < 1:
         raise UserError(f"--classes {args.classes}: expected 1 or more")
@@ -75,22 +87,27 @@ def main(argv: list[str] | None = None) -> None:
                 args.network, chosen.name, size, args.classes, output=Path(folder), precision=args.precision,
                 weights_precision=args.weights_precision,
                 calibration=_any_calibration(args, size) if args.precision == INT8.name else None,
+                team=args.threads > 1,
             )  # fmt: skip
             with Terminal().step(f"building {args.network} for {chosen.name}"):
                 library = build_library(options).path
-            result = _estimate(library, chosen, args)
+            result, barriers = _estimate(library, chosen, args)
     else:
         library = Path(args.network)
         if not library.exists() and library.suffix != ".so":
             from ..architectures import network
 
             network(args.network, size, args.classes)  # says which networks there are
-        if args.size or args.classes or args.precision != "fp32" or args.weights_precision:
-            raise UserError(f"--size, --classes and precisions are of networks: {library} is compiled already")
-        result = _estimate(library, chosen or _core_of(library), args)
+        if args.classes or args.precision != "fp32" or args.weights_precision:
+            raise UserError(f"--classes and precisions are of networks: {library} is compiled already")
+        result, barriers = _estimate(library, chosen or _core_of(library), args, size)
     if args.json:
-        write_json(args.json, _to_json(result))
-    _show(result, open_console())
+        waiting = {"threads": barriers.to_json(result.network.total_cycles)} if barriers else {}
+        write_json(args.json, _to_json(result) | waiting)
+    console = open_console()
+    _show(result, console)
+    if barriers:
+        console.print(_of_barriers(barriers, result.network.total_cycles), soft_wrap=True)
 
 
 def _core_of(library: Path) -> Core:
@@ -100,14 +117,32 @@ def _core_of(library: Path) -> Core:
     return CORES[name] if name in CORES else core(DEFAULT_CORE)
 
 
-def _estimate(library: Path, chosen: Core, args: argparse.Namespace):
+def _estimate(
+    library: Path, chosen: Core, args: argparse.Namespace, size: tuple[int, int] | None = None
+) -> tuple[Estimate, Barriers | None]:  # fmt: skip
+    from ..estimation.barriers import count_barriers
     from ..estimation.estimates import estimate
     from ..estimation.pricing import with_model
 
     if args.model:
         chosen = with_model(chosen, args.model)
     with Terminal().step(f"counting and pricing {library.name}"):
-        return estimate(library, chosen, not args.no_cache)
+        barriers = count_barriers(library, chosen, args.threads, size) if args.threads > 1 else None
+        return estimate(library, chosen, not args.no_cache, size), barriers
+
+
+def _of_barriers(barriers: Barriers, cycles: float) -> str:
+    """What waiting costs beside the work, whose cycles of one thread are given."""
+    from ..estimation.barriers import LINE_CYCLES
+
+    shared = cycles / barriers.threads
+    return (
+        f"{barriers.threads} threads, each on a core of its own: {barriers.count} barriers, each of "
+        f"{barriers.instructions} instructions ({barriers.cycles:.0f} cycles) and {barriers.lines} cache lines that "
+        f"move one after the other ({LINE_CYCLES} cycles each: assumed).  That is {barriers.all_cycles / 1e6:.3f} M "
+        f"cycles beside {shared / 1e6:.2f} M of work, if it is shared without a rest: {barriers.share(cycles):.1%} of "
+        "the time."
+    )
 
 
 def _to_json(result) -> dict:

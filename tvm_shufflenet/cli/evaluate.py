@@ -45,8 +45,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="N", help="take N pictures, equally many of each class; for a "
                         "detector the first N (all)")  # fmt: skip
     parser.add_argument("--model", help="the network of a checkpoint that does not say it")
-    parser.add_argument("--size", help="input in pixels of a checkpoint: 224, or 480x640 (the library's beside it, "
-                        "else what the checkpoint says, else 224)")  # fmt: skip
+    parser.add_argument("--size", help="input in pixels, 224 or 480x640: of a checkpoint (the library's beside it, "
+                        "else what the checkpoint says, else 224), and which of a library's sizes (its "
+                        "first)")  # fmt: skip
     parser.add_argument(
         "--rpc", metavar="HOST:PORT", help="run the libraries on the board of this RPC server or tracker"
     )
@@ -73,13 +74,15 @@ def main(argv: list[str] | None = None) -> None:
     from ..training.evaluation import evaluate, is_library, open_subject
     from ..training.pictures import find_pictures
 
-    size = parse_size(args.size) if args.size else None
+    asked = parse_size(args.size) if args.size else None
     libraries = [path for path in args.files if is_library(path)]
-    manifests = [read_manifest(path) for path in libraries]
-    if manifests and not size:
-        size = inputs(manifests[0])[0].size
+    manifests = [read_manifest(path, asked) for path in libraries]
+    beside = asked or (inputs(manifests[0])[0].size if manifests else None)
     with open_board(args, libraries, manifests) as board:
-        subjects = [open_subject(path, args.model, size, board, args.threads) for path in args.files]
+        subjects = [
+            open_subject(path, args.model, asked if path in libraries else beside, board, args.threads)
+            for path in args.files
+        ]
         if board:
             check_board(subjects, dict(zip(libraries, manifests)), board.name)
         processes = 0 if board else workers(args.workers, processes_for(args.threads))

@@ -29,7 +29,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a .so, .safetensors, .pth, .onnx, .caffemodel or "
                         ".jsonl file, or a folder of tuning records")  # fmt: skip
-    parser.add_argument("--size", help="of a checkpoint or model: input in pixels, 224 or height x width as 480x640")
+    parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of a checkpoint or model, "
+                        "and which of a library's sizes (its first)")  # fmt: skip
     add_reading_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write all of it to this file")
     return parser
@@ -49,8 +50,8 @@ def main(argv: list[str] | None = None) -> None:
 
         found = facts(args.file, how)
         view = library_view if found["kind"] == "library" else network_view
-        if found["kind"] == "library" and given:
-            raise UserError(f"{args.file} is compiled already: leave out {given}")
+        if found["kind"] == "library" and how.given:
+            raise UserError(f"{args.file} is compiled already: leave out {', '.join(how.given)}")
     if args.json:
         write_json(args.json, found)
     console = open_console()

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..words import batch_lines, counted
+from ..words import batch_lines, counted, size_lines
 from .common import precisions, tuned_kernels
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def library_view(found: dict) -> Iterator[str | Table]:
         yield f"  built with {', '.join(f'{name} {version}' for name, version in found['versions'].items())}"
         if found["note"]:
             yield f"  note: {found['note']}"
-    yield from (f"  {line}" for line in batch_lines(found))
+    yield from (f"  {line}" for line in [*batch_lines(found), *size_lines(found)])
     yield f"  workspace: {found['workspace_bytes']} bytes"
     yield f"  exports {', '.join(found['exports'])}"
     plan = found["plan"]

@@ -42,7 +42,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--calls", action="store_true", help="each call in the order of execution, not each kernel")
     parser.add_argument("--target", help="of a network: a name from `python -m tvm_shufflenet.targets`, or a TVM "
                         "target as JSON (native; with --rpc arm)")  # fmt: skip
-    parser.add_argument("--size", help="of a network: input in pixels, 224 or height x width as 480x640 (224)")
+    parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of a network (224), and "
+                        "which of a library's sizes (its first)")  # fmt: skip
     parser.add_argument("--trace", metavar="FILE", help="also write the calls as a trace, which ui.perfetto.dev and "
                         "chrome://tracing show")  # fmt: skip
     add_timing_options(parser, "library, clocked copy and peak kernel")

@@ -40,7 +40,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--no-measure", action="store_true", help="time nothing: what the compiler planned")
     parser.add_argument("--target", help="of networks: a name from `python -m tvm_shufflenet.targets`, or a TVM target "
                         "as JSON (native; with --rpc arm)")  # fmt: skip
-    parser.add_argument("--size", help="of networks: input in pixels, 224 or height x width as 480x640 (224)")
+    parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of networks (224), and "
+                        "which of a library's sizes (its first)")  # fmt: skip
     parser.add_argument("--rivals", type=Path, action="append", default=[], metavar="FILE", help="what other engines "
                         "take, of `python -m benchmarks.latency --json FILE` (those in docs/data/)")  # fmt: skip
     add_timing_options(parser, "library, clocked copy and peak kernel")
@@ -79,9 +80,9 @@ def _subject(name: str, args: argparse.Namespace, size: tuple[int, int] | None) 
     if path.suffix == ".json" and not is_network:
         return subjects.load_profile(path)
     if args.no_measure and not is_network and path.is_file():
-        if args.target or args.size:
-            raise UserError(f"--target and --size are of networks: {name} is compiled already")
-        return subjects.from_library(path)
+        if args.target:
+            raise UserError(f"--target is of networks: {name} is compiled already")
+        return subjects.from_library(path, size)
     if args.no_measure:
         with Terminal().step(f"planning {name}"):
             return subjects.from_model(name, args.target or "native", size)

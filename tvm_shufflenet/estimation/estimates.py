@@ -84,9 +84,14 @@ class Estimate:
         return self.network.total_cycles / gigahertz / 1e6
 
 
-def estimate(library: Path, core: Core, caches: bool = True) -> Estimate:
-    """Counts and prices one inference, caches warm from the one before.  `UserError` for other files."""
-    elf, manifest = read_elf(library), read_manifest(library)
+def estimate(
+    library: Path, core: Core, caches: bool = True, size: tuple[int, int] | None = None
+) -> Estimate:  # fmt: skip
+    """Counts and prices one inference, caches warm from the one before.  `UserError` for other files.
+
+    Of a library of several sizes it is of one of them, the first unless `size` says another.
+    """
+    elf, manifest = read_elf(library), read_manifest(library, size)
     check_one_picture(library, manifest, "the estimate")
     if elf.arch != "aarch64":
         raise UserError(f"{library} is for {elf.arch}: only AArch64 libraries can be counted")

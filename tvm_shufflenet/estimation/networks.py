@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .. import published
-from ..measure.entries import check_name, make_entry
+from ..measure.entries import check_name, make_entry, usual_of
 from ..records.store import FOLDER
 from ..targets import resolve
 from ..targets.cores import Core
@@ -15,7 +15,7 @@ from .estimates import estimate
 
 
 def estimate_networks(
-    names: tuple[str, ...], core: Core, size: tuple[int, int], folder: Path,
+    names: tuple[str, ...], core: Core, size: tuple[int, int] | None, folder: Path,
     step: Callable[[str], AbstractContextManager], caches: bool = True, records: Path | None = FOLDER,
 ) -> list[dict]:  # fmt: skip
     """A row for each network or AArch64 library; networks are compiled for `core` into `folder`.
@@ -24,13 +24,13 @@ def estimate_networks(
     over AlexNet are there if it is among the networks.  `step(text)` shows what is being done.
     """
     for name in names:
-        check_name(name, size, resolve(core.name).arch, core.name)
+        check_name(name, usual_of(name, size), resolve(core.name).arch, core.name)
     rows = []
     for name in names:
         with step(f"building {name} for {core.name}"):
-            entry = make_entry(name, core.name, size, folder, records)
+            entry = make_entry(name, core.name, usual_of(name, size), folder, records)
         with step(f"counting and pricing {entry.label}"):
-            result = estimate(entry.path, core, caches)
+            result = estimate(entry.path, core, caches, entry.size)
         rows.append({
             "network": entry.label, "model": entry.model, "size": entry.size, "multiply_adds": entry.multiply_adds,
             "cycles": result.network.cycles, "total_cycles": result.network.total_cycles,

@@ -72,6 +72,18 @@ def batch_of(manifest: dict) -> int:
     return inputs(manifest)[0].shape[0]
 
 
+def size_of(manifest: dict) -> tuple[int, int] | None:
+    """Height and width of the input in pixels; None where it has none."""
+    (taken,) = inputs(manifest)
+    return taken.size if "H" in taken.layout else None
+
+
+def sizes_of(manifest: dict) -> list[str]:
+    """The sizes of the library in words: one, or those of "entries"."""
+    sizes = [entry["size"] for entry in manifest["entries"]] if "entries" in manifest else [size_of(manifest) or ()]
+    return ["x".join(map(str, size)) for size in sizes]
+
+
 def check_one_picture(path: object, manifest: dict, what: str) -> None:
     """`UserError` for a library of several pictures a call, where `what` takes those of one."""
     if (batch := batch_of(manifest)) > 1:

@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ LINK_AARCH64 = ["--fix-cortex-a53-843419"]
 
 VERSIONS = "{{ global: {}; local: *; }};\n"
 # The manifest has a second name, hidden, since exported data is reached through a table.
-ASSEMBLER = """\
+TEXT = """\
         .section .rodata.{manifest}, "a", %progbits
         .globl {manifest}
         .type {manifest}, %object
@@ -70,6 +71,9 @@ tsn_manifest_text:
         .byte 0
         .size {manifest}, . - {manifest}
 
+        .section .note.GNU-stack, "", %progbits
+"""
+DATA = """\
         .section .rodata.tsn_weights, "a", %progbits
         .balign 64
         .globl tsn_weights_data
@@ -88,6 +92,53 @@ tsn_labels_data:
 """
 
 
+@dataclass(frozen=True)
+class Network:
+    """What a library runs by functions of one prefix: a network in one size.
+
+    `object_file` is TVM's for the target, its function "main" taking the input, each output, and a workspace of
+    `workspace_bytes`.  The `manifest` gets what `tvm_shufflenet.h` promises of it.  `team` is a second object file,
+    with "tsn_team_main"; without one there are no functions for teams.
+    """
+
+    object_file: Path
+    manifest: dict
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+    workspace_bytes: int
+    team: Path | None = None
+    prefix: str = PREFIX
+
+    def __post_init__(self) -> None:
+        size = self.workspace_bytes
+        if size < ALIGNMENT or size % ALIGNMENT:
+            raise ValueError(f"a workspace of {size} bytes: expected a multiple of {ALIGNMENT}")
+
+    def known(self, spec: TargetSpec, team_scratch: int) -> dict:
+        """What comes first in the manifest of the library."""
+        arrays = {"inputs": [asdict(each) for each in self.inputs], "outputs": [asdict(each) for each in self.outputs]}
+        workspace = self.workspace_bytes + room(self.outputs)
+        known = {"format": FORMAT, **arrays, "workspace_bytes": workspace, "arch": spec.arch}
+        known |= {} if self.prefix == PREFIX else {"prefix": self.prefix}
+        return known | ({"threads": THREADS, "team_bytes": [TEAM_BYTES, round_up(team_scratch)]} if self.team else {})
+
+    def macros(self, team_scratch: int) -> list[str]:
+        """Those of runtime.c."""
+        return [
+            f"-DTSN_INPUT={_initialiser(*self.inputs)}",
+            f"-DTSN_OUTPUTS={','.join(map(_initialiser, self.outputs))}",
+            f"-DTSN_WORKSPACE_FLOATS={self.workspace_bytes // 4}",
+            *([f"-DTSN_TEAM_SCRATCH={team_scratch}"] if self.team else []),
+            f"-DTSN_NETWORK={network_of(self.manifest, self.inputs[0], self.outputs[0])}",
+        ]
+
+    def names(self, functions: Sequence[str] = ()) -> dict[str, str]:
+        """All that is exported, by the names in the object files, as the library calls it."""
+        team = TEAM_FUNCTIONS if self.team else ()
+        exported = (*FUNCTIONS_OF[FORMAT], MANIFEST, TVM_FUNCTION, *functions, *team)
+        return {each: renamed(each, self.prefix) for each in exported}
+
+
 def link(
     object_file: Path,
     weights: Sequence[np.ndarray],
@@ -98,61 +149,74 @@ def link(
     workspace_bytes: int,
     spec: TargetSpec,
     output: Path,
+    team: tuple[Path, int] | None = None,
+    prefix: str = PREFIX,
+    **options: Any,
+) -> dict:
+    """A library of one network; see `Network`, and `link_networks`, whose `options` there are.  Returns its manifest.
+
+    Behind the file of `team` are the bytes of scratch.
+    """
+    file, scratch = team or (None, 0)
+    only = Network(Path(object_file), manifest, inputs, outputs, workspace_bytes, file, prefix)
+    (described,) = link_networks([only], weights, spec=spec, output=output, team_scratch=scratch, **options)
+    return described
+
+
+def link_networks(
+    networks: Sequence[Network],
+    weights: Sequence[np.ndarray],
+    *,
+    spec: TargetSpec,
+    output: Path,
     cc: str | None = None,
     source: Path = SOURCE,
     functions: Sequence[str] = (),
-    team: tuple[Path, int] | None = None,
+    team_scratch: int = 0,
     emit: str = "so",
-    prefix: str = PREFIX,
-) -> dict:
-    """Writes the library to `output`, all or nothing.  Returns the manifest as the library has it.
+) -> list[dict]:
+    """Writes the library to `output`, all or nothing.  Returns the manifests as the library has them.
 
-    `object_file` is TVM's for `spec`, its function "main" taking the input, each output, and a workspace of
-    `workspace_bytes`.  `weights` are arrays of any dtype, which come to lie one behind the other.  The manifest
-    gets what `tvm_shufflenet.h` promises of it.  `cc` is the command of another C compiler for the target, with
-    its options.  `source` is a C file that includes runtime.c, and `functions` are what it adds to the exported ones.
-    `team` is a second object file, with "tsn_team_main", and the bytes of scratch that each thread of a team but the
-    first needs; without one the library has no functions for teams.  `emit` is a key of `SUFFIXES`: other files than a
-    shared library have no global symbols but the interface, whose functions are called as `prefix` says.  Raises
-    `UserError` where a tool fails or `output` cannot be written.
+    `weights` are arrays of any dtype, which come to lie one behind the other, and are those of all networks.  Networks
+    have prefixes of their own, and names of classes in common.  `cc` is the command of another C compiler for the
+    target, with its options.  `source` is a C file that includes runtime.c, and `functions` are what it adds to the
+    exported ones.  Each thread of a team but the first needs `team_scratch` bytes of its own.  `emit` is a key of
+    `SUFFIXES`: other files than a shared library have no global symbols but the interface.  Raises `UserError` where a
+    tool fails or `output` cannot be written.
     """
-    if workspace_bytes < ALIGNMENT or workspace_bytes % ALIGNMENT:
-        raise ValueError(f"a workspace of {workspace_bytes} bytes: expected a multiple of {ALIGNMENT}")
     output = Path(os.path.realpath(output))  # a link stays a link
-    arrays = {key: [asdict(port) for port in given] for key, given in (("inputs", inputs), ("outputs", outputs))}
-    workspace = workspace_bytes + room(outputs)
-    known = {"format": FORMAT, **arrays, "workspace_bytes": workspace, "arch": spec.arch}
-    known |= {} if prefix == PREFIX else {"prefix": prefix}
-    known |= {"threads": THREADS, "team_bytes": [TEAM_BYTES, round_up(team[1])]} if team else {}
-    text = json.dumps({**known, **manifest, **known}, separators=(",", ":"))  # what is known comes first
+    texts = []
+    for network in networks:
+        known = network.known(spec, team_scratch)
+        texts.append(json.dumps({**known, **network.manifest, **known}, separators=(",", ":")))  # known comes first
     if output.exists() and not output.is_file():
         raise UserError(f"cannot write {output}: it is not a file")
     try:
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as name:
-            folder = Path(name)
-            (folder / "manifest").write_text(text)
-            (folder / "labels").write_bytes(labels(manifest))
+            folder, groups = Path(name), []
+            for number, (network, text) in enumerate(zip(networks, texts)):
+                its = folder / str(number)
+                its.mkdir()
+                (its / "manifest").write_text(text)
+                macros = network.macros(team_scratch)
+                extra = (
+                    *variant(network.manifest, network.inputs[0]), *([] if cc else vector_options(spec))
+                )  # fmt: skip
+                compiled = _compile(its, source, macros, extra, spec, cc)
+                groups.append(
+                    [*compiled, network.object_file, *filter(None, [network.team]), _embed(its, TEXT, spec, cc)]
+                )
+            (folder / "labels").write_bytes(labels(networks[0].manifest))
             with (folder / "weights").open("wb") as file:
                 for array in weights:
                     file.write(np.ascontiguousarray(array).data)
-            macros = [
-                f"-DTSN_INPUT={_initialiser(*inputs)}",
-                f"-DTSN_OUTPUTS={','.join(map(_initialiser, outputs))}",
-                f"-DTSN_WORKSPACE_FLOATS={workspace_bytes // 4}",
-            ]
-            objects, exported = [Path(object_file)], [*FUNCTIONS_OF[FORMAT], MANIFEST, TVM_FUNCTION, *functions]
-            if team:
-                objects.append(team[0])
-                exported += TEAM_FUNCTIONS
-                macros.append(f"-DTSN_TEAM_SCRATCH={team[1]}")
-            macros.append(f"-DTSN_NETWORK={network_of(manifest, inputs[0], outputs[0])}")
-            extra = (*variant(manifest, inputs[0]), *([] if cc else vector_options(spec)))
-            compiled = _compile(folder, objects, source, macros, extra, spec, cc)
-            library = _put_together(folder, compiled, exported, output.name, emit, prefix, spec, cc)
+            names = [network.names(functions) for network in networks]
+            data = _embed(folder, DATA, spec, cc)
+            library = _put_together(folder, groups, data, names, output.name, emit, spec, cc)
             os.replace(library, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
-    return json.loads(text)
+    return [json.loads(text) for text in texts]
 
 
 def _initialiser(port: Port) -> str:
@@ -161,58 +225,70 @@ def _initialiser(port: Port) -> str:
 
 
 def _compile(
-    folder: Path,
-    objects: Sequence[Path],
-    source: Path,
-    macros: list[str],
-    extra: tuple[str, ...],
-    spec: TargetSpec,
-    cc: str | None,
-) -> list[Path]:
-    """All objects of a library, with everything that the tools write in `folder`."""
-    compiler, assembler, _, _ = _tools(spec.arch, cc)
-    runtime, extras, embedded = folder / "runtime.o", folder / "extras.o", folder / "embedded.o"
-    quoted = str(folder).replace("\\", r"\\").replace('"', r"\"")
-    (folder / "embedded.s").write_bytes(os.fsencode(ASSEMBLER.format(manifest=MANIFEST, folder=quoted)))
+    folder: Path, source: Path, macros: list[str], extra: tuple[str, ...], spec: TargetSpec, cc: str | None
+) -> list[Path]:  # fmt: skip
+    """The objects of runtime.c and extras.c, with everything that the tools write in `folder`."""
+    compiler, *_ = _tools(spec.arch, cc)
+    runtime, extras = folder / "runtime.o", folder / "extras.o"
     _call(f"compiling {source.name}", [*compiler, *COMPILE, *macros, "-c", str(source), "-o", str(runtime)])
     if (arch := read_elf(runtime).arch) != spec.arch:
         raise UserError(f"--cc {cc} compiles for {arch}, but target {spec.name} is {spec.arch}")
     extras.write_bytes(_compiled(EXTRAS, spec.arch, cc, extra))
-    _call("embedding the weights", [*assembler, "-c", str(folder / "embedded.s"), "-o", str(embedded)])
-    return [runtime, extras, *objects, embedded]
+    return [runtime, extras]
+
+
+def _embed(folder: Path, text: str, spec: TargetSpec, cc: str | None) -> Path:
+    """An object with the files of the folder that the assembler's text names."""
+    _, assembler, *_ = _tools(spec.arch, cc)
+    source, embedded = folder / "embedded.s", folder / "embedded.o"
+    quoted = str(folder).replace("\\", r"\\").replace('"', r"\"")
+    source.write_bytes(os.fsencode(text.format(manifest=MANIFEST, folder=quoted)))
+    _call("embedding the weights", [*assembler, "-c", str(source), "-o", str(embedded)])
+    return embedded
 
 
 def _put_together(
     folder: Path,
-    objects: list[Path],
-    exported: Sequence[str],
-    name: str,
+    groups: list[list[Path]],
+    data: Path,
+    names: list[dict[str, str]],
+    soname: str,
     emit: str,
-    prefix: str,
     spec: TargetSpec,
     cc: str | None,
 ) -> Path:
-    """Links the objects to what `emit` says; of a shared library `name` is the SONAME."""
+    """Links the objects of each network, and their `data`, to what `emit` says; `names` are `Network.names`."""
     _, _, linker, before = _tools(spec.arch, cc)
-    library, joined = folder / "library", folder / "network.o"
-    names = {each: renamed(each, prefix) for each in exported}
-    if emit != "so" or prefix != PREFIX:
+    every = {new: new for each in names for new in each.values()}
+
+    def join(objects: list[Path], kept: dict[str, str], joined: Path) -> Path:
         options = [argument for option in JOIN for argument in (*before, option)]
         _call("joining the objects", [*linker, "-r", *options, "-o", str(joined), *map(str, objects)])
         whole = bytearray(joined.read_bytes())
         try:
-            only_interface(whole, names)
+            only_interface(whole, kept)
         except ValueError as error:
             raise UserError(f"the compiler made objects that cannot be joined: {error}") from None
         joined.write_bytes(whole)
-        objects = [joined]
-    if emit == "object":
         return joined
+
+    if len(groups) == 1:
+        objects = [*groups[0], data]
+        if emit != "so" or any(old != new for old, new in names[0].items()):
+            objects = [join(objects, names[0], folder / "network.o")]
+    else:  # each with symbols of its own
+        objects = [join(group, kept, folder / f"network_{i}.o") for i, (group, kept) in enumerate(zip(groups, names))]
+        objects.append(data)
+        if emit != "so":
+            objects = [join(objects, every, folder / "network.o")]
+    library = folder / "library"
+    if emit == "object":
+        return objects[0]
     if emit == "static":
-        _call("making the archive", [zig(), "ar", "rcsD", str(library), str(joined)])
+        _call("making the archive", [zig(), "ar", "rcsD", str(library), *map(str, objects)])
         return library
-    (folder / "versions").write_text(VERSIONS.format("; ".join(names.values())))
-    options = [*LINK, "-soname", name, "--version-script", str(folder / "versions")]
+    (folder / "versions").write_text(VERSIONS.format("; ".join(every)))
+    options = [*LINK, "-soname", soname, "--version-script", str(folder / "versions")]
     if spec.arch == "aarch64" and not cc:
         options += LINK_AARCH64
     options = [argument for option in options for argument in (*before, option)]

@@ -26,7 +26,7 @@ from ..errors import UserError
 from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS
 from .camera import Image, Pixels
 from .elf import Elf, read_elf
-from .interface import batch_of, check_one_picture, inputs, normalised, outputs
+from .interface import batch_of, check_one_picture, inputs, normalised, outputs, size_of, sizes_of
 from .manifest_checks import wrong
 from .processors import lacking
 from .symbols import PREFIX, Functions, prefix_in, renamed
@@ -152,8 +152,12 @@ class Library:
             raise UserError(f"{expected}, got {image.dtype} of shape {image.shape}")
 
 
-def load(path: str | Path, threads: int = 1, *, oversubscribe: bool = False) -> Library:
+def load(
+    path: str | Path, threads: int = 1, *, oversubscribe: bool = False, size: tuple[int, int] | None = None
+) -> Library:  # fmt: skip
     """The network in the library at `path`; `UserError` where it cannot be used on this machine.
+
+    Of a library of several sizes it is that for `size` = (height, width), which the library must have, or the first.
 
     Several `threads`, 1 to 64, share the work of each picture; the results are the same to the bit.  More than this
     process may use processors (`taskset` and control groups count) are refused without `oversubscribe`.
@@ -161,7 +165,7 @@ def load(path: str | Path, threads: int = 1, *, oversubscribe: bool = False) -> 
     path = Path(path)
     check_threads(threads, oversubscribe)
     elf = read_elf(path)
-    manifest = _read(elf)
+    manifest = _read(elf, size)
     if threads > 1 and "threads" not in manifest:
         raise UserError(f"{path} is not made for threads={threads}: build it anew, without --one-thread")
     if sys.platform in ("darwin", "win32"):
@@ -189,21 +193,42 @@ def check_processor(path: str | Path, manifest: dict) -> None:
         )
 
 
-def read_manifest(path: str | Path) -> dict:
+def read_manifest(path: str | Path, size: tuple[int, int] | None = None) -> dict:
     """What tsn_describe() would say, of a library for any architecture: it is not loaded.
 
-    The manifest of an older format comes in the words of the newest.
+    The manifest of an older format comes in the words of the newest.  Of a library of several sizes it is that of
+    `size` = (height, width), or of the first; `UserError` where there is none of that size.
     """
-    return _read(read_elf(path))
+    return _read(read_elf(path), size)
 
 
-def _read(elf: Elf) -> dict:
-    """The manifest of a library that has what its format promises."""
+def _read(elf: Elf, size: tuple[int, int] | None = None) -> dict:
+    """The manifest, for a size if one is given, of a library that has what its format promises."""
     ending = MANIFEST.removeprefix(PREFIX)
-    found = [name.removesuffix(ending) for name in elf.exported if name.endswith(ending)]
-    if len(found) > 1:
+    found = sorted((name.removesuffix(ending) for name in elf.exported if name.endswith(ending)), key=len)
+    prefix = found[0] if found else PREFIX  # the first size's begins the others
+    manifest = _manifest_of(elf, prefix)
+    entries = [entry["prefix"] for entry in manifest.get("entries", ())]
+    if sorted(found) != sorted(entries or [prefix]):
         raise UserError(f"{elf.path} holds {len(found)} networks ({', '.join(found)}): expected a library of one")
-    prefix = found[0] if found else PREFIX
+    if size is None or size_of(manifest) == tuple(size):
+        return manifest
+    for entry in manifest.get("entries", ()):
+        if tuple(entry["size"]) == tuple(size):
+            manifest = _manifest_of(elf, entry["prefix"])
+            if size_of(manifest) != tuple(size):
+                raise UserError(
+                    f"{elf.path} is damaged: {entry['prefix']}_run is of another size than its manifest says"
+                )
+            return manifest
+    shown = "x".join(map(str, size))
+    raise UserError(
+        f"{elf.path} is built for {' and '.join(sizes_of(manifest))}, not {shown}: `build --size` says sizes"
+    )
+
+
+def _manifest_of(elf: Elf, prefix: str) -> dict:
+    """The manifest of the functions of that prefix."""
     _check_exports(elf, (*FUNCTIONS_OF[1], MANIFEST), prefix)
     manifest = _manifest(elf.contents(elf.exported[renamed(MANIFEST, prefix)]), elf.path)
     if prefix_in(manifest) != prefix:

@@ -13,6 +13,7 @@ from .symbols import VALID
 
 LARGEST = 1 << 31  # elements of a tensor; bytes of a workspace are four times as many at most
 KERNELS = 100_000
+ENTRIES = 64  # sizes of a library
 TEXT = 100_000  # characters
 
 Check = Callable[[Any], bool]  # of a value as JSON has it
@@ -112,6 +113,14 @@ _OPTIONAL = {
     "input": _text,
     "output": _text,
     "network": lambda value: isinstance(value, str),
+    "entries": _list(
+        _fields(
+            size=_list(lambda n: _integer(n, 1, LARGEST), 2, 2),
+            prefix=lambda value: isinstance(value, str) and bool(VALID.fullmatch(value)),
+            weight_bytes=lambda value: _integer(value, 0, 1 << 40),
+            shared_weight_bytes=lambda value: _integer(value, 0, 1 << 40),
+        ), 2, ENTRIES,
+    ),
     "plan": plan.sound,
     "detector": _fields(
         classes=lambda value: _integer(value, 1, 1 << 16), least=_number, overlap=_number,

@@ -19,7 +19,7 @@ _TVM = "__tvm_ffi_"  # TVM's own mark of functions that load_module finds
 _PROTOTYPE = re.compile(r"^(?!typedef)[a-z][^;{}()#]*?\btsn_\w+\([^;{}]*\);", re.M)
 
 HEADER_TEXT = """\
-/* The functions of one network, {prefix}_run for tsn_run and so on, for programs that link several of them.
+/* The functions of one network, {prefix}_run for tsn_run and so on.
  * tvm_shufflenet.h says what each does.
  */
 #ifndef TSN_PREFIX_{guard}
@@ -68,6 +68,11 @@ def tvm_name(name: str, prefix: str) -> str:
 def prefix_in(manifest: dict) -> str:
     """The prefix of a library, by its manifest."""
     return manifest.get("prefix", PREFIX)
+
+
+def of_size(prefix: str, size: tuple[int, int]) -> str:
+    """The prefix of the functions for a further size, (height, width), in the library of that prefix."""
+    return f"{prefix}_{size[0]}x{size[1]}"
 
 
 def header_of(prefix: str, team: bool) -> str:

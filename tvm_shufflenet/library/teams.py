@@ -6,11 +6,14 @@ Python's lock, within one.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import queue
+import signal
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,9 @@ from .interface import ALIGNMENT
 from .processors import allowed_processors, are_alike
 from .symbols import Functions
 
+REST = 50  # microseconds that a thread sleeps which waits for one without a processor
+# What a fault of the program itself raises: it would end the program, blocked or not.
+FAULTS = {getattr(signal, name, None) for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")}
 PARTS = 4  # pieces of the work for each thread, where processors differ
 Job = tuple[int, ...]  # addresses: input, outputs, workspace, team
 
@@ -50,19 +56,24 @@ class Team:
         self._lock = threading.Lock()
         self._memory = aligned(handle.tsn_team_bytes(threads))
         address = self._memory.ctypes.data
-        # Who waits for long lets others have the processor: its team may be among them.
-        give_way = ctypes.cast(ctypes.CDLL(None).sched_yield, pointer)
+        # Who waits for long lets others have the processor: its team may be among them.  Where it is sure to be, a
+        # thread that sleeps comes back at once, where one that yields waits for the slices of other programs.
+        system = ctypes.CDLL(None)
+        self._crowded = threads > allowed_processors()
+        give_way = ctypes.cast(system.usleep if self._crowded else system.sched_yield, pointer)
         status = (
             handle.tsn_team_init(address, threads)
             or handle.tsn_team_parts(address, 1 if are_alike() else PARTS)
-            or handle.tsn_team_wait(address, give_way, None)
+            or handle.tsn_team_wait(address, give_way, REST)
         )
         if status:
             raise RuntimeError(f"{path}: no team of {threads} threads: {status}, see tvm_shufflenet.h")
         self._queues: list[queue.SimpleQueue[Job | None]] = [queue.SimpleQueue() for _ in range(threads - 1)]
         self._end = weakref.finalize(self, _end, self._queues)
         for number, jobs in enumerate(self._queues, 1):
-            thread = threading.Thread(target=_work, args=(jobs, self._run, number, self._memory), daemon=True)
+            thread = threading.Thread(
+                target=_work, args=(jobs, self._run, number, self._memory, self._crowded), daemon=True
+            )
             try:
                 thread.start()
             except RuntimeError as error:
@@ -80,13 +91,25 @@ class Team:
         with self._lock:
             for jobs in self._queues:
                 jobs.put(job)
-            return self._run(*job, 0)
+            with undisturbed() if self._crowded else contextlib.nullcontext():
+                return self._run(*job, 0)
 
 
-def _work(jobs: queue.SimpleQueue, run, number: int, memory: np.ndarray) -> None:
+def _work(jobs: queue.SimpleQueue, run, number: int, memory: np.ndarray, crowded: bool) -> None:
     """It keeps the memory of the team, which it may still read when the run has ended for the caller."""
-    while job := jobs.get():
-        run(*job, number)
+    with undisturbed() if crowded else contextlib.nullcontext():
+        while job := jobs.get():
+            run(*job, number)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals wait until the block ends: one that is handled would end `usleep` with an error, and the team with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(queues: list[queue.SimpleQueue]) -> None:

@@ -3,7 +3,8 @@
  * A library holds one network with its weights.  It needs no other library and no files, allocates
  * nothing, starts no threads and writes to nothing but its outputs and `workspace` (and a `team`).  All libraries
  * export the same names: to use several in one program, dlopen each and dlsym the functions, or build each with
- * `--prefix NAME`: its functions are NAME_run for tsn_run and so on, which its header NAME.h declares.
+ * `--prefix NAME`: its functions are NAME_run for tsn_run and so on, which its header NAME.h declares.  In a library of
+ * several sizes these are the functions of the first; tsn_480x640_run and so on are in tsn_480x640.h.
  *
  *     void *workspace = aligned_alloc(TSN_ALIGNMENT, tsn_workspace_bytes());
  *     int status = tsn_run(input, output, workspace);
@@ -61,7 +62,9 @@ int tsn_abi(void);
  */
 const char *tsn_describe(void);
 
-/* The size of the workspace, for either function that runs the network: a multiple of TSN_ALIGNMENT. */
+/* The size of the workspace, for either function that runs the network: a multiple of TSN_ALIGNMENT.  Of several sizes
+ * it is that of the one that needs most.
+ */
 size_t tsn_workspace_bytes(void);
 
 /* Runs the network once and writes its first output.
@@ -167,7 +170,9 @@ const char *tsn_label(int index);
 #define TSN_THREADS_MAX 64
 #define TSN_PARTS_MAX 64
 
-/* The size of a team of 1 to TSN_THREADS_MAX threads, with what they need beside the workspace; else 0. */
+/* The size of a team of 1 to TSN_THREADS_MAX threads, with what they need beside the workspace; else 0.  Of several
+ * sizes it is that of the one that needs most.
+ */
 size_t tsn_team_bytes(int threads);
 
 /* Makes a team; returns TSN_OK or a negative error. */

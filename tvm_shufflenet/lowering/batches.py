@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..schedules import BatchedDense, Dense
+from ..schedules import BatchedDense, Dense, Int8BatchedDense, Int8Dense, Workload
 from .costs import call_bytes, call_multiply_adds, weight_bytes
 from .program import Call, Program, Root
 
 # Multiply-adds for a byte of weights, from which on a core computes for longer than its weights take to come: cores do
 # about so many in the time of a byte from memory.  A fully connected layer of floats does a quarter of one.
 COVERED = 4
+FOR_ALL: dict[type[Workload], type[BatchedDense]] = {
+    Dense: BatchedDense,
+    Int8Dense: Int8BatchedDense,
+}  # kernels that there are for all pictures
 
 
 def batch(program: Program, pictures: int) -> None:
@@ -57,11 +61,12 @@ def _for_all(call: Call, pictures: int) -> BatchedDense | None:
     """The kernel for all pictures, where the call has one; its arrays must be whole roots."""
     views = [*call.inputs, call.output]
     whole = all(len(view.planes) == view.root.planes and not view.start for view in views)
-    if type(call.workload) is not Dense or not whole:
+    kernel = FOR_ALL.get(type(call.workload))
+    if kernel is None or not whole:
         return None
-    fields = {each.name: getattr(call.workload, each.name) for each in dataclasses.fields(Dense)}
+    fields = {each.name: getattr(call.workload, each.name) for each in dataclasses.fields(call.workload)}
     data, out = (_elements(view.root) for view in views)
-    return BatchedDense(**fields, pictures=pictures, data_pitch=data, out_pitch=out)
+    return kernel(**fields, pictures=pictures, data_pitch=data, out_pitch=out)
 
 
 def _elements(root: Root) -> int:

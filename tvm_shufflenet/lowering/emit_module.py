@@ -18,10 +18,11 @@ from tvm.ir import PointerType, PrimType
 
 from ..architectures.network import Shapes
 from ..errors import UserError
-from ..schedules import WEIGHT, Operand, round_up, scheduled
+from ..schedules import WEIGHT, Operand, scheduled
 from .emit_team import Loop, Step, TeamModule, as_private, emit_team
+from .packed_weights import PackedWeights
 from .plan_memory import MemoryPlan
-from .program import ALIGN, FLOAT, Program, ScheduledKernel, View
+from .program import FLOAT, Program, ScheduledKernel, View
 from .verify import operands_of
 
 FLOAT_POINTER = PointerType(PrimType("float32"))
@@ -29,21 +30,17 @@ FLOAT_POINTER = PointerType(PrimType("float32"))
 
 @dataclass(frozen=True)
 class EmittedModule:
-    """The TIR module, and the weights as `main` expects them: bytes, one array behind the other.
-
-    `team` is a module for teams of threads, which calls kernels of the first.
-    """
+    """The TIR module; `team` is a module for teams of threads, which calls kernels of the first."""
 
     module: tvm.IRModule
-    weights: list[np.ndarray]  # uint8, each padded to ALIGN
     team: TeamModule | None
 
 
 def emit_module(
-    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], shapes: Shapes, ticking: bool = False,
-    team: bool = False,
+    program: Program, plan: MemoryPlan, kernels: list[ScheduledKernel], shapes: Shapes, packed: PackedWeights,
+    ticking: bool = False, team: bool = False,
 ) -> EmittedModule:  # fmt: skip
-    """`shapes` are those of the caller's arrays, for all pictures.
+    """`shapes` are those of the caller's arrays, for all pictures; `packed` gets the weights, which `main` reads there.
 
     With `ticking`, `main` calls `tsn_tick()` in front of each kernel and behind the last (`measure/profile.c`).
     With `team` there is a module for teams of threads, too.
@@ -81,18 +78,14 @@ def emit_module(
         return _as(operand.dtype, tirx.handle_add_byte_offset(first, picture * pitch + start))
 
     loops = [Loop.of(each) for each in program.passes()]
-    packed, cursor = [], 0
     for index, loop in ((index, each) for each in loops for index in each.calls):
         call = program.calls[index]
         kernel, arguments = by_workload[call.workload], []
         arrays = iter(call.workload.pack(kernel.knobs, *call.parameters))
         for operand, view in operands_of(call):
             if operand.role == WEIGHT:
-                arguments.append(_as(operand.dtype, tirx.handle_add_byte_offset(weights, cursor)))
-                array = rounded(next(arrays), operand, call.layer)
-                flat = np.frombuffer(array.tobytes(), np.uint8)
-                packed.append(np.pad(flat, (0, round_up(flat.size, ALIGN) - flat.size)))
-                cursor += packed[-1].size
+                offset = packed.place(rounded(next(arrays), operand, call.layer))
+                arguments.append(_as(operand.dtype, tirx.handle_add_byte_offset(weights, offset)))
             else:
                 arguments.append(
                     at(plan.scratch[index], operand.dtype) if view is None else pointer(operand, view, loop.picture)
@@ -109,7 +102,7 @@ def emit_module(
         {"global_symbol": "main", "s_tir": True}
     )
     threads = emit_team(loops, [picture, *results, workspace], weights, ticking) if team else None
-    return EmittedModule(tvm.IRModule({tvm.ir.GlobalVar("main"): main, **functions}), packed, threads)
+    return EmittedModule(tvm.IRModule({tvm.ir.GlobalVar("main"): main, **functions}), threads)
 
 
 def rounded(array: np.ndarray, operand: Operand, layer: str) -> np.ndarray:

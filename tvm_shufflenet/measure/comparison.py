@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import published
-from ..architectures import SIZE
 from ..boards.processor import Processor
 from ..errors import UserError
 from ..records.store import FOLDER
 from ..targets import TargetSpec, resolve
 from .beside_peak import Progress, Silent, time_beside_peak
-from .entries import Entry, check_name, check_outputs, make_entry
+from .entries import Entry, check_name, check_outputs, make_entry, usual_of
 from .peak import multiply_adds
 from .place import open_place
 from .rounds import calibrate
@@ -29,7 +28,7 @@ class CompareOptions:
 
     names: tuple[str, ...] = MODELS
     target: str | None = None
-    size: tuple[int, int] = SIZE
+    size: tuple[int, int] | None = None
     rpc: str | None = None
     key: str | None = None
     rounds: int = 30
@@ -129,7 +128,8 @@ def compare(options: CompareOptions, progress: Progress = Silent()) -> Compariso
     """Builds, checks (over RPC) and times.  Ctrl-C while timing ends it with the rounds so far."""
     target_name, target = measured_target(options.target, options.rpc)
     for name in options.names:
-        check_name(name, options.size, target.arch, f"--target {target_name}" if options.rpc else "this machine")
+        size = usual_of(name, options.size)
+        check_name(name, size, target.arch, f"--target {target_name}" if options.rpc else "this machine")
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm_shufflenet-")))
         with progress.step(f"connecting to {options.rpc}" if options.rpc else "looking at this machine"):
@@ -137,7 +137,7 @@ def compare(options: CompareOptions, progress: Progress = Silent()) -> Compariso
         entries = []
         for number, name in enumerate(options.names, 1):
             with progress.step(f"building {name} for {target.name}", number, len(options.names)):
-                entries.append(make_entry(name, target_name, options.size, options.output or scratch,
+                entries.append(make_entry(name, target_name, usual_of(name, options.size), options.output or scratch,
                                           options.records, options.threads))  # fmt: skip
         _tell_apart(entries)
         result = Comparison(place.name, place.processor, target, entries, bool(options.rpc), options.rounds,

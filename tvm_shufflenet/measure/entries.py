@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..architectures import model_names, network, own_name
+from ..architectures import SIZE, model_names, network, own_name
 from ..architectures.described import from_description
 from ..bridge.shipped import shipped
 from ..building.build_library import BuildOptions, build_library
@@ -75,6 +75,11 @@ def standard_picture(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, "float32")
 
 
+def usual_of(name: str, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size to measure in where `size` says none: `SIZE` of networks, a library's first."""
+    return size or (SIZE if _is_model(name) else None)
+
+
 def check_name(name: str, size: tuple[int, int] | None, arch: str, where: str) -> None:
     """`UserError`, before anything slow, unless `name` is a network or a library for `arch`.
 
@@ -91,17 +96,22 @@ def check_name(name: str, size: tuple[int, int] | None, arch: str, where: str) -
             f"{name} is built for {built_for}, but {where} is {arch}: measure it with --rpc on a board of its "
             "architecture, which --target names"
         )
+    if size:
+        read_manifest(path, size)
 
 
 def make_entry(
     name: str, target: str, size: tuple[int, int] | None, folder: Path, records: Path | None = FOLDER,
     threads: int = 1,
 ) -> Entry:  # fmt: skip
-    """Opens the library called `name`, or builds the network of that name, for `threads`, into `folder`."""
+    """Opens the library called `name`, or builds the network of that name, for `threads`, into `folder`.
+
+    Of a library of several sizes `size` is one of them; None is its first.
+    """
     if _is_model(name):
         built = build_library(BuildOptions(name, target, size, output=folder, records=records, team=threads > 1))
         return Entry(name, built.path, read_manifest(built.path), notices=built.notices)
-    return Entry(Path(name).stem, Path(name), read_manifest(name))
+    return Entry(Path(name).stem, Path(name), read_manifest(name, size))
 
 
 def check_outputs(entry: Entry, run: Callable[[], Sequence[np.ndarray]], where: str) -> float | None:

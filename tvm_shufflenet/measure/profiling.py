@@ -14,6 +14,7 @@ import dataclasses
 import json
 import statistics
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,10 @@ PAIRS = 4  # of ticks with nothing between them, at the end of a run
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """What to profile.  `target` and `size` are for a network: `native`, or `arm` with `rpc`, and the usual one."""
+    """What to profile.  `target` and `size` are for a network: `native`, or `arm` with `rpc`, and the usual one.
+
+    Of a library of several sizes `size` says which; None is its first.
+    """
 
     name: str = DEFAULT_MODEL
     target: str | None = None
@@ -206,9 +210,9 @@ def _target(options: ProfileOptions) -> tuple[str, TargetSpec]:
     """The target to build for, or that of the library; `UserError`, before anything slow, for bad options."""
     name = options.name
     if not own_name(name) and Path(name).is_file():
-        if options.target or options.size:
-            raise UserError(f"--target and --size are of networks: {name} is compiled already")
-        target = _target_of(read_manifest(name))
+        if options.target:
+            raise UserError(f"--target is of networks: {name} is compiled already")
+        target = _target_of(read_manifest(name, options.size))
     else:
         target = resolve(options.target or ("arm" if options.rpc else "native"))
         check_name(name, options.size, target.arch, "this machine")
@@ -344,15 +348,20 @@ def _code_differences(library: Path, clocked: Path, compiled: Compiled) -> list[
     """Kernels of which the clocked copy has other code: schedules or knobs have changed."""
     before, now = (_code(path) for path in (library, clocked))
     names = [kernel.name for kernel in compiled.kernels]
-    changed = [name for name in names if not _alike(before.get(name, b""), now[name])]
+    changed = [
+        name for name in names if not any(_alike(code, *now[name]) for code in before.get(name, ()))
+    ]  # fmt: skip
     if not changed:
         return []
     return ["the present compiler makes other code of " + ("all" if changed == names else ", ".join(changed))]
 
 
-def _code(library: Path) -> dict[str, bytes]:
-    elf = read_elf(library)
-    return {function.name: elf.contents(function) for function in elf.functions}
+def _code(library: Path) -> dict[str, list[bytes]]:
+    """The code of each name: a library of several sizes may have a function of that name for each."""
+    elf, found = read_elf(library), defaultdict(list)
+    for function in elf.functions:
+        found[function.name].append(elf.contents(function))
+    return found
 
 
 def _alike(one: bytes, other: bytes) -> bool:

@@ -31,7 +31,7 @@ def facts(path: Path, reading: Reading | None = None) -> dict:
         raise UserError(f"{path}: no such file{built}")
     kind = kind_of_file(path)
     if kind == LIBRARY or path.suffix in SUFFIXES.values():  # which says what is wrong with it
-        return library_facts(path)
+        return library_facts(path, reading.size if reading else None)
     found = _raw(path, kind)
     try:
         read = load_network(path, reading=reading)
@@ -52,9 +52,12 @@ def facts(path: Path, reading: Reading | None = None) -> dict:
     }
 
 
-def library_facts(path: Path) -> dict:
-    """The manifest, and its plan as tables; None for a table that the library does not record."""
-    manifest = read_manifest(path)
+def library_facts(path: Path, size: tuple[int, int] | None = None) -> dict:
+    """The manifest, and its plan as tables; None for a table that the library does not record.
+
+    Of a library of several sizes `size` is one of them; None is its first.
+    """
+    manifest = read_manifest(path, size)
     return {
         "kind": "library", "file": str(path), "bytes": path.stat().st_size, "exports": sorted(read_elf(path).exported),
         **{key: value for key, value in manifest.items() if key != "plan"},

@@ -98,9 +98,9 @@ def _check_profile(profile: dict, kernels: set[str]) -> None:
         raise ValueError("its conditions are no numbers")
 
 
-def from_library(path: Path) -> Subject:
-    """The subject of a library that is not run: its plan alone."""
-    manifest = read_manifest(path)
+def from_library(path: Path, size: tuple[int, int] | None = None) -> Subject:
+    """The subject of a library that is not run: its plan alone, of several sizes that of one."""
+    manifest = read_manifest(path, size)
     if "plan" not in manifest or "model" not in manifest:
         raise UserError(f"{path} records no plan of its kernels and memory: build it anew with this version")
     return _subject(path.name, manifest, None)

@@ -90,16 +90,17 @@ def open_subject(
 ) -> Subject:  # fmt: skip
     """Opens a library, which runs here or on `board` (a `measure.place.Place`), or a checkpoint, which runs in PyTorch.
 
-    `model` and `size` are of a checkpoint that does not say them, `threads` of a library here; a board has its own.
+    `model` and `size` are of a checkpoint that does not say them; of a library of several sizes, `size` is one of them.
+    `threads` are of a library here; a board has its own.
     `UserError` for what cannot be run.
     """
     if not is_library(path):
         return _open_checkpoint(path, model, size)
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, size)
     detects = "detector" in manifest
     classes = (check_detector if detects else check_classifier)(path, manifest)
     how = complete(manifest["preprocessing"], f"{path}: its manifest")
-    run = _here(path, threads) if board is None else _on_board(board, path, manifest)
+    run = _here(path, size, threads) if board is None else _on_board(board, path, manifest)
     layout = inputs(manifest)[0].layout
     return Subject(path, manifest["model"], how, classes, manifest["class_names"], run, layout, detects,
                    batch_of(manifest))  # fmt: skip
@@ -176,8 +177,8 @@ def _open_checkpoint(path: Path, model: str | None, size: tuple[int, int] | None
     return Subject(path, net.name, how, net.classes, found.class_names, run, layout, bool(net.detector))
 
 
-def _here(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    library = load(path, threads)
+def _here(path: Path, size: tuple[int, int] | None, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    library = load(path, threads, size=size)
     return lambda data: joined_outputs(library.run(data))
 
 
