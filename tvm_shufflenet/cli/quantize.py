@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from ..exchange import Imported
     from ..targets.calibration import Calibration
     from ..training.evaluation import Difference, Score
+    from ..training.losses import Loss
     from ..training.pictures import Pictures
 
 MOST = 10**6
+WORST = 10  # layers of the table
+COMPARED = 16  # pictures at most on which layers are compared
 CHOICES = ("histogram", "minmax")
 
 
@@ -33,7 +37,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "quantize",
         description="Finds the scales of a network's tensors from pictures, and writes the weights with them, for "
-        "`build --precision int8`.  Also says how often the network is right with floats and with bytes.",
+        "`build --precision int8`.  Also says which layers lose most, and how often the network is right with floats "
+        "and with bytes.  Ctrl-C keeps what was seen: the same command then goes on.",
         epilog="example: python -m tvm_shufflenet.quantize shufflenet-v1-0.5x-g3 --data imagenette -o "
         "shufflenet-int8.safetensors",
     )
@@ -62,8 +67,11 @@ def main(argv: list[str] | None = None) -> None:
     from ..bridge.checkpoints import SUFFIXES
     from ..building.build_library import make_writable
     from ..exchange import Reading, load_network, save_network
+    from ..library.preprocess import preprocessing
     from ..pipeline import check_int8
-    from ..training.calibration import calibrate
+    from ..training.calibration import Watch
+    from ..training.calibration_state import fingerprint, look_at_all, state_file
+    from ..training.losses import losses
     from ..training.pictures import find_pictures
 
     if args.output.suffix not in SUFFIXES:
@@ -74,15 +82,30 @@ def main(argv: list[str] | None = None) -> None:
     check_int8(found.network, found.parameters)
     pictures = find_pictures(args.data, "train").first(args.pictures)
     make_writable(args.output.parent)
-    calibration = _show_progress("looking at pictures", len(pictures), lambda advance: calibrate(
-        found.network, found.parameters, _prepared(found, pictures, advance), args.observer
+    watch = Watch(found.network, found.parameters, args.observer)
+    how = preprocessing(found.network.size, found.preprocessing, whole=False)
+    state = state_file(args.output)
+    key = fingerprint(
+        pictures, weights=watch.weights, network=found.network.name, size=found.network.size, how=how,
+        observer=watch.observer,
+    )  # fmt: skip
+    prepared = _preparation(found, pictures, how)
+    _show_progress("looking at pictures", len(pictures), lambda advance: look_at_all(
+        watch, prepared, len(pictures), state, key, advance, lambda text: print(f"note: {text}", file=sys.stderr)
     ))  # fmt: skip
+    calibration = watch.calibration()
+    seen = list(itertools.islice((one for one in map(prepared, range(len(pictures))) if one is not None), COMPARED))
+    lost = losses(found.network, found.parameters, calibration, seen)
     scores = check(args, found, calibration)
     found.metadata |= calibration.to_metadata()
     save_network(args.output, found)
+    state.unlink(missing_ok=True)
     print(f"{args.output}: {path.name} with the scales of {len(calibration.tensors)} tensors, by "
           f"{calibration.observer}, from {counted(calibration.pictures, 'picture')} of {args.data}")  # fmt: skip
-    result: dict = {"output": str(args.output), "calibration": asdict(calibration)}
+    _print_losses(lost, len(seen))
+    result: dict = {
+        "output": str(args.output), "calibration": asdict(calibration), "losses": [asdict(loss) for loss in lost],
+    }  # fmt: skip
     if scores:
         where, (floats, integers), difference = scores
         print(f"  top-1 on {counted(floats.images, 'picture')} of {where}: floats {100 * floats.top1:.2f} %, bytes "
@@ -126,20 +149,41 @@ def check(
     return where, scores, difference
 
 
-def _prepared(found: Imported, pictures: Pictures, advance: Callable[[], None]) -> Iterator[np.ndarray]:
+def _print_losses(lost: list[Loss], pictures: int) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("layer")
+    table.add_column("operator")
+    for title in ("alone, dB", "so far, dB"):
+        table.add_column(title, justify="right")
+    for loss in lost[:WORST]:
+        table.add_row(loss.layer, loss.operator, f"{loss.alone:.1f}", f"{loss.so_far:.1f}")
+    print(f"  signal to quantisation noise on {counted(pictures, 'picture')}, the layers that lose most:")
+    Console(width=120, highlight=False).print(table)
+
+
+def _preparation(found: Imported, pictures: Pictures, how: dict) -> Callable[[int], np.ndarray | None]:
+    """Of a picture's number the picture as the network takes it; None, said once, where it cannot be read."""
     import io
 
-    from ..library.preprocess import open_picture, prepare, preprocessing
+    from ..library.preprocess import open_picture, prepare
 
-    how = preprocessing(found.network.size, found.preprocessing, whole=False)
-    for index, name in enumerate(pictures.names):
+    unread = set()
+
+    def prepared(index: int) -> np.ndarray | None:
         try:
-            picture = open_picture(io.BytesIO(pictures.read(index)), name)
+            picture = open_picture(io.BytesIO(pictures.read(index)), pictures.names[index])
         except (UserError, OSError) as error:
-            print(f"picture skipped: {error}", file=sys.stderr)
-        else:
-            yield prepare(picture, how, found.network.layout)
-        advance()
+            if index not in unread:
+                print(f"picture skipped: {error}", file=sys.stderr)
+            unread.add(index)
+            return None
+        return prepare(picture, how, found.network.layout)
+
+    return prepared
 
 
 def _show_progress(text: str, total: int, work: Callable):

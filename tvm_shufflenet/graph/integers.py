@@ -5,6 +5,8 @@ Sums are exact: products of bytes are added in float64, which holds every intege
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..schedules.requantise import requantised_arrays
@@ -13,12 +15,25 @@ from .nodes import Graph, Node
 
 def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
     """The outputs, float32 (classes,), of a graph behind `quantise` for a float32 picture (1, C, H, W)."""
+    values = dict(each_integers(graph, picture))
+    return [values[node] for node in graph.outputs]
+
+
+def each_integers(graph: Graph, picture: np.ndarray) -> Iterator[tuple[Node, np.ndarray]]:
+    """What each node gives, in their order: bytes as int64 (C, H, W); outputs as `run_integers` has them."""
     values: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
         values[node] = (
-            _entry(node, picture[0]) if node.op == "input" else _STEPS[node.op](node, *(values[i] for i in node.inputs))
+            step_integers(node, *(values[source] for source in node.inputs))
+            if node.inputs
+            else _entry(node, picture[0])
         )
-    return [values[node] for node in graph.outputs]
+        yield node, values[node]
+
+
+def step_integers(node: Node, *inputs: np.ndarray) -> np.ndarray:
+    """What one node gives for its inputs' bytes, (C, H, W) each."""
+    return _STEPS[node.op](node, *inputs)
 
 
 def _entry(node: Node, picture: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ is looked at.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
@@ -26,37 +28,77 @@ OBSERVERS = {"histogram": "HistogramObserver", "minmax": "MinMaxObserver"}  # of
 LEAST = 1e-9  # of a scale: of a tensor that is zero on every picture
 
 
+class Watch:
+    """Observers of a network's tensors, which pictures are shown to one by one.
+
+    `observer` is one of `OBSERVERS`: "histogram" clips what costs less than it gains, "minmax" nothing.  `UserError`
+    for networks that int8 cannot compute.
+    """
+
+    def __init__(self, network: Network, parameters: dict[str, np.ndarray], observer: str = "histogram"):
+        from torch.ao import quantization
+
+        if network.layout != "NCHW":
+            raise UserError(f"{network.name} takes pictures with channels last: int8 expects them first")
+        self.graph = fused_graph(network, parameters)
+        self.names, self.pictures = tensors_of(self.graph), 0
+        self.observer, self.weights = f"torch {OBSERVERS[observer]}", digest(parameters)
+        with _without_warnings():
+            make = getattr(quantization, OBSERVERS[observer])
+            self.watched = {name: make(dtype=torch.quint8) for name in self.names.values()}
+
+    def look(self, picture: np.ndarray) -> None:
+        """At float32 (1, C, H, W) as the network takes it; `UserError` where a tensor is not finite."""
+        self.pictures += 1
+        with _without_warnings():
+            for node, value in run_floats(self.graph, torch.from_numpy(picture)):
+                if node in self.names:
+                    if not torch.isfinite(value).all():
+                        raise UserError(f"layer {node.name}: its numbers are not finite on picture {self.pictures}")
+                    self.watched[self.names[node]](value)
+
+    def calibration(self) -> Calibration:
+        """The scales; `UserError` without a picture."""
+        if not self.pictures:
+            raise UserError("no pictures to calibrate with")
+        tensors = {}
+        with _without_warnings():
+            for name, seen in self.watched.items():
+                scale, zero = (part.item() for part in seen.calculate_qparams())
+                tensors[name] = max(float(scale), LEAST), int(zero)
+        return Calibration(tensors, self.pictures, self.observer, self.weights)
+
+    def state(self) -> dict:
+        """What was seen, of tensors and plain values: `restore` of an equal object goes on from there, exactly."""
+        # Names may be TVM's strings, which torch.load takes for code.
+        return {
+            "pictures": self.pictures,
+            "seen": {str(name): seen.state_dict() for name, seen in self.watched.items()},
+        }
+
+    def restore(self, state: dict) -> None:
+        """Takes all of a state or, where that is damaged and an error is raised, nothing."""
+        watched = copy.deepcopy(self.watched)
+        for name, seen in watched.items():
+            seen.load_state_dict(state["seen"][name])
+        self.pictures, self.watched = int(state["pictures"]), watched
+
+
 def calibrate(
     network: Network, parameters: dict[str, np.ndarray], pictures: Iterable[np.ndarray], observer: str = "histogram"
 ) -> Calibration:
-    """Scales from pictures, each float32 (1, C, H, W) as the network takes it.
+    """Scales from pictures: what `Watch` finds when it has looked at all."""
+    watch = Watch(network, parameters, observer)
+    for picture in pictures:
+        watch.look(picture)
+    return watch.calibration()
 
-    `observer` is one of `OBSERVERS`: "histogram" clips what costs less than it gains, "minmax" nothing.  `UserError`
-    for networks that int8 cannot compute, and where a tensor is not finite.
-    """
-    from torch.ao import quantization
 
-    if network.layout != "NCHW":
-        raise UserError(f"{network.name} takes pictures with channels last: int8 expects them first")
-    graph = fused_graph(network, parameters)
-    names, count = tensors_of(graph), 0
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that they will move to another package
-        watched = {name: getattr(quantization, OBSERVERS[observer])(dtype=torch.quint8) for name in names.values()}
-        for picture in pictures:
-            count += 1
-            for node, value in run_floats(graph, torch.from_numpy(picture)):
-                if node in names:
-                    if not torch.isfinite(value).all():
-                        raise UserError(f"layer {node.name}: its numbers are not finite on picture {count}")
-                    watched[names[node]](value)
-        if not count:
-            raise UserError("no pictures to calibrate with")
-        tensors = {}
-        for name, seen in watched.items():
-            scale, zero = (part.item() for part in seen.calculate_qparams())
-            tensors[name] = max(float(scale), LEAST), int(zero)
-    return Calibration(tensors, count, f"torch {OBSERVERS[observer]}", digest(parameters))
+        warnings.simplefilter("ignore")  # that observers will move to another package
+        yield
 
 
 def float_network(network: Network, parameters: dict[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
