@@ -175,7 +175,7 @@ def test_what_it_refuses_to_load(server, library, tmp_path):
     assert "it is for another architecture" in refused("", target="aarch64-linux-gnu")
     assert "it needs elsewhere" in refused("int elsewhere(void); int (*at)(void) = elsewhere;")
     assert "it has variables of threads" in refused("__thread int x; int *f(void) { return &x; }")
-    start = "__attribute__((constructor)) void start(void) { __asm__ volatile(\"\"); }"
+    start = '__attribute__((constructor)) void start(void) { __asm__ volatile(""); }'
     assert "it has code to start with" in refused(start)
     assert "no table of symbols" in refused("int x;", "-Wl,--hash-style=gnu")
 
@@ -268,9 +268,11 @@ GREETINGS = {
 PACKETS = {
     "cut in a size": b"\x01\x02", "cut in a packet": INIT[:-3], "a huge packet": struct.pack("<Q", HUGE) + b"x" * 99,
     "large, and cut": struct.pack("<Qi", 1 << 31, 7) + b"x" * (3 << 20), "no packets": bytes(800),
-    "no code": struct.pack("<Q", 2) + b"xx", "another code": packet(99, values()), "a negative code": packet(-5, values()),
+    "no code": struct.pack("<Q", 2) + b"xx",
+    "another code, cut": packet(99, b"x"),
     "many values": packet(3, struct.pack("<Qi", 1, 2**31 - 1)), "fewer than none": packet(9, struct.pack("<i", -1)),
-    "a cut text": packet(9, values(struct.pack("<iQ", 8, HUGE) + b"x")), "a strange type": packet(9, values(struct.pack("<i", 999))),
+    "a cut text": packet(9, values(struct.pack("<iQ", 8, HUGE) + b"x")),
+    "a strange type": packet(9, values(struct.pack("<i", 999))),
     "many dimensions": packet(17, values(struct.pack("<iQiii", 7, 0, 1, 0, 2**30))),
     "a long version": packet(2, struct.pack("<Q", HUGE)), "more than it says": packet(9, values(text("f")) + b"more"),
     "two types": packet(9, values(struct.pack("<iiQ", 65, 7, 1) + b"x")),
@@ -281,14 +283,18 @@ REFUSED = {
     "copy too much": packet(6, tensor(1, 8) + struct.pack("<Q", 33)),
     "copy behind it": packet(7, tensor(1, 8, offset=30) + struct.pack("<Q", 4) + b"xxxx"),
     "copy far behind it": packet(6, tensor(1, 8, offset=2**64 - 4) + struct.pack("<Q", 32)),
-    "call nothing": packet(3, struct.pack("<Q", 0) + values()), "call memory": packet(3, struct.pack("<Q", 1) + values()),
-    "free twice": packet(14, values(struct.pack("<iii", 6, 1, 0), handle(9))), "free memory": packet(10, values(handle(1))),
-    "too much memory": packet(13, values(struct.pack("<iii", 6, 1, 0), integer(-1), integer(64), struct.pack("<iII", 5, 0, 0))),
+    "call nothing": packet(3, struct.pack("<Q", 0) + values()),
+    "call memory": packet(3, struct.pack("<Q", 1) + values()),
+    "free twice": packet(14, values(struct.pack("<iii", 6, 1, 0), handle(9))),
+    "free memory": packet(10, values(handle(1))),
+    "too much memory": packet(13, values(handle(1, 6), integer(-1), integer(64), handle(0, 5))),
     "a shape that overflows": packet(17, values(struct.pack("<i", 7) + tensor(0, 2**40, 2**40), struct.pack("<i", 0))),
     "a negative shape": packet(17, values(struct.pack("<i", 7) + tensor(0, -4), struct.pack("<i", 0))),
-    "another device": packet(13, values(struct.pack("<iii", 6, 2, 0), integer(4), integer(64), struct.pack("<iII", 5, 0, 0))),
-    "among strangers": packet(16, values(*(struct.pack("<i", 7) + tensor(at, 8) for at in (1, 5)), struct.pack("<i", 0))),
-    "other arguments": packet(9, values(integer(1))), "a strange module": packet(3, struct.pack("<Q", 2) + values(text("no-file"))),
+    "another device": packet(13, values(handle(2, 6), integer(4), integer(64), handle(0, 5))),
+    "among strangers": packet(16, values(
+        *(struct.pack("<i", 7) + tensor(at, 8) for at in (1, 5)), struct.pack("<i", 0))),
+    "other arguments": packet(9, values(integer(1))), "another code": packet(99, values()), "a negative code": packet(-5, values()),
+    "a strange module": packet(3, struct.pack("<Q", 2) + values(text("no-file"))),
     "begun twice": packet(2, struct.pack("<Q", 5) + b"0.7.0" + values()),
     "on to others": packet(2, struct.pack("<Q", 5) + b"0.8.0" + values(text("rpc.Connect"))),
 }  # fmt: skip

@@ -20,8 +20,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "bench",
         description="Makes one static program that times networks on one core of a board or a phone, which needs "
-        "neither Python nor TVM.  What it prints there, `python -m tvm_shufflenet.compare FILE` reads.  With --serve PORT "
-        "the program is an RPC server there, which `tune`, `compare` and `profile --rpc` reach.",
+        "neither Python nor TVM.  What it prints there, `python -m tvm_shufflenet.compare FILE` reads.  With --serve "
+        "PORT the program is an RPC server there, which `tune`, `compare` and `profile --rpc` reach.",
         epilog=f"examples: {PROGRAM} --target cortex-a72 -o bench-a72 shufflenet-v1-1x-g3 mobilenet-v1-1.0\n"
         "          scp bench-a72 board: && ssh board ./bench-a72 --core 3 > results.json\n"
         "          python -m tvm_shufflenet.compare results.json\n"

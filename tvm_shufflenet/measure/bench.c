@@ -211,7 +211,8 @@ static Options options_of(int argc, char **argv) {
     else fail(2, "%s: expected [--core N] [--rounds N] [--minutes M], and the figures come as JSON on stdout; or "
               "--serve PORT [--core N] [--key KEY] [--address IP] [--tracker IP:PORT]", option);
   }
-  if (served->port >= 0 && (options.rounds >= 0 || options.minutes)) fail(2, "--serve: leave out --rounds and --minutes");
+  if (served->port >= 0 && (options.rounds >= 0 || options.minutes))
+    fail(2, "--serve: leave out --rounds and --minutes");
   if (served->port < 0 && (served->key || served->address || served->tracker))
     fail(2, "--key, --address and --tracker are for --serve PORT");
   if (served->port < 0 && !packed_count) fail(2, "no network was packed into this program: it is for --serve PORT");

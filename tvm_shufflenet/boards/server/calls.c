@@ -12,6 +12,9 @@ static const char *const built_ins[] = {
     "runtime.RPCTimeEvaluator", "runtime.NumThreads",
 };
 
+/* A name that the client gave, for what `refuse` prints with %.*s. */
+#define SHOWN(value) (int)((value)->length < NAME_MOST ? (value)->length : NAME_MOST), (const char *)(value)->bytes
+
 static int equal(const void *text, uint64_t length, const char *name) {
   return length == strlen(name) && !memcmp(text, name, length);
 }
@@ -59,7 +62,7 @@ static int upload(const Value *name, const Value *data) {
 static int load(const Value *name, Value *result) {
   File *file = file_named(name);
   const char *why;
-  if (!file) return refuse("there is no file %.*s", (int)(name->length < NAME_MOST ? name->length : NAME_MOST), (const char *)name->bytes);
+  if (!file) return refuse("there is no file %.*s", SHOWN(name));
   Object object = {.kind = IS_MODULE, .library = load_library(file->data, file->size, &why)};
   if (!object.library) return refuse("%s: %s", file->name, why);
   result->type = POINTER, result->number = handle_of(object);
@@ -73,7 +76,7 @@ static Function *function_of(const Value *module, const Value *name) {
   Function *function = 0;
   if (!object || object->kind != IS_MODULE) refuse("a library is asked for that was not loaded");
   else if (!(function = library_function(object->library, name->bytes, (size_t)name->length)))
-    refuse("the library has no function %.*s", (int)(name->length < NAME_MOST ? name->length : NAME_MOST), (const char *)name->bytes);
+    refuse("the library has no function %.*s", SHOWN(name));
   return function;
 }
 
@@ -130,8 +133,8 @@ static int evaluate(Timer timer, const Any *arguments, int count, Value *result)
   return 1;
 }
 
-/* RPCTimeEvaluator(library, function, device, its number, number, repeat, least milliseconds, how often zero is measured
- * anew, pauses, their rhythm, bytes of caches to flush, a function to call before). */
+/* RPCTimeEvaluator(library, function, device, its number, number, repeat, least milliseconds, how often zero is
+ * measured anew, pauses, their rhythm, bytes of caches to flush, a function to call before). */
 static int make_timer(const Value *values, int count, Value *result) {
   enum { ARGUMENTS = 12 };
   static const char *const rest = "this server times calls of the processor alone, without pauses and flushes";

@@ -42,7 +42,8 @@ static int64_t milliseconds(void) {
 
 static struct sockaddr_in address_of(const char *text, int port, const char *option) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-  if (inet_pton(AF_INET, text, &address.sin_addr) != 1) stop("%s %s: expected an IPv4 address, such as 127.0.0.1", option, text);
+  if (inet_pton(AF_INET, text, &address.sin_addr) != 1)
+    stop("%s %s: expected an IPv4 address, such as 127.0.0.1", option, text);
   return address;
 }
 

@@ -17,11 +17,14 @@
 #include "server.h"
 
 #if defined(__x86_64__)
-enum { MACHINE = EM_X86_64, RELATIVE = R_X86_64_RELATIVE, ABSOLUTE = R_X86_64_64, DATA = R_X86_64_GLOB_DAT, JUMP = R_X86_64_JUMP_SLOT };
+enum { MACHINE = EM_X86_64, RELATIVE = R_X86_64_RELATIVE, ABSOLUTE = R_X86_64_64 };
+enum { DATA = R_X86_64_GLOB_DAT, JUMP = R_X86_64_JUMP_SLOT };
 #elif defined(__aarch64__)
-enum { MACHINE = EM_AARCH64, RELATIVE = R_AARCH64_RELATIVE, ABSOLUTE = R_AARCH64_ABS64, DATA = R_AARCH64_GLOB_DAT, JUMP = R_AARCH64_JUMP_SLOT };
+enum { MACHINE = EM_AARCH64, RELATIVE = R_AARCH64_RELATIVE, ABSOLUTE = R_AARCH64_ABS64 };
+enum { DATA = R_AARCH64_GLOB_DAT, JUMP = R_AARCH64_JUMP_SLOT };
 #elif defined(__arm__)
-enum { MACHINE = EM_ARM, RELATIVE = R_ARM_RELATIVE, ABSOLUTE = R_ARM_ABS32, DATA = R_ARM_GLOB_DAT, JUMP = R_ARM_JUMP_SLOT };
+enum { MACHINE = EM_ARM, RELATIVE = R_ARM_RELATIVE, ABSOLUTE = R_ARM_ABS32 };
+enum { DATA = R_ARM_GLOB_DAT, JUMP = R_ARM_JUMP_SLOT };
 #else
 #error "loader.c knows the relocations of AArch64, 32-bit Arm and x86-64"
 #endif
@@ -157,14 +160,15 @@ static int place_segments(Library *library, const ElfW(Phdr) *segments, int coun
     const ElfW(Phdr) *segment = &segments[i];
     if (segment->p_type == PT_TLS) return wrong("it has variables of threads");
     if (segment->p_type != PT_LOAD || !segment->p_memsz) continue;
-    if (segment->p_offset > size || segment->p_filesz > size - segment->p_offset || segment->p_filesz > segment->p_memsz ||
-        segment->p_vaddr > span_most || segment->p_memsz > span_most)
+    if (segment->p_offset > size || segment->p_filesz > size - segment->p_offset ||
+        segment->p_filesz > segment->p_memsz || segment->p_vaddr > span_most || segment->p_memsz > span_most)
       return wrong("it is damaged, or ends early");
     if (segment->p_vaddr < last) return wrong("two segments share a page of %lu bytes", (unsigned long)page);
     last = (segment->p_vaddr + segment->p_memsz + page - 1) / page * page;
     if (library->start == (Word)-1) library->start = segment->p_vaddr / page * page;
     if (segment->p_align > alignment) alignment = segment->p_align;
-    if (segment->p_flags & PF_X) library->code_start = segment->p_vaddr, library->code_end = segment->p_vaddr + segment->p_memsz;
+    if (segment->p_flags & PF_X)
+      library->code_start = segment->p_vaddr, library->code_end = segment->p_vaddr + segment->p_memsz;
   }
   library->end = last;
   if (!last || alignment > align_most || alignment & (alignment - 1)) return wrong("it has no segments");
@@ -173,7 +177,8 @@ static int place_segments(Library *library, const ElfW(Phdr) *segments, int coun
   library->base = (char *)(((Word)memory - library->start + alignment - 1) & ~(alignment - 1));
   madvise(memory, last - library->start + alignment, MADV_NOHUGEPAGE); /* as pages of a file are: times stay the same */
   for (int i = 0; i < count; ++i)
-    if (segments[i].p_type == PT_LOAD) memcpy(library->base + segments[i].p_vaddr, file + segments[i].p_offset, segments[i].p_filesz);
+    if (segments[i].p_type == PT_LOAD)
+      memcpy(library->base + segments[i].p_vaddr, file + segments[i].p_offset, segments[i].p_filesz);
   return 1;
 }
 
@@ -227,7 +232,8 @@ Function *library_function(const Library *library, const char *name, size_t leng
     if (symbol->st_shndx == SHN_UNDEF || strncmp(own, prefix, strlen(prefix))) continue;
     own += strlen(prefix);
     Word address = symbol->st_value & ~(Word)(MACHINE == EM_ARM); /* bit 0: Thumb */
-    if (strlen(own) == length && !memcmp(own, name, length) && address >= library->code_start && address < library->code_end)
+    if (strlen(own) == length && !memcmp(own, name, length) && address >= library->code_start &&
+        address < library->code_end)
       return (Function *)(Word)(library->base + symbol->st_value);
   }
   return 0;

@@ -106,7 +106,9 @@ static int system_call(int32_t code, const Value *values, int count, Value *resu
     }
     case FREE_HANDLE: return IS(POINTER) && free_handle(values[0].number, 0);
     case FREE_DATA: return IS(DEVICE, POINTER) && free_handle(values[1].number, 1);
-    case ALLOCATE: return IS(DEVICE, INTEGER, INTEGER, DATA_TYPE) && allocate((int32_t)values[0].number, values[1].number, result);
+    case ALLOCATE:
+      return IS(DEVICE, INTEGER, INTEGER, DATA_TYPE) &&
+             allocate((int32_t)values[0].number, values[1].number, result);
     case ALLOCATE_SCOPED:
       return IS(TENSOR, NONE) && allocate(values[0].tensor.device_type, tensor_bytes(&values[0].tensor), result);
     case GET_ATTRIBUTE:
@@ -134,8 +136,8 @@ static void handle_packet(int socket, int32_t code, Packet *packet) {
   static Value values[VALUES];
   static int begun;
   Value results[2] = {{.type = INTEGER}};
-  uint64_t number = 0, length;
-  const char *text;
+  uint64_t number = 0, length = 0;
+  const char *text = 0;
   int count = 0;
   switch (code) { /* what it holds: all of it, and no more */
     case INIT:
@@ -158,7 +160,8 @@ static void handle_packet(int socket, int32_t code, Packet *packet) {
   } else if (code == INIT) {
     if (count) done = refuse("this server does not go on to other servers");
     if (length != strlen(version) || memcmp(text, version, strlen(version)))
-      done = refuse("the client speaks version %.*s of TVM's protocol, this server %s", (int)(length < 32 ? length : 32), text, version);
+      done = refuse("the client speaks version %.*s of TVM's protocol, this server %s",
+                    (int)(length < 32 ? length : 32), text, version);
     begun |= done;
     put_result(socket, done, &(Value){.type = NONE}, 1);
   } else if (code == COPY_FROM) {
@@ -171,7 +174,8 @@ static void handle_packet(int socket, int32_t code, Packet *packet) {
   } else if (code == CALL) { /* its result is two values: the type, and what is sent of it */
     Object *object = object_of(number);
     int32_t type = NONE;
-    done = object ? call_object(*object, values, count, &results[1], &type) : refuse("a handle that stands for nothing is called");
+    done = object ? call_object(*object, values, count, &results[1], &type)
+                  : refuse("a handle that stands for nothing is called");
     results[0].number = (uint64_t)type;
     put_result(socket, done, results, 2);
   } else {

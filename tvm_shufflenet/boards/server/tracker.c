@@ -58,7 +58,8 @@ static int greets(Tracker *tracker) {
   return !connect(tracker->socket, (const struct sockaddr *)&tracker->address, sizeof tracker->address) &&
          send_all(tracker->socket, &magic, sizeof magic) && receive_all(tracker->socket, &magic, sizeof magic) &&
          magic == MAGIC &&
-         say(tracker, "[%d, {\"key\": \"server:%s\", \"addr\": [null, %d]}]", UPDATE_INFO, tracker->key, tracker->port) &&
+         say(tracker, "[%d, {\"key\": \"server:%s\", \"addr\": [null, %d]}]", UPDATE_INFO, tracker->key,
+             tracker->port) &&
          agrees(tracker);
 }
 
@@ -70,7 +71,8 @@ int offer(Tracker *tracker, char *match, size_t room) {
   }
   if (getrandom(&number, sizeof number, 0) < 0) number = (uint64_t)getpid();
   snprintf(match, room, "%s:%016llx", tracker->key, (unsigned long long)number);
-  if (say(tracker, "[%d, \"%s\", [%d, \"%s\"], null]", PUT, tracker->key, tracker->port, match) && agrees(tracker)) return 1;
+  if (say(tracker, "[%d, \"%s\", [%d, \"%s\"], null]", PUT, tracker->key, tracker->port, match) && agrees(tracker))
+    return 1;
   lose(tracker);
   return 0;
 }
