@@ -293,7 +293,8 @@ REFUSED = {
     "another device": packet(13, values(handle(2, 6), integer(4), integer(64), handle(0, 5))),
     "among strangers": packet(16, values(
         *(struct.pack("<i", 7) + tensor(at, 8) for at in (1, 5)), struct.pack("<i", 0))),
-    "other arguments": packet(9, values(integer(1))), "another code": packet(99, values()), "a negative code": packet(-5, values()),
+    "other arguments": packet(9, values(integer(1))), "another code": packet(99, values()),
+    "a negative code": packet(-5, values()),
     "a strange module": packet(3, struct.pack("<Q", 2) + values(text("no-file"))),
     "begun twice": packet(2, struct.pack("<Q", 5) + b"0.7.0" + values()),
     "on to others": packet(2, struct.pack("<Q", 5) + b"0.8.0" + values(text("rpc.Connect"))),
