@@ -34,7 +34,7 @@ class MainActivity : Activity() {
     super.onActivityResult(request, result, data)
     val place = data?.data
     if (request != PICTURE || result != RESULT_OK || place == null) return
-    val picture = contentResolver.openInputStream(place).use(BitmapFactory::decodeStream)
+    val picture = contentResolver.openInputStream(place).use { BitmapFactory.decodeStream(it) }
     if (picture == null) answer.text = "not a picture" else show(picture)
   }
 

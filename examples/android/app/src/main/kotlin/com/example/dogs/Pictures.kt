@@ -21,7 +21,7 @@ fun Network.logits(picture: Bitmap, rotation: Int = 0): FloatArray {
   val output = Network.buffer(Network.outputShape(0))
   runImage(pixels, Network.RGBA, plain.width, plain.height, plain.rowBytes, rotation, output)
   output.rewind()
-  val found = FloatArray(Network.outputShape(0).reduce(Int::times))
+  val found = FloatArray(Network.outputShape(0).reduce { count, extent -> count * extent })
   output.order(ByteOrder.nativeOrder()).asFloatBuffer().get(found)
   return found
 }
