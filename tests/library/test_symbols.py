@@ -86,6 +86,12 @@ def test_each_number_adds_to_the_one_before():
         assert table and tuple(table[1].split(", ")) == FUNCTIONS_OF[number][len(FUNCTIONS_OF[number - 1]) :]
 
 
+def test_symbols_carry_no_versions(toy):  # noqa: F811
+    """As docs/abi.md promises: neither what the library has nor what it looks for."""
+    contents = toy().read_bytes()
+    assert b".gnu.hash\0" in contents and b".gnu.version" not in contents
+
+
 # -------------------------------------------------------------------------------- prefixes
 
 

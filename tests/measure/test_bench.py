@@ -14,6 +14,7 @@ import pytest
 import tvm_shufflenet
 from tvm_shufflenet.cli import bench as bench_command
 from tvm_shufflenet.cli import compare as compare_command
+from tvm_shufflenet.cli import report as report_command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure import packing
 from tvm_shufflenet.measure.bench_results import read_results
@@ -192,6 +193,23 @@ def test_compare_reads_figures(results, tmp_path, capsys):
         assert row["share_of_peak"] == pytest.approx(row["multiply_adds_per_second"] / compared[
             "peak_multiply_adds_per_second"])  # fmt: skip
     assert compared["core"] == found["core"]
+
+
+def test_report_shows_figures(results, tmp_path, capsys):
+    """Alone, and beside a network; those of an emulator are refused before a page is written."""
+    found, path = json.loads(results.read_text()), tmp_path / "report.html"
+    for names in ([], [MODEL]):
+        report_command.main([str(results), *names, "--no-measure", "--size", "64", "-o", str(path)])
+        page = path.read_text()
+        for row in found["networks"]:
+            assert f"<td>{row['label']}</td>" in page and f"<td>{row['minimum_ms']:.3f}</td>" in page
+        assert "the machine of results.json" in page and ("unit by unit" in page) == bool(names)
+        assert "results.json" in capsys.readouterr().out
+    path.unlink()
+    (tmp_path / "emulated.json").write_text(json.dumps({**found, "emulated": True}))
+    with pytest.raises(UserError, match="where times say nothing"):
+        report_command.main([str(tmp_path / "emulated.json"), "-o", str(path)])
+    assert not path.exists()
 
 
 def test_compare_refuses_figures_of_an_emulator(results, tmp_path):

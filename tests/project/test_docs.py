@@ -17,7 +17,7 @@ from tvm_shufflenet.errors import UserError
 
 from ..conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SPAN = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"(?:python|torchrun [^#]*?) ?-m ([a-z_]+(?:\.[a-z_]+)*)(?![.\w])([^#&;]*)")
 OURS = ("tvm_shufflenet.", "benchmarks.", "tests.")
@@ -56,7 +56,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if "://" in target:
@@ -67,7 +67,7 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(found.read_text(encoding="utf-8")), target
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named_exist(page):
     """Paths in code spans, from the top of the tree; of a pattern, or with PART or NAME, some file."""
     for span in SPAN.findall(page.read_text(encoding="utf-8")):
@@ -75,7 +75,7 @@ def test_files_that_are_named_exist(page):
             assert list(ROOT.glob(re.sub(r"\b(PART|NAME)\b", "*", span).rstrip("/"))), span
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_exist_and_take_their_options(page, monkeypatch):
     for module, options in commands(page.read_text(encoding="utf-8")):
         if module.startswith(OURS):

@@ -20,10 +20,12 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "bench",
         description="Makes one static program that times networks on one core of a board or a phone, which needs "
-        "neither Python nor TVM.  What it prints there, `python -m tvm_shufflenet.compare FILE` reads.",
+        "neither Python nor TVM.  What it prints there, `python -m tvm_shufflenet.compare FILE` reads.  With --serve "
+        "PORT the program is an RPC server there, which `tune`, `compare` and `profile --rpc` reach.",
         epilog=f"examples: {PROGRAM} --target cortex-a72 -o bench-a72 shufflenet-v1-1x-g3 mobilenet-v1-1.0\n"
         "          scp bench-a72 board: && ssh board ./bench-a72 --core 3 > results.json\n"
-        "          python -m tvm_shufflenet.compare results.json",
+        "          python -m tvm_shufflenet.compare results.json\n"
+        f"          {PROGRAM} --target cortex-a76 --no-networks -o serve-a76     # then ./serve-a76 --serve 9190",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY", help="networks to build, or static libraries of "
@@ -35,6 +37,7 @@ def arguments() -> argparse.ArgumentParser:
                         "(build/bench)")  # fmt: skip
     parser.add_argument("--cc", metavar="COMMAND", help="a C compiler for the target that links statically, instead "
                         "of ziglang's with musl")  # fmt: skip
+    parser.add_argument("--no-networks", action="store_true", help="pack none: a small program for --serve alone")
     add_records_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write what was packed to this file")
     return parser
@@ -49,7 +52,9 @@ def main(argv: list[str] | None = None) -> None:
     from ..measure.packing import PackOptions, pack
     from .terminal import Terminal
 
-    names = tuple(args.names) or MODELS
+    if args.no_networks and (args.names or size):
+        raise UserError("--no-networks: name no networks beside it, and no --size of any")
+    names = () if args.no_networks else tuple(args.names) or MODELS
     if len(set(names)) < len(names):
         raise UserError(f"{max(names, key=names.count)} is named twice: once is enough")
     if size and (compiled := [name for name in names if not own_name(name)]):

@@ -29,11 +29,13 @@ def arguments() -> argparse.ArgumentParser:
         epilog=f"examples: {PROGRAM} -o report.html shufflenet-v1-1x-g3 mobilenet-v1-1.0\n"
         f"          {PROGRAM} -o report.html build/shufflenet-v1-1x-g3-native.so --rivals latency.json\n"
         f"          {PROGRAM} -o report.html profile.json\n"
+        f"          {PROGRAM} -o report.html results.json     # of a program of `bench`, on a board\n"
         f"          {PROGRAM} -o report.html --no-measure --target cortex-a72",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY|PROFILE", help="networks and .so files, which are "
-                        f"profiled, or files of `profile --json` ({DEFAULT_MODEL})")  # fmt: skip
+    parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY|PROFILE|RESULTS", help="networks and .so "
+                        "files, which are profiled, or files of `profile --json` and of programs of `bench` "
+                        f"({DEFAULT_MODEL})")  # fmt: skip
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the page, such as report.html"
     )
@@ -59,16 +61,20 @@ def main(argv: list[str] | None = None) -> int:
     if args.no_measure and args.rpc:
         raise UserError(f"--no-measure times nothing: leave out --rpc {args.rpc}")
 
+    from ..measure.bench_results import is_results, read_results
     from ..reporting.page import page
     from ..reporting.rivals import at_hand, read
 
     rivals = {path.name: read(path) for path in args.rivals} or at_hand()
-    subjects = [_subject(name, args, size) for name in args.names or [DEFAULT_MODEL]]
+    files = [name for name in args.names if not own_name(name) and is_results(Path(name))]
+    boards = [read_results(Path(name)) for name in files]  # before anything slow
+    others = [name for name in args.names if name not in files]
+    subjects = [_subject(name, args, size) for name in others or ([] if boards else [DEFAULT_MODEL])]
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
-    write_bytes(args.output, page(subjects, rivals, command).encode())
+    write_bytes(args.output, page(subjects, rivals, command, boards).encode())
     if args.json:
         write_json(args.json, {"command": command, "profiles": [subject.profile for subject in subjects]})
-    print(f"{args.output} written: {', '.join(subject.label for subject in subjects)}")
+    print(f"{args.output} written: {', '.join([*(subject.label for subject in subjects), *files])}")
     cut = [s for s in subjects if s.profile and s.profile["rounds"] < s.profile["rounds_asked"]]
     return 130 if cut else 0
 

@@ -1,9 +1,11 @@
 /* Times the networks that are linked in, on one core of a machine that needs nothing else: no Python, no TVM, no file.
  *
  *     bench [--core N] [--rounds N] [--minutes M] > results.json
+ *     bench --serve PORT [--core N] [--key KEY] [--address IP] [--tracker IP:PORT]
  *
  * packing.py compiles this file with the networks and the kernel of peak.py.  All take turns in interleaved rounds, as
- * in rounds.py.  Progress and errors go to stderr.  Status 0; 1 where a network computes something else than on the
+ * in rounds.py.  With --serve the program is a server of TVM's RPC protocol instead (boards/server), for tuning.
+ * Progress and errors go to stderr.  Status 0; 1 where a network computes something else than on the
  * machine that built it; 2 where an option or this machine is wrong.
  */
 #define _GNU_SOURCE
@@ -17,6 +19,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "../boards/server/server.h"
 #include "bench.h"
 
 #define FORMAT 1
@@ -50,25 +53,7 @@ static void stop(int signal) { (void)signal, stopped = 1; }
 
 /* ------------------------------------------------------------------------------------ what is timed, and its check */
 
-typedef struct { /* DLTensor */
-  void *data;
-  int32_t device_type, device_id, ndim;
-  uint8_t type_code, type_bits;
-  uint16_t type_lanes;
-  const int64_t *shape, *strides;
-  uint64_t byte_offset;
-} Tensor;
-
-typedef struct { /* TVMFFIAny */
-  int32_t type_index;
-  uint32_t zero_padding;
-  union {
-    int64_t v_int64;
-    void *v_ptr;
-  };
-} Any;
-
-extern int __tvm_ffi_peak(void *self, const Any *arguments, int32_t count, Any *result); /* of peak.py */
+extern Function __tvm_ffi_peak; /* of peak.py */
 void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) { /* which it calls */
   fail(2, "the peak kernel: %s: %s", kind, count ? parts[0] : "");
 }
@@ -88,8 +73,8 @@ static Tensor peak_tensors[2];
 
 static void call(int which) {
   if (which == PEAK) {
-    Any arguments[2] = {{7, 0, {0}}, {7, 0, {0}}}, result = {0, 0, {0}}; /* kTVMFFIDLTensorPtr */
-    for (int i = 0; i < 2; ++i) arguments[i].v_ptr = &peak_tensors[i];
+    Any arguments[2] = {{.type = TENSOR}, {.type = TENSOR}}, result = {.type = NONE};
+    for (int i = 0; i < 2; ++i) arguments[i].pointer = &peak_tensors[i];
     if (__tvm_ffi_peak(0, arguments, 2, &result)) fail(2, "the peak kernel failed");
     return;
   }
@@ -205,19 +190,45 @@ static int fastest_core(void) {
   return best;
 }
 
+typedef struct {
+  int core, rounds; /* -1: not given */
+  double minutes;   /* 0: not given */
+  ServeOptions served; /* port -1: it times, and serves nobody */
+} Options;
+
+static Options options_of(int argc, char **argv) {
+  Options options = {-1, -1, 0, {.port = -1}};
+  ServeOptions *served = &options.served;
+  for (int i = 1; i < argc; i += 2) {
+    const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : 0;
+    if (!strcmp(option, "--core")) options.core = (int)number_of(option, value, 0, CPU_SETSIZE - 1);
+    else if (!strcmp(option, "--rounds")) options.rounds = (int)number_of(option, value, 1, 100000);
+    else if (!strcmp(option, "--minutes")) options.minutes = minutes_of(value);
+    else if (!strcmp(option, "--serve")) served->port = (int)number_of(option, value, 0, 65535);
+    else if (!strcmp(option, "--key") && value) served->key = value;
+    else if (!strcmp(option, "--address") && value) served->address = value;
+    else if (!strcmp(option, "--tracker") && value) served->tracker = value;
+    else fail(2, "%s: expected [--core N] [--rounds N] [--minutes M], and the figures come as JSON on stdout; or "
+              "--serve PORT [--core N] [--key KEY] [--address IP] [--tracker IP:PORT]", option);
+  }
+  if (served->port >= 0 && (options.rounds >= 0 || options.minutes))
+    fail(2, "--serve: leave out --rounds and --minutes");
+  if (served->port < 0 && (served->key || served->address || served->tracker))
+    fail(2, "--key, --address and --tracker are for --serve PORT");
+  if (served->port < 0 && !packed_count) fail(2, "no network was packed into this program: it is for --serve PORT");
+  if (options.rounds < 0) options.rounds = 30;
+  if (!served->key) served->key = packed_target_name;
+  if (!served->address) served->address = "127.0.0.1";
+  return options;
+}
+
 int main(int argc, char **argv) {
-  int core = -1, rounds = 30, count = FIRST + packed_count;
-  double minutes = 0;
+  Options options = options_of(argc, argv);
+  int core = options.core, rounds = options.rounds, count = FIRST + packed_count;
+  double minutes = options.minutes;
   char *text;
   size_t length;
   if (!(out = open_memstream(&text, &length))) fail(2, "no memory");
-  for (int i = 1; i < argc; i += 2) {
-    const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : 0;
-    if (!strcmp(option, "--core")) core = (int)number_of(option, value, 0, CPU_SETSIZE - 1);
-    else if (!strcmp(option, "--rounds")) rounds = (int)number_of(option, value, 1, 100000);
-    else if (!strcmp(option, "--minutes")) minutes = minutes_of(value);
-    else fail(2, "%s: expected [--core N] [--rounds N] [--minutes M], and the figures come as JSON on stdout", option);
-  }
   uname(&system_names);
   read_text(modalias, sizeof modalias, "/sys/devices/system/cpu/modalias");
   read_text(cpuinfo, sizeof cpuinfo, "/proc/cpuinfo");
@@ -226,16 +237,21 @@ int main(int argc, char **argv) {
 
   timed = calloc((size_t)count, sizeof(Timed));
   if (!timed) fail(2, "no memory");
-  const int64_t shapes[2][2] = {{peak_lanes, 0}, {peak_chains, peak_lanes}};
+  int64_t shapes[2][2] = {{peak_lanes, 0}, {peak_chains, peak_lanes}};
   const int64_t lengths[2] = {peak_lanes, peak_chains * peak_lanes};
   for (int i = 0; i < 2; ++i) {
     float *data = allocate((size_t)lengths[i] * sizeof(float));
     for (int64_t n = 0; n < lengths[i]; ++n) data[n] = i ? 1.0f : peak_factor;
-    peak_tensors[i] = (Tensor){data, 1, 0, i + 1, 2, 32, 1, shapes[i], 0, 0};
+    peak_tensors[i] = (Tensor){data, 1, 0, i + 1, 2, 32, 1, shapes[i], 0, 0}; /* float32, of the processor */
   }
-  for (int which = FIRST; which < count; ++which) prepare(which); /* before anything is printed */
+  int serves = options.served.port >= 0;
+  for (int which = FIRST; which < count && !serves; ++which) prepare(which); /* before anything is printed */
   if (core < 0) core = fastest_core();
   if (pin(core)) fail(2, "--core %d: %s", core, strerror(errno));
+  if (serves) {
+    fprintf(stderr, "on core %d\n", core);
+    serve(&options.served);
+  }
 
   fprintf(out, "{\"what\":\"tvm_shufflenet.bench\",\"format\":%d,\"emulated\":%s,", FORMAT, emulated ? "true" : "false");
   fprintf(out, "\"machine\":");

@@ -17,5 +17,6 @@ typedef struct {
 extern const Packed packed[];
 extern const int packed_count;
 extern const char packed_target[]; /* JSON: what peak.py's kernel was compiled for */
+extern const char packed_target_name[];
 extern const int64_t peak_chains, peak_lanes;
 extern const float peak_factor;

@@ -19,6 +19,15 @@ WHAT, FORMAT = "tvm_shufflenet.bench", 1  # of bench.c
 MOST = 100_000  # rounds
 
 
+def is_results(path: Path) -> bool:
+    """Whether the file says that a program of `bench` printed it; False for one that cannot be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("what") == WHAT
+
+
 def read_results(path: Path) -> Comparison:
     """The comparison in a file of a program's figures.
 

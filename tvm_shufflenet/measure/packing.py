@@ -2,8 +2,8 @@
 
     pack(PackOptions(("shufflenet-v1-1x-g3", "mobilenet-v1-1.0"), target="cortex-a72", output=Path("bench")))
 
-The program, bench.c, holds static libraries of the networks, the kernel of peak.py, and what this machine computes of
-the same picture.  `bench_results` reads what the program prints.
+The program, bench.c, holds static libraries of the networks, the kernel of peak.py, what this machine computes of
+the same picture, and the RPC server in boards/server.  `bench_results` reads what the program prints.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .entries import Entry, expected_outputs
 from .peak import FACTOR, chains, compile_peak
 
 SOURCE = Path(__file__).with_name("bench.c")
+SERVER = Path(__file__).parents[1] / "boards" / "server"
 # The C library is within: such programs run on every Linux of the architecture, and on Android.
 ZIG_TARGETS = {"aarch64": "aarch64-linux-musl", "arm": "arm-linux-musleabihf", "x86_64": "x86_64-linux-musl"}
 FAULT = "--fix-cortex-a53-843419"  # of early Cortex-A53s, which the linker goes round
@@ -45,7 +46,8 @@ COMPILE = "-std=gnu11 -O2 -static -s -fno-sanitize=all -Wl,--gc-sections".split(
 
 @dataclass(frozen=True)
 class PackOptions:
-    """What to pack: `names` are networks, and static libraries of a prefix with their manifests beside them.
+    """What to pack: `names` are networks, and static libraries of a prefix with their manifests beside them; none for a
+    program that only serves.
 
     `target`, `size` and `records` are for networks, as in `BuildOptions`; libraries are for that target's architecture.
     `cc` is another C compiler for the target, which links statically.
@@ -165,7 +167,7 @@ def _link(
     table, peak, program = folder / "packed.c", folder / "peak.o", folder / "program"
     table.write_text(_table(entries, expected, target))
     compile_peak(target.machine, target.tvm).write_to_file(str(peak), "o")
-    files = [SOURCE, table, peak, *(entry.path for entry in entries)]
+    files = [SOURCE, *sorted(SERVER.glob("*.c")), table, peak, *(entry.path for entry in entries)]
     argv = [*COMPILE, f"-I{SOURCE.parent}", *map(str, files), "-o", str(program)]
     what, faulty = "linking the program", target.arch == "aarch64"
     if options.cc is not None:
@@ -204,6 +206,7 @@ def _table(entries: list[Entry], expected: list[tuple[np.ndarray, ...] | None], 
     return "\n".join([
         *lines, "const Packed packed[] = {", *rows, "};", f"const int packed_count = {len(entries)};",
         f"const char packed_target[] = {json.dumps(described)};",
+        f"const char packed_target_name[] = {json.dumps(target.name)};",
         f"const int64_t peak_chains = {chains(machine)}, peak_lanes = {machine.lanes};",
         f"const float peak_factor = {FACTOR}f;", "",
     ])  # fmt: skip

@@ -51,6 +51,7 @@ class Place:
             raise UserError(
                 f"--threads {self.threads}: TVM has {found} on {self.name}: start {where} with "
                 f"TVM_NUM_THREADS={self.threads} in its environment, on as many processors"
+                + (" (the server of `bench` has one thread)" if self.session else "")
             )
 
     def load_network(self, library: Path, manifest: dict, *arrays: np.ndarray | tuple[int, ...]) -> Function:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from ..measure.comparison import Comparison
 from ..targets.precision import precision_in
 from ..words import weights_line
 from .pictures import bar, colours, curve, kind, timeline, workspace
@@ -16,15 +17,15 @@ from .units import units
 CURVES = 12  # at most
 
 
-def page(subjects: Sequence[Subject], rivals: dict[str, dict], command: str) -> str:
-    """The whole page; `rivals` are documents of `latency --json` by their names."""
-    title = ", ".join(subject.label for subject in subjects)
+def page(subjects: Sequence[Subject], rivals: dict[str, dict], command: str, boards: Sequence[Comparison] = ()) -> str:
+    """The whole page; `rivals` are documents of `latency --json` by their names, `boards` what `bench` found there."""
+    title = ", ".join([*(subject.label for subject in subjects), *(board.processor.name for board in boards)])
     parts = [part for subject in subjects for part in _sections(subject, standings(subject, rivals), rivals)]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"{_overview(subjects) if len(subjects) > 1 else ''}{''.join(parts)}"
+        f"{_overview(subjects) if len(subjects) > 1 else ''}{_boards(boards) if boards else ''}{''.join(parts)}"
         f"<footer>{_paragraph(command)}</footer>\n</main>\n</body>\n</html>\n"
     )
 
@@ -40,6 +41,26 @@ def _overview(subjects: Sequence[Subject]) -> str:
                      bar(whole["ms"] / max(timed), "k0", f"{whole['ms']:.3f} ms")]  # fmt: skip
         rows.append([escape(subject.label), f"{macs / 1e6:.1f}", *cells])
     return "<h1>Networks side by side</h1>" + _table(("network", "M multiply-adds", "ms", "% of peak", ""), rows)
+
+
+def _boards(boards: Sequence[Comparison]) -> str:
+    """The networks of each board; a bar compares those of one board alone."""
+    parts = ["<h1>On boards</h1>"]
+    for board in boards:
+        found = board.rows()
+        most = max(row["minimum_ms"] for row in found)
+        parts.append(f"<h2>{escape(board.processor.name)}</h2>")
+        parts.append(_table(("network", "M multiply-adds", "ms", "ms, median", "% of peak", ""), [
+            [escape(row["network"]), f"{row['multiply_adds'] / 1e6:.1f}", f"{row['minimum_ms']:.3f}",
+             f"{row['median_ms']:.3f}", f"{100 * row['share_of_peak']:.0f}",
+             bar(row["minimum_ms"] / most, "k0", f"{row['minimum_ms']:.3f} ms")]
+            for row in found
+        ]))  # fmt: skip
+        batches = ", ".join(map(str, board.batches))
+        parts.append(_paragraph(f"{board.place}: built for {board.target.name}; core {board.core}, 1 thread, batch "
+                                f"{batches}; least of {board.rounds} interleaved rounds, FMA peak of the same rounds "
+                                f"{(board.peak or 0) / 1e9:.1f} GMAC/s; {board.date}"))  # fmt: skip
+    return "".join(parts)
 
 
 def _sections(subject: Subject, standing: list[Standing], rivals: dict[str, dict]) -> Iterable[str]:
