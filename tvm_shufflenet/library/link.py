@@ -32,6 +32,7 @@ from ..zig import zig
 from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, THREADS, TVM_FUNCTION
 from .elf import read_elf
 from .extras import EXTRAS, labels, network_of, variant, vector_options
+from .instructions import macros as needs_macros
 from .interface import ALIGNMENT, TEAM_BYTES, Port, room, round_up
 from .relocatable import only_interface
 from .symbols import PREFIX, renamed
@@ -109,8 +110,9 @@ def link(
 
     `object_file` is TVM's for `spec`, its function "main" taking the input, each output, and a workspace of
     `workspace_bytes`.  `weights` are arrays of any dtype, which come to lie one behind the other.  The manifest
-    gets what `tvm_shufflenet.h` promises of it.  `cc` is the command of another C compiler for the target, with
-    its options.  `source` is a C file that includes runtime.c, and `functions` are what it adds to the exported ones.
+    gets what `tvm_shufflenet.h` promises of it; tsn_supported() asks the processor for its "needs".  `cc` is the
+    command of another C compiler for the target, with its options.  `source` is a C file that includes runtime.c, and
+    `functions` are what it adds to the exported ones.
     `team` is a second object file, with "tsn_team_main", and the bytes of scratch that each thread of a team but the
     first needs; without one the library has no functions for teams.  `emit` is a key of `SUFFIXES`: other files than a
     shared library have no global symbols but the interface, whose functions are called as `prefix` says.  Raises
@@ -145,6 +147,7 @@ def link(
                 objects.append(team[0])
                 exported += TEAM_FUNCTIONS
                 macros.append(f"-DTSN_TEAM_SCRATCH={team[1]}")
+            macros += needs_macros(spec.arch, manifest.get("needs", ()))
             macros.append(f"-DTSN_NETWORK={network_of(manifest, inputs[0], outputs[0])}")
             extra = (*variant(manifest, inputs[0]), *([] if cc else vector_options(spec)))
             compiled = _compile(folder, objects, source, macros, extra, spec, cc)
