@@ -13,7 +13,7 @@ from tvm_shufflenet.library import instructions, link
 from tvm_shufflenet.library.instructions import ARM, X86, macros
 from tvm_shufflenet.library.symbols import HEADER
 from tvm_shufflenet.measure import packing
-from tvm_shufflenet.measure.packing import PackOptions, pack
+from tvm_shufflenet.measure.packing import PackOptions, numbers, pack
 from tvm_shufflenet.targets import resolve
 
 from .. import emulator
@@ -174,9 +174,12 @@ def test_without_an_auxiliary_vector(toy, tmp_path, text, expected):  # noqa: F8
 def test_networks_on_a_processor_that_lacks_them(tmp_path, precision, build):
     """The C example with a shared library, and the program of `bench`, on a Cortex-A53."""
     from tvm_shufflenet.architectures import network
-    from tvm_shufflenet.graph.quantise import any_scales
+    from tvm_shufflenet.bridge import random_parameters
+    from tvm_shufflenet.training.calibration import calibrate
 
-    more = {"calibration": any_scales(network(SMALL, SIZE, 10))} if precision == "int8" else {}
+    net, more = network(SMALL, SIZE, 10), {}
+    if precision == "int8":
+        more["calibration"] = calibrate(net, random_parameters(net), [numbers((1, 3, *SIZE))], "minmax")
     given = {"size": SIZE, "classes": 10, "precision": precision, **more}
     shared = build(SMALL, "cortex-a76", **given).path
     zeros = tmp_path / "zeros.raw"
