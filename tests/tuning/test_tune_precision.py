@@ -119,6 +119,20 @@ def test_any_legal_knobs_give_the_same_bytes(tmp_path, monkeypatch, scales, targ
     assert np.array_equal(fences.check(built.path, data)[0].ravel(), expected.ravel())
 
 
+@pytest.mark.slow
+def test_any_legal_knobs_compile_for_vnni(tmp_path, monkeypatch, scales):
+    """Which this machine need not have: nothing is run."""
+    net, _, calibration = scales
+    chosen = AnyKnobs(0)
+    monkeypatch.setattr(pipeline, "choose_knobs", lambda program, machine, _: choose_knobs(program, machine, chosen))
+    target = json.dumps({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "cascadelake"})
+    built = build_library(
+        BuildOptions(net.name, target, SIZE, 10, output=tmp_path, precision="int8", calibration=calibration)
+    )
+    assert built.manifest["kernels"]["changed"] > 10
+    assert {"avx512_vnni", "avx512vl", "bmi2", "movbe"} <= {*built.manifest["needs"]}
+
+
 @BYTES
 def test_a_candidate_with_one_other_byte_is_wrong(tmp_path):
     precision = precision_of("int8", None, NATIVE)
