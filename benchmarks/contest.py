@@ -15,7 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tvm_shufflenet.architectures import Network
+from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_bytes
 from tvm_shufflenet.measure.beside_peak import Silent, time_beside_peak
 from tvm_shufflenet.measure.peak import multiply_adds
@@ -96,6 +99,22 @@ class Contest:
             raise why
         self.absent[engine] = str(why)
 
+    def add(self, engine: str, variant: str, logits: np.ndarray, expected: np.ndarray) -> bool:
+        """Lets an engine take part whose logits are those expected, of fp32; whether it does.
+
+        `UserError` for others, which in fp32 are wrong; in other precisions a rival that loses too much is left out.
+        """
+        what = f"{self.net.name}, {title(engine)} {variant}".strip()
+        try:
+            differs = check(logits, expected, what, self.precision)
+        except UserError as error:
+            if self.precision == FP32 or engine == OURS:
+                raise
+            self.absent[engine] = str(error)
+            return False
+        self.contestants.append(Contestant(engine, variant, differs))
+        return True
+
     def share_of_peak(self, each: Contestant) -> float:
         return self.net.multiply_adds() / each.minimum / self.peak
 
@@ -160,7 +179,7 @@ def prepare(
 def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, progress: Silent = Silent()) -> None:
     """Loads what `prepare` made, checks all logits against ours in fp32 and times.
 
-    Ctrl-C ends it with the rounds so far.  `UserError` where an engine computes something else.
+    Ctrl-C ends it with the rounds so far.  `UserError` where an engine computes something else; see `Contest.add`.
     """
     target = resolve("native")
     with contextlib.ExitStack() as stack:
@@ -181,10 +200,8 @@ def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, 
                         continue
                     stack.callback(worker.close)
                     expected = worker.logits if expected is None else expected
-                    what = f"{contest.net.name}, {title(engine)} {variant}".strip()
-                    differs = check(worker.logits, expected, what, contest.precision)
-                    contest.contestants.append(Contestant(engine, variant, differs))
-                    timers.append(calibrate(worker.timer))
+                    if contest.add(engine, variant, worker.logits, expected):
+                        timers.append(calibrate(worker.timer))
             return timers
 
         timed = time_beside_peak(Place(target.arch, threads=THREADS), target, load, rounds, progress)

@@ -30,6 +30,6 @@ def check(found: np.ndarray, expected: np.ndarray, what: str, precision: str = F
         whose = "ours" if precision == FP32 else "ours in fp32"
         raise UserError(
             f"{what}: the logits differ from {whose} by {differs:.1e} of the largest, expected less than "
-            f"{tolerance:.0e}: one of the two is wrong"
+            f"{tolerance:g}: one of the two is wrong"
         )
     return differs
