@@ -15,7 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tvm_shufflenet.architectures import Network
+from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import write_bytes
 from tvm_shufflenet.measure.beside_peak import Silent, time_beside_peak
 from tvm_shufflenet.measure.peak import multiply_adds
@@ -23,7 +26,7 @@ from tvm_shufflenet.measure.place import Place
 from tvm_shufflenet.measure.rounds import Timer, calibrate
 from tvm_shufflenet.targets import resolve
 
-from .rivals import OURS, PROJECT, RIVALS, THREADS
+from .rivals import FP32, OURS, PROJECT, RIVALS, THREADS
 from .rivals.agreement import check
 from .rivals.worker import Failed, Worker, export
 
@@ -31,7 +34,8 @@ KEY = "made-from"
 # On what an engine's files depend, beside its version: ours on the whole compiler.
 OUR_SOURCES = ("tvm_shufflenet", "schedules", "tuning_logs")
 RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge",
-                 *(f"benchmarks/rivals/{name}.py" for name in ("folded", "onnx_model", "torch_twin")))  # fmt: skip
+                 *(f"benchmarks/rivals/{name}.py"
+                   for name in ("calibration", "folded", "onnx_model", "qdq", "torch_twin")))  # fmt: skip
 
 
 def title(engine: str) -> str:
@@ -48,7 +52,7 @@ class Contestant:
 
     engine: str
     variant: str
-    difference: float  # of its logits from ours, of the largest
+    difference: float  # of its logits from ours in fp32, of the largest
     seconds: list[float] = field(default_factory=list)
 
     @property
@@ -71,6 +75,7 @@ class Contest:
     net: Network
     contestants: list[Contestant] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
+    precision: str = FP32
     core: int | None = None
     rounds: int = 0
     peak: float = 0.0  # multiply-adds per second: the best of all rounds
@@ -94,6 +99,22 @@ class Contest:
             raise why
         self.absent[engine] = str(why)
 
+    def add(self, engine: str, variant: str, logits: np.ndarray, expected: np.ndarray) -> bool:
+        """Lets an engine take part whose logits are those expected, of fp32; whether it does.
+
+        `UserError` for others, which in fp32 are wrong; in other precisions a rival that loses too much is left out.
+        """
+        what = f"{self.net.name}, {title(engine)} {variant}".strip()
+        try:
+            differs = check(logits, expected, what, self.precision)
+        except UserError as error:
+            if self.precision == FP32 or engine == OURS:
+                raise
+            self.absent[engine] = str(error)
+            return False
+        self.contestants.append(Contestant(engine, variant, differs))
+        return True
+
     def share_of_peak(self, each: Contestant) -> float:
         return self.net.multiply_adds() / each.minimum / self.peak
 
@@ -108,13 +129,14 @@ class Files:
     def __init__(self, root: Path):
         self.root = root
 
-    def of(self, engine: str, net: Network) -> Path:
+    def of(self, engine: str, net: Network, precision: str = FP32) -> Path:
         """The folder with the engine's files of the network; `Failed` where it cannot have any."""
-        folder = self.root / f"{net.name}-{net.size[0]}x{net.size[1]}-{net.classes}" / engine
+        which = "" if precision == FP32 else f"-{precision}"
+        folder = self.root / f"{net.name}-{net.size[0]}x{net.size[1]}-{net.classes}{which}" / engine
         key, current = _key(engine, net), folder / KEY
         if not current.is_file() or current.read_text() != key:
             shutil.rmtree(folder, ignore_errors=True)
-            export(engine, net, folder)
+            export(engine, net, folder, precision)
             write_bytes(current, key.encode())
         return folder
 
@@ -130,13 +152,21 @@ def _key(engine: str, net: Network) -> str:
     return digest.hexdigest()
 
 
-def prepare(net: Network, rivals: Iterable[str], files: Files, progress: Silent = Silent()) -> Contest:
-    """Builds ours and exports for the rivals; `absent` holds those which cannot have the network."""
-    contest = Contest(net)
+def prepare(
+    net: Network, rivals: Iterable[str], files: Files, progress: Silent = Silent(), precision: str = FP32
+) -> Contest:  # fmt: skip
+    """Builds ours and exports for the rivals; `absent` holds those which cannot have the network.
+
+    For other precisions than fp32 ours is built in fp32, too: its logits are what all are checked against.
+    """
+    contest = Contest(net, precision=precision)
+    if precision != FP32:
+        with progress.step(f"{net.name}: building ours in fp32"):
+            files.of(OURS, net)
     for engine in (OURS, *rivals):
         with progress.step(f"{net.name}: {'building ours' if engine == OURS else f'exporting for {title(engine)}'}"):
             try:
-                folder = files.of(engine, net)
+                folder = files.of(engine, net, precision)
             except Failed as error:
                 contest.leave_out(engine, error)
                 continue
@@ -147,9 +177,9 @@ def prepare(net: Network, rivals: Iterable[str], files: Files, progress: Silent 
 
 
 def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, progress: Silent = Silent()) -> None:
-    """Loads what `prepare` made, checks all logits against ours and times; Ctrl-C ends it with the rounds so far.
+    """Loads what `prepare` made, checks all logits against ours in fp32 and times.
 
-    `UserError` where an engine computes something else.
+    Ctrl-C ends it with the rounds so far.  `UserError` where an engine computes something else; see `Contest.add`.
     """
     target = resolve("native")
     with contextlib.ExitStack() as stack:
@@ -157,18 +187,21 @@ def measure(contest: Contest, rivals: Iterable[str], rounds: int, files: Files, 
         def load() -> list[Timer]:
             """Called on the core which was chosen: the workers inherit it."""
             timers, expected = [], None
+            if contest.precision != FP32:
+                with contextlib.closing(Worker(OURS, files.of(OURS, contest.net))) as floats:
+                    expected = floats.logits
             for engine in (OURS, *(rival for rival in rivals if rival not in contest.absent)):
                 for variant in variants(engine):
                     try:
-                        worker = Worker(engine, files.of(engine, contest.net), variant)
+                        folder = files.of(engine, contest.net, contest.precision)
+                        worker = Worker(engine, folder, variant, contest.precision)
                     except Failed as error:
                         contest.leave_out(engine, error)
                         continue
                     stack.callback(worker.close)
                     expected = worker.logits if expected is None else expected
-                    what = f"{contest.net.name}, {title(engine)} {variant}".strip()
-                    contest.contestants.append(Contestant(engine, variant, check(worker.logits, expected, what)))
-                    timers.append(calibrate(worker.timer))
+                    if contest.add(engine, variant, worker.logits, expected):
+                        timers.append(calibrate(worker.timer))
             return timers
 
         timed = time_beside_peak(Place(target.arch, threads=THREADS), target, load, rounds, progress)

@@ -13,8 +13,11 @@ from tvm_shufflenet.cli.common import parse_size, tuned_kernels
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import today, write_json
+from tvm_shufflenet.targets.precision import PRECISIONS
 
-from .rivals import INSTALL, RIVALS, THREADS, VARIABLE
+from .rivals import FP32, INSTALL, RIVALS, THREADS, VARIABLE
+from .rivals.agreement import TOLERANCES
+from .rivals.calibration import COUNT
 
 PROGRAM = "python -m benchmarks.latency"
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
@@ -24,18 +27,21 @@ MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8",
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Times networks, ours and other engines', on one core of this machine: fp32, one thread, batch 1, "
-        "in interleaved rounds with the core's FMA peak.  All outputs are checked against ours.  With "
+        description="Times networks, ours and other engines', on one core of this machine: one thread, batch 1, "
+        "in interleaved rounds with the core's FMA peak.  All outputs are checked against ours in fp32.  With "
         f"{VARIABLE}=2 in the environment each engine has two threads, and the peak is that of two at once.",
         epilog=f"examples: {INSTALL}\n"
         f"          {PROGRAM} shufflenet-v1-1x-g3 --rivals openvino,ncnn\n"
-        f"          {PROGRAM} --size 480x640 --keep build/rivals --markdown",
+        f"          {PROGRAM} --size 480x640 --keep build/rivals --markdown\n"
+        f"          {PROGRAM} shufflenet-v1-1x-g3 --precision int8",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "
                         "g=8, MobileNet 1.0 and 0.25, AlexNet)")  # fmt: skip
     parser.add_argument("--rivals", type=_list, metavar="NAME[,NAME]",
                         help=f"engines (all that are installed of {','.join(RIVALS)})")  # fmt: skip
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default=FP32, help="of all engines; those that do "
+                        "not run in it are named with the reason (fp32)")  # fmt: skip
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
     parser.add_argument("--rounds", type=int, default=30, help="turns of each engine (30)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is built and exported in this folder, and "
@@ -73,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     progress, measured = Terminal(), []
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as scratch:
         files = Files(args.keep or Path(scratch))
-        contests = [prepare(net, rivals, files, progress) for net in nets]
+        contests = [prepare(net, rivals, files, progress, args.precision) for net in nets]
         for contest in () if args.prepare else contests:
             measure(contest, rivals, args.rounds, files, progress)
             measured.append(contest)
@@ -117,8 +123,8 @@ def table(contests: list):
 
     height, width = contests[0].net.size
     threads = "one thread" if THREADS == 1 else f"{THREADS} threads"
-    drawn = Table(title=f"{height}x{width} pixels, {threads}, fp32", title_justify="left", box=box.SIMPLE_HEAD,
-                  show_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
+    drawn = Table(title=f"{height}x{width} pixels, {threads}, {contests[0].precision}", title_justify="left",
+                  box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
     for heading, justify in (("network", "left"), ("engine", "left"), ("ms,\nmin", "right"), ("ms,\nmedian", "right"),
                              ("% of\npeak", "right"), ("rival /\nours", "right"), ("output's\ndifference", "right"),
                              ("peak,\nGMAC/s", "right")):  # fmt: skip
@@ -130,7 +136,8 @@ def table(contests: list):
             drawn.add_row(
                 contest.net.name if ours else "", each.title,
                 milliseconds(each.minimum), milliseconds(each.median), f"{100 * contest.share_of_peak(each):.0f}",
-                "" if ours else f"{contest.ratio(each):.2f}", "" if ours else f"{each.difference:.0e}",
+                "" if ours else f"{contest.ratio(each):.2f}",
+                "" if ours and contest.precision == FP32 else f"{each.difference:.0e}",
                 f"{contest.peak / 1e9:.1f}" if ours else "", end_section=each is standing[-1],
             )  # fmt: skip
     return drawn
@@ -167,6 +174,11 @@ def footer(contests: list) -> list[str]:
     lines.append("ours: " + "; ".join(f"{c.net.name} {tuned_kernels(c.kernels)}" for c in contests))
     lines.append("% of peak: of all the network's multiply-adds, also those that an engine saves by Winograd's method")
     lines.append(", ".join(f"{title} {version}" for title, version in versions(contests).items()))
+    if (precision := contests[0].precision) != FP32:
+        lines.append(
+            f"{precision}: the largest difference of logits from ours in fp32, of the largest, is less than "
+            f"{TOLERANCES[precision]:g}; ranges of int8 are from the same {COUNT} pictures of noise for all"
+        )
     return lines
 
 
@@ -195,6 +207,7 @@ def to_json(contests: list, missing: list[str], command: str) -> dict:
         "date": today(),
         "processor": vars(describe_processor()),
         "threads": THREADS,
+        "precision": contests[0].precision,
         "batch": 1,
         "versions": {"tvm_shufflenet": __version__, **versions(contests)},
         "not_installed": missing,

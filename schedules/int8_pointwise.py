@@ -159,8 +159,9 @@ class Int8Pointwise(Grouped):
     def space(self, machine: Machine) -> list[Knobs]:
         each = max(1, self.lanes // lanes_of(self.dot))
         tiles = combinations(
-            rows=row_tiles(self.outputs, machine.registers // each), vectors=range(1, min(4, self._vectors) + 1)
-        )
+            rows=row_tiles(self.outputs, machine.registers // each), vectors=range(1, min(4, self._vectors) + 1),
+            weight_vectors={0, int(machine.by_element)},
+        )  # fmt: skip
         return [
             {**tile, "block": self._block(tile["rows"])} for tile in tiles
             if tile["rows"] * tile["vectors"] * each <= machine.registers

@@ -17,7 +17,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from .common import Knobs, Machine, pack_rows, row_filler, row_tile
+from .common import Knobs, Machine, combinations, pack_rows, row_filler, row_tile, row_tiles
 from .conv2d import Conv2d
 from .dot4 import WORD, dot4, lanes_of, words
 from .requantise import LIMITS, examples, requantised, requantised_bits
@@ -128,7 +128,12 @@ class Int8Stem(Conv2d):
         return {"rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "unroll": 1, "prefetch": 0}
 
     def space(self, machine: Machine) -> list[Knobs]:
-        return []
+        each = max(1, self.lanes // lanes_of(self.dot))
+        tiles = combinations(
+            rows=row_tiles(self.outputs, machine.registers // each),
+            vectors=range(1, min(4, self._row // self.lanes) + 1), weight_vectors={0, int(machine.by_element)},
+        )  # fmt: skip
+        return [tile for tile in tiles if tile["rows"] * tile["vectors"] * each <= machine.registers]
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         weight, *others = arrays

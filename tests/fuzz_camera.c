@@ -12,6 +12,8 @@
  */
 #ifdef TSN_NETWORK
 #include "extras.c"
+#include "cpu.c"
+#include "guarded.c"
 #else
 #include "tvm_shufflenet.h"
 #endif

@@ -162,13 +162,17 @@ def check_compiles(
 def check_int8(network: Network, parameters: dict[str, np.ndarray]) -> None:
     """`UserError`, with a layer's name, for a network that int8 has no kernels for."""
     precision = precision_of(INT8.name, None, resolve(DEFAULT_TARGET))
-    scales = any_calibration(network, parameters)
-    check_compiles(network, parameters, precision=replace(precision, calibration=scales))
+    check_compiles(network, parameters, precision=with_scales(precision, network, parameters))
 
 
 def any_calibration(network: Network, parameters: dict[str, np.ndarray]) -> Calibration:
     """Scales that are right for no weights: int8 takes the same time with any."""
     return any_scales(fused_graph(network, parameters))
+
+
+def with_scales(precision: Precision, network: Network, parameters: dict[str, np.ndarray]) -> Precision:
+    """The precision as `compile_network` takes it, with any scales where it needs some."""
+    return replace(precision, calibration=any_calibration(network, parameters)) if precision.dot else precision
 
 
 def _planned(

@@ -1,9 +1,11 @@
-"""Other inference engines, at full strength: fp32, batch 1, their own recommended options.
+"""Other inference engines, at full strength: batch 1, their own recommended options; fp32 where nothing else is said.
 
 Each file named after an engine writes a network of ours in its format (`export`) and runs it (`load`).
 
     folded      the description of a network as any engine's optimiser would leave it
     onnx_model  the same as an ONNX model, which some engines read or convert
+    qdq         an ONNX model of quantised tensors, by ONNX Runtime's quantizer
+    calibration the pictures from which all take the ranges of int8
     torch_twin  the PyTorch twin, from which others start
     ours        our own library, behind the same two functions
     worker      an engine in a process of its own, which times its calls
@@ -20,7 +22,8 @@ import importlib.metadata
 import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # How many threads each engine has, also in its worker.
@@ -31,18 +34,23 @@ THREADS = int(os.environ.get(VARIABLE, "1"))
 PROJECT = Path(__file__).resolve().parents[2]
 INSTALL = "pip install -e .[rivals]"
 OURS = "ours"
+FP32 = "fp32"
+NOT_WRITTEN = "nobody has written its int8 for this benchmark"
+NO_HALVES = "it computes in fp32 on x86-64"
 
 
 @dataclass(frozen=True)
 class Rival:
     """An engine: its name in tables, and its distribution on PyPI.
 
-    `variants` are the ways to run it of which none is the best for all networks.
+    `variants` are the ways to run it of which none is the best for all networks.  `lacks` says of precisions why the
+    engine does not run in them here.
     """
 
     title: str
     package: str
     variants: tuple[str, ...] = ("",)
+    lacks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def version(self) -> str | None:
@@ -55,12 +63,14 @@ class Rival:
 
 RIVALS = {
     "openvino": Rival("OpenVINO", "openvino"),
-    "onnxruntime": Rival("ONNX Runtime", "onnxruntime"),
-    "executorch": Rival("ExecuTorch", "executorch"),
-    "litert": Rival("LiteRT", "ai-edge-litert"),
+    "onnxruntime": Rival("ONNX Runtime", "onnxruntime", lacks={"fp16": NO_HALVES}),
+    "executorch": Rival("ExecuTorch", "executorch", lacks={"fp16": NO_HALVES}),
+    "litert": Rival("LiteRT", "ai-edge-litert", lacks={"fp16": NO_HALVES}),
     "ncnn": Rival("ncnn", "ncnn"),
     "mnn": Rival("MNN", "MNN"),
-    "torch_compile": Rival("torch.compile", "torch", ("NCHW", "NHWC", "AOT")),
+    "torch_compile": Rival(
+        "torch.compile", "torch", ("NCHW", "NHWC", "AOT"), lacks={"fp16": NO_HALVES, "int8": NOT_WRITTEN}
+    ),
 }
 # Those whose AArch64 wheels run in the emulator as well.
 COUNTED = ("ncnn", "mnn", "onnxruntime", "litert")

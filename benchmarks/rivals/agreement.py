@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.targets.precision import PRECISIONS
 
-TOLERANCE = 1e-4  # relative to the largest logit: Winograd's transformation in fp32 costs some digits
+from . import FP32
+
+# Relative to the largest logit of fp32: in fp32 Winograd's transformation costs some digits.
+TOLERANCES = {name: precision.tolerance for name, precision in PRECISIONS.items()}
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -16,12 +20,16 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-def check(found: np.ndarray, expected: np.ndarray, what: str) -> float:
-    """The difference; `UserError` where it is too large, `what` names engine, place and network."""
+def check(found: np.ndarray, expected: np.ndarray, what: str, precision: str = FP32) -> float:
+    """The difference; `UserError` where it is too large, `what` names engine, place and network.
+
+    `expected` are the logits of fp32, `precision` is that of the engine.
+    """
     differs = difference(found, expected)
-    if not differs < TOLERANCE:  # also where it is not a number
+    if not differs < (tolerance := TOLERANCES[precision]):  # also where it is not a number
+        whose = "ours" if precision == FP32 else "ours in fp32"
         raise UserError(
-            f"{what}: the logits differ from ours by {differs:.1e} of the largest, expected less than "
-            f"{TOLERANCE:.0e}: one of the two is wrong"
+            f"{what}: the logits differ from {whose} by {differs:.1e} of the largest, expected less than "
+            f"{tolerance:g}: one of the two is wrong"
         )
     return differs

@@ -1,9 +1,13 @@
-"""ncnn: its own text and binary format written from the description, run with its default options in fp32.
+"""ncnn: its own text and binary format written from the description, run with its default options.
 
 `network.param` lists layers and the blobs between them, `network.bin` holds the weights in the
 order of the layers.  A blob that several layers read goes through a `Split`, which copies nothing.
 The slices that take a blob apart are one `Slice`; where they take every n-th channel, a shuffle puts these
 side by side first.
+
+In int8 the files are what its tool `ncnn2int8` makes, which is not in its package: weights with a scale for each output
+channel, for each group where there are several; tensors with one scale, 127 over the largest number of the calibration;
+a convolution that another one reads alone gives bytes.
 """
 
 from __future__ import annotations
@@ -15,31 +19,38 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
-from . import THREADS
+from . import FP32, THREADS
+from .calibration import largest_inputs
 from .folded import CONVOLUTIONS, Step, fold, square
 
 MAGIC = 7767517
 RAW_FP32 = struct.pack("<I", 0)  # in front of weights that are neither fp16 nor quantised
+INT8 = struct.pack("<I", 0x000D4B38)  # in front of bytes, whose end is a multiple of 4
+# "int8_scale_term": of what kind scales are; 100 more where the outputs are bytes.
+BY_CHANNEL, BY_GROUP, GIVES_BYTES = 2, 1, 100
+LARGEST = 127
 
 
-def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
+def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str = FP32) -> None:
     """Writes `net` into the folder."""
     steps = fold(net, parameters, fuse_clip=CONVOLUTIONS)
-    lines, weights = _layers(steps)
+    lines, weights = _layers(steps, largest_inputs(net, parameters) if precision == "int8" else {})
     blobs = sum(int(line.split()[3]) for line in lines)
     text = "\n".join([str(MAGIC), f"{len(lines)} {blobs}", *lines])
     (folder / "network.param").write_text(text + "\n")
     (folder / "network.bin").write_bytes(b"".join(weights))
 
 
-def load(folder: Path, image: np.ndarray):
+def load(folder: Path, image: np.ndarray, precision: str = FP32):
     """A function that runs the network in the folder on the picture and returns the logits."""
     import ncnn
 
     net = ncnn.Net()
     net.opt.num_threads = THREADS
-    # In the half-precision formats that newer cores bring it would be another computation.
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    # In fp32 the half-precision formats that newer cores bring would be another computation.
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = precision == "fp16"
+    # With packed channels grouped convolutions of bytes give numbers that nobody computed (seen with 20261020).
+    net.opt.use_packing_layout = precision != "int8"
     net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
     if net.load_param(str(folder / "network.param")) or net.load_model(str(folder / "network.bin")):
         raise RuntimeError(f"ncnn cannot load {folder}")
@@ -56,8 +67,12 @@ def load(folder: Path, image: np.ndarray):
     return run
 
 
-def _layers(steps: list[Step]) -> tuple[list[str], list[bytes]]:
-    """Lines of the text file, and what each adds to the binary one."""
+def _layers(steps: list[Step], largest: dict[str, float]) -> tuple[list[str], list[bytes]]:
+    """Lines of the text file, and what each adds to the binary one.
+
+    `largest` are the largest numbers that layers with weights read, by name; of those that are there bytes are written.
+    """
+    followers = _followers(steps)
     parts = _parts(steps)
     readers: dict[int, int] = {}
     for index, step in enumerate(steps):
@@ -82,6 +97,9 @@ def _layers(steps: list[Step]) -> tuple[list[str], list[bytes]]:
             kind, settings = "Slice", {-23300: ",".join([str(len(made)), *sizes]), 1: 0}
         else:
             kind, settings = _describe(step)
+            if step.name in largest:
+                settings[8] = BY_GROUP if kind == "ConvolutionDepthWise" else BY_CHANNEL
+                settings[8] += GIVES_BYTES * (followers.get(index, "") in largest)
         outputs = [{0: "input", len(steps) - 1: "output"}.get(each, f"b{each}") for each in made]
         lines.append(_line(kind, step.name, inputs, outputs, settings))
         for each, output in zip(made, outputs):
@@ -89,10 +107,36 @@ def _layers(steps: list[Step]) -> tuple[list[str], list[bytes]]:
             if readers.get(each, 0) > 1:
                 names[each] = [f"{output}_{copy}" for copy in range(readers[each])]
                 lines.append(_line("Split", f"split{each}", [output], names[each], {}))
-        if step.weight is not None:
+        if step.weight is not None and step.name in largest:
+            weights.append(_bytes(step, largest, followers.get(index, "")))
+        elif step.weight is not None:
             tag = RAW_FP32 if step.op in CONVOLUTIONS else b""
             weights += [tag, step.weight.astype("<f4").tobytes(), step.bias.astype("<f4").tobytes()]
     return lines, weights
+
+
+def _followers(steps: list[Step]) -> dict[int, str]:
+    """Of each convolution that one other reads, and nothing else, that one's name."""
+    readers: dict[int, list[Step]] = {}
+    for step in steps:
+        for source in step.inputs:
+            readers.setdefault(source, []).append(step)
+    return {
+        index: found[0].name for index, found in readers.items()
+        if len(found) == 1 and found[0].op == steps[index].op == "conv"
+    }  # fmt: skip
+
+
+def _bytes(step: Step, largest: dict[str, float], follower: str) -> bytes:
+    """Weights as bytes, the bias, scales of weights, of the input, and of the output where that is bytes."""
+    rows = step.attrs["groups"] if step.op == "conv" and step.attrs["groups"] > 1 else len(step.weight)
+    weight = step.weight.reshape(rows, -1)
+    most = np.abs(weight).max(axis=1)
+    scales = LARGEST / np.where(most > 0, most, 1)
+    whole = np.clip(np.rint(weight * scales[:, None]), -LARGEST, LARGEST).astype(np.int8).tobytes()
+    read = [LARGEST / largest[name] for name in (step.name, follower) if name in largest]
+    parts = (array.astype("<f4").tobytes() for array in (step.bias, scales, np.array(read)))
+    return INT8 + whole + bytes(-len(whole) % 4) + b"".join(parts)
 
 
 def _parts(steps: list[Step]) -> dict[int, list[int]]:

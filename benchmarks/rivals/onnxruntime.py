@@ -1,4 +1,4 @@
-"""ONNX Runtime: an ONNX model, all graph optimisations, the CPU provider."""
+"""ONNX Runtime: an ONNX model, all graph optimisations, the CPU provider; int8 by its own quantizer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from . import THREADS, onnx_model
+from . import FP32, THREADS, onnx_model, qdq
 
 
-def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
+def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str = FP32) -> None:
     """Writes `net` into the folder."""
-    onnx_model.write(net, parameters, folder / "network.onnx")
+    (qdq if precision == "int8" else onnx_model).write(net, parameters, folder / "network.onnx")
 
 
-def load(folder: Path, image: np.ndarray):
-    """A function that runs the network in the folder on the picture and returns the logits."""
+def load(folder: Path, image: np.ndarray, precision: str = FP32):
+    """A function that runs the network in the folder on the picture and returns the logits, in the file's precision."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

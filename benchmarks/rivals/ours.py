@@ -9,15 +9,26 @@ import numpy as np
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.library import loading
 
-from . import THREADS
+from . import FP32, THREADS
+from .calibration import pictures
 
 
-def export(net, parameters: dict[str, np.ndarray], folder: Path) -> None:
+def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str = FP32) -> None:
     """Builds `net` for this machine into the folder; `parameters` are those of the default seed."""
-    build_library(BuildOptions(net.name, "native", net.size, net.classes, output=folder, team=THREADS > 1))
+    scales = None
+    if precision == "int8":
+        from tvm_shufflenet.training.calibration import calibrate
+
+        scales = calibrate(net, parameters, pictures(net), "minmax")
+    build_library(
+        BuildOptions(
+            net.name, "native", net.size, net.classes, output=folder, team=THREADS > 1, precision=precision,
+            calibration=scales,
+        )
+    )  # fmt: skip
 
 
-def load(folder: Path, image: np.ndarray):
+def load(folder: Path, image: np.ndarray, precision: str = FP32):
     """A function that runs the network in the folder on the picture and returns the logits.
 
     The picture is not searched for NaN and infinity: no rival does that.

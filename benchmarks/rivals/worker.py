@@ -1,7 +1,7 @@
 """An engine in a process of its own: several in one bring OpenMP libraries and thread settings that collide.
 
-`python -m benchmarks.rivals.worker export ENGINE FOLDER MODEL HEIGHT WIDTH CLASSES` writes the engine's
-files of a network, `... serve ENGINE FOLDER VARIANT` loads them and waits: for each line with a number
+`python -m benchmarks.rivals.worker export ENGINE FOLDER PRECISION MODEL HEIGHT WIDTH CLASSES` writes the engine's
+files of a network, `... serve ENGINE FOLDER PRECISION VARIANT` loads them and waits: for each line with a number
 it makes one inference that is not counted and that number of timed ones, and answers the seconds of one.
 Answers are JSON, one a line; what engines print themselves goes to stderr.  The process inherits the
 core it may use; while it waits it sleeps.
@@ -28,7 +28,7 @@ from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.measure.rounds import Timer
 
-from . import PROJECT
+from . import FP32, PROJECT, RIVALS
 from . import THREADS as COUNT
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -49,11 +49,11 @@ class Worker:
     Raises `Failed` where the engine raises an exception or crashes.
     """
 
-    def __init__(self, engine: str, folder: Path, variant: str = ""):
+    def __init__(self, engine: str, folder: Path, variant: str = "", precision: str = FP32):
         self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            _argv("serve", engine, folder, variant), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
-            **_surroundings(folder, self._stderr),
+            _argv("serve", engine, folder, precision, variant), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            bufsize=0, **_surroundings(folder, self._stderr),
         )  # fmt: skip
         try:
             self._answer()
@@ -89,10 +89,12 @@ class Worker:
         raise Failed(_ending(self._process.wait(), self._stderr))
 
 
-def export(engine: str, net: Network, folder: Path) -> None:
+def export(engine: str, net: Network, folder: Path, precision: str = FP32) -> None:
     """Writes the engine's files and the picture into the folder; `Failed` where the engine cannot."""
+    if engine in RIVALS and (why := RIVALS[engine].lacks.get(precision)):
+        raise Failed(why)
     with tempfile.TemporaryFile() as stderr:
-        argv = _argv("export", engine, folder, net.name, *net.size, net.classes)
+        argv = _argv("export", engine, folder, precision, net.name, *net.size, net.classes)
         done = subprocess.run(argv, stdout=subprocess.PIPE, **_surroundings(folder, stderr))
         if not done.stdout:
             raise Failed(_ending(done.returncode, stderr))
@@ -129,11 +131,16 @@ def _ending(status: int, stderr) -> str:
     return ": ".join([f"it crashed, {how}", *lines[-1:]])
 
 
-def _serve(answer, engine: str, folder: str, variant: str) -> None:
+def _precise(precision: str) -> dict[str, str]:
+    """What modules of engines are told of a precision; those that have no other than fp32 ask for nothing."""
+    return {} if precision == FP32 else {"precision": precision}
+
+
+def _serve(answer, engine: str, folder: str, precision: str, variant: str) -> None:
     shape = json.loads(Path(folder, SHAPE).read_text())
     image = np.fromfile(Path(folder, INPUT), np.float32).reshape(shape)
     load = importlib.import_module(f"{__package__}.{engine}").load
-    run = load(Path(folder), image, variant) if variant else load(Path(folder), image)
+    run = load(Path(folder), image, *filter(None, [variant]), **_precise(precision))
     for _ in range(FIRST):
         logits = run()
     np.asarray(logits, np.float32).tofile(Path(folder, OUTPUT))
@@ -148,13 +155,17 @@ def _serve(answer, engine: str, folder: str, variant: str) -> None:
         answer({"seconds": (time.perf_counter() - start) / len(turns)})
 
 
-def _export(answer, engine: str, folder: str, name: str, height: str, width: str, classes: str) -> None:
+def _export(
+    answer, engine: str, folder: str, precision: str, name: str, height: str, width: str, classes: str
+) -> None:  # fmt: skip
     net = network(name, (int(height), int(width)), int(classes))
     shape = net.layers[0].shape
     Path(folder).mkdir(parents=True, exist_ok=True)
     picture(shape).tofile(Path(folder, INPUT))
     Path(folder, SHAPE).write_text(json.dumps(shape))
-    importlib.import_module(f"{__package__}.{engine}").export(net, random_parameters(net), Path(folder))
+    importlib.import_module(f"{__package__}.{engine}").export(
+        net, random_parameters(net), Path(folder), **_precise(precision)
+    )
     answer({"exported": True})
 
 

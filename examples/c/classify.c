@@ -84,6 +84,7 @@ int main(int argc, char **argv) {
     status = pool_run(pool, input, output, workspace);
     pool_stop(pool);
   }
+  if (status == TSN_ERROR_CPU) fail(argv[1], "this processor lacks instructions of the library");
   if (status != TSN_OK) {
     fprintf(stderr, "error: tsn_run returned %d\n", status);
     return 1;

@@ -74,6 +74,7 @@ int main(int argc, char **argv) {
 
   if (check(input) != TSN_OK) fail(argv[2], "expected finite numbers");
   int status = run(input, results, allocate(workspace_bytes()));
+  if (status == TSN_ERROR_CPU) fail(argv[1], "this processor lacks instructions of the library");
   if (status != TSN_OK) {
     fprintf(stderr, "error: tsn_run_outputs returned %d\n", status);
     return 1;

@@ -29,6 +29,7 @@ class Network {
  public:
   Network() : input_size_(elements("\"inputs\":")), output_(elements("\"outputs\":")) {
     if (tsn_abi() < TSN_ABI) throw std::runtime_error("the library is older than its header");
+    if (!tsn_supported()) throw std::runtime_error("this processor lacks instructions of the library");
     reserve(tsn_workspace_bytes());
   }
 

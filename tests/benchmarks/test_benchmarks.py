@@ -16,13 +16,14 @@ import pytest
 
 from benchmarks import accuracy, contest, footprint, latency, yardstick
 from benchmarks.contest import Contest, Contestant, Files
-from benchmarks.rivals import INSTALL, OURS, RIVALS, agreement, folded, install, ncnn, onnx_model, worker
+from benchmarks.rivals import INSTALL, OURS, RIVALS, agreement, calibration, folded, install, ncnn, onnx_model, worker
 from benchmarks.rivals.worker import Failed, Worker
 from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import load_network
 from tvm_shufflenet.library.processors import allowed_processors
+from tvm_shufflenet.targets import resolve
 
 from ..conftest import ROOT, relative_error, twin_logits
 
@@ -206,6 +207,102 @@ def test_other_logits_are_refused():
             agreement.check(wrong, expected, "MNN here")
 
 
+def test_what_int8_computes_is_held_against_fp32():
+    """The tolerances are those of our own libraries."""
+    expected = np.arange(1, 11, dtype=np.float32)
+    for precision, within in (("fp16", 1.01), ("int8", 1.2)):
+        assert agreement.check(expected * within, expected, "MNN here", precision) > 1e-3
+        with pytest.raises(UserError, match="MNN here: the logits differ from ours in fp32 by 3.0e-01 of the largest"):
+            agreement.check(expected * 1.3, expected, "MNN here", precision)
+
+
+def test_a_rival_that_loses_too_much_is_left_out_and_named():
+    expected = np.arange(1, 11, dtype=np.float32)
+    result = Contest(small(), precision="int8")
+    assert result.add(OURS, "", expected * 1.1, expected) and not result.add("mnn", "", expected * 1.3, expected)
+    assert [each.engine for each in result.contestants] == [OURS]
+    (line,) = latency.not_run([result], [])
+    assert line.startswith("MNN: no shufflenet-v1-0.25x-g3: ") and "differ from ours in fp32 by 3.0e-01" in line
+    for engine, precision in ((OURS, "int8"), ("mnn", "fp32")):
+        with pytest.raises(UserError, match="one of the two is wrong"):
+            Contest(small(), precision=precision).add(engine, "", expected * 1.3, expected)
+
+
+def test_the_pictures_of_the_calibration():
+    net = small()
+    found = list(calibration.pictures(net))
+    assert len(found) == calibration.COUNT and {each.shape for each in found} == {net.layers[0].shape}
+    timed = worker.picture(net.layers[0].shape)
+    assert not any(np.array_equal(each, timed) for each in found)
+    assert all(np.array_equal(one, again) for one, again in zip(found, calibration.pictures(net)))
+
+
+def test_ncnn_files_of_bytes_are_consistent(tmp_path):
+    """Every layer with weights has bytes, scales and a term that says of which kind; the weights are those of fp32."""
+    net = small("mobilenet-v1-0.25")
+    parameters = random_parameters(net)
+    ncnn.export(net, parameters, tmp_path, "int8")
+    weighted = [step for step in folded.fold(net, parameters) if step.weight is not None]
+    lines = {line.split()[1]: line.split() for line in (tmp_path / "network.param").read_text().splitlines()[2:]}
+    file, at = (tmp_path / "network.bin").read_bytes(), 0
+    for step in weighted:
+        words = dict(word.split("=") for word in lines[step.name] if "=" in word)
+        term = int(words["8"])
+        assert term % 100 == (ncnn.BY_GROUP if lines[step.name][0] == "ConvolutionDepthWise" else ncnn.BY_CHANNEL)
+        assert file[at : at + 4] == ncnn.INT8
+        size, rows = step.weight.size, len(step.weight)
+        whole, at = np.frombuffer(file, np.int8, size, at + 4), at + 4 + -(-size // 4) * 4
+        _, scales, read = np.split(np.frombuffer(file, "<f4", 2 * rows + 1 + (term > 100), at), [rows, 2 * rows])
+        at += 4 * (2 * rows + len(read))
+        assert (read > 0).all() and abs(whole.astype(int)).max() == 127
+        back = whole.reshape(rows, -1) / scales[:, None]
+        assert np.abs(back - step.weight.reshape(rows, -1)).max() <= 0.5001 / scales.min()
+    assert at == len(file)
+    terms = [int(dict(w.split("=") for w in lines[s.name] if "=" in w)["8"]) for s in weighted]
+    assert sum(term > 100 for term in terms) == len(weighted) - 2  # all but the last convolution and the classifier
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rival",
+    [
+        pytest.param(name, marks=needs(name, *(["onnxruntime"] if name == "openvino" else [])))
+        for name, rival in RIVALS.items()
+        if "int8" not in rival.lacks and name != "mnn"  # whose ranges lose more than the bound on noise
+    ],
+)
+def test_rivals_at_int8_are_near_fp32(files, rival):
+    net = small("mobilenet-v1-0.25") if rival == "executorch" else small()  # it refuses padded pooling in int8
+    expected = twin_logits(net, random_parameters(net), worker.picture(net.layers[0].shape)).ravel()
+    engine = Worker(rival, files.of(rival, net, "int8"), precision="int8")
+    try:
+        assert 1e-4 < relative_error(engine.logits, expected) < agreement.TOLERANCES["int8"]
+    finally:
+        engine.close()
+
+
+def test_a_precision_that_an_engine_does_not_run_in_is_told(tmp_path):
+    """Before anything is exported, with the reason, and the others go on."""
+    for precision in ("fp16", "int8"):
+        for name, rival in RIVALS.items():
+            if precision in rival.lacks:
+                with pytest.raises(Failed, match=f"^{rival.lacks[precision]}$"):
+                    Files(tmp_path).of(name, small(), precision)
+    assert not list(tmp_path.rglob("*.raw"))
+
+
+def test_ours_at_int8_is_near_fp32(files):
+    if resolve("native").arch == "arm":
+        pytest.skip("no precision but fp32 is for 32-bit processors")
+    net = small()
+    expected = twin_logits(net, random_parameters(net), worker.picture(net.layers[0].shape)).ravel()
+    engine = Worker(OURS, files.of(OURS, net, "int8"), precision="int8")
+    try:
+        assert 1e-4 < relative_error(engine.logits, expected) < agreement.TOLERANCES["int8"]
+    finally:
+        engine.close()
+
+
 class TestWorker:
     def test_a_crash_is_told(self, files):
         engine = Worker(OURS, files.of(OURS, small()))
@@ -227,7 +324,7 @@ class TestFiles:
     def test_are_made_once_while_they_are_current(self, tmp_path, monkeypatch):
         made = []
 
-        def export(engine, net, folder):
+        def export(engine, net, folder, precision):
             made.append((engine, net.name))
             folder.mkdir(parents=True)
 

@@ -34,6 +34,7 @@ LIBRARY = ROOT / "tvm_shufflenet" / "library"
 FUNCTIONS = {
     "tsn_describe", "tsn_workspace_bytes", "tsn_run", "tsn_run_outputs", "tsn_check_input", "tsn_prepare_image",
     "tsn_run_image", "tsn_image_workspace_bytes", "tsn_softmax", "tsn_top_k", "tsn_label", "tsn_abi",
+    "tsn_supported",
 }  # fmt: skip
 EXPORTED = FUNCTIONS | {"tsn_manifest", "__tvm_ffi_main"}
 OPTIONAL = {"TVMFFIErrorSetRaisedFromCStr", "dlsym"}  # undefined, but not missed
@@ -127,7 +128,7 @@ def test_contents(libraries, arch):
 def test_manifest(libraries, arch):
     manifest = read_manifest(libraries[arch])
     assert manifest == {
-        "format": 4,
+        "format": 5,
         "inputs": [{"name": "picture", "shape": [1, 3, 4, 5], "dtype": "float32", "layout": "NCHW"}],
         "outputs": [{"name": "fc", "shape": [1, 7], "dtype": "float32", "layout": "NC"}],
         "workspace_bytes": 320, "arch": arch, "name": "toy é\n\"quoted\"",
@@ -225,8 +226,8 @@ def test_what_cannot_be_loaded(libraries, toy, tmp_path):
     libc = next(word for word in Path("/proc/self/maps").read_text().split() if "/libc" in word)
     assert "is not a library of tvm_shufflenet" in error(Path(libc))
     future = tmp_path / "future.so"
-    future.write_bytes(libraries[NATIVE.arch].read_bytes().replace(b'{"format":4,', b'{"format":9,'))
-    assert "has format 9, expected 4 or less" in error(future)
+    future.write_bytes(libraries[NATIVE.arch].read_bytes().replace(b'{"format":5,', b'{"format":9,'))
+    assert "has format 9, expected 5 or less" in error(future)
 
 
 def test_a_library_compiled_anew_is_loaded_anew(toy, tmp_path):
@@ -336,11 +337,11 @@ def test_header_in_cpp(tmp_path):
 
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory):
-    """runtime.c alone, its hidden functions exported."""
+    """runtime.c and what it calls of extras.c, their hidden functions exported."""
     folder = tmp_path_factory.mktemp("memory")
     (folder / "all.c").write_text(
-        f'#include "{LIBRARY / "runtime.c"}"\n'
-        "const char tsn_manifest_text[1]; const float tsn_weights_data[1];\n"
+        f'#include "{LIBRARY / "runtime.c"}"\n#define TSN_PICTURES 0\n#include "{LIBRARY / "extras.c"}"\n'
+        "const char tsn_manifest_text[1], tsn_labels_data[1]; const float tsn_weights_data[1];\n"
         "int __tvm_ffi_main(void *s, const Any *a, int32_t n, Any *r) { return !s + !a + !r + n; }\n"
     )
     flags = [flag for flag in link.COMPILE if flag != "-fvisibility=hidden"]

@@ -10,7 +10,8 @@ import java.util.Arrays;
  *
  * <p>Buffers are direct, numbers in them are floats in {@code ByteOrder.nativeOrder()}; what is used of a buffer is
  * what lies between its position and its limit, which stay as they are. Buffers of a call do not overlap. An object
- * runs one call at a time, several objects run side by side. What a method refuses is an IllegalArgumentException.
+ * runs one call at a time, several objects run side by side. What a method refuses is an IllegalArgumentException; on a
+ * processor that lacks instructions of the library every run is an UnsupportedOperationException.
  */
 public final class Network {
   /** Formats of pictures. The bytes of a Bitmap of ARGB_8888 are RGBA. */
@@ -150,6 +151,8 @@ public final class Network {
         throw new IllegalArgumentException("no such picture: format, size, stride, rotation or bytes contradict");
       case -6:
         throw new IllegalArgumentException("the network takes no pictures of three colours, or a call several");
+      case -9:
+        throw new UnsupportedOperationException("this processor lacks instructions of the library, see describe()");
       default:
         throw new IllegalStateException("status " + status + ", see tvm_shufflenet.h");
     }

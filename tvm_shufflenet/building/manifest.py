@@ -14,7 +14,7 @@ from ..architectures.described import describe
 from ..bridge.parameters import digest
 from ..library.preprocess import preprocessing
 from ..pipeline import Compiled
-from ..targets.needs import needed
+from .needs import needed
 from .plan import plan_of
 
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"

@@ -11,10 +11,10 @@ from ..architectures import DEFAULT_MODEL, own_name
 from ..errors import UserError
 from ..files import write_json
 from ..library.teams import check_threads
-from ..targets import TARGETS
+from ..targets import TARGETS, resolve
 from ..targets.calibration import Calibration
 from ..targets.cores import CORES, Core, core
-from ..targets.precision import INT8
+from ..targets.precision import precision_of
 from ..words import weights_line
 from .command import command_parser
 from .common import add_precision_options, parse_size, precisions
@@ -54,14 +54,15 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _any_calibration(args: argparse.Namespace, size: tuple[int, int] | None) -> Calibration:
-    """Scales for the network of that name with random weights: cycles do not depend on them."""
+def _scales(args: argparse.Namespace, chosen: Core, size: tuple[int, int] | None) -> Calibration | None:
+    """For int8, scales for the network of that name with random weights: cycles do not depend on them."""
     from ..architectures import network
     from ..bridge import random_parameters
-    from ..pipeline import any_calibration
+    from ..pipeline import with_scales
 
     net = network(args.network, size, args.classes)
-    return any_calibration(net, random_parameters(net))
+    precision = precision_of(args.precision, args.weights_precision, resolve(chosen.name))
+    return with_scales(precision, net, random_parameters(net)).calibration
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
             options = BuildOptions(
                 args.network, chosen.name, size, args.classes, output=Path(folder), precision=args.precision,
                 weights_precision=args.weights_precision,
-                calibration=_any_calibration(args, size) if args.precision == INT8.name else None,
+                calibration=_scales(args, chosen, size),
                 team=args.threads > 1,
             )  # fmt: skip
             with Terminal().step(f"building {args.network} for {chosen.name}"):

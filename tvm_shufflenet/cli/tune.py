@@ -17,9 +17,19 @@ from ..plotting import add_plot_option, check_plot, save, tuned
 from ..records.store import FOLDER, Records, fastest
 from ..targets import resolve
 from ..targets.cores import cores_of, mean_cycles
+from ..targets.precision import FP32, precision_of
 from ..words import counted
 from .command import command_parser
-from .common import MOST, check_count, check_json, check_key, check_seconds, parse_size, tuned_kernels
+from .common import (
+    MOST,
+    add_precision_options,
+    check_count,
+    check_json,
+    check_key,
+    check_seconds,
+    parse_size,
+    tuned_kernels,
+)
 from .terminal import open_console
 
 if TYPE_CHECKING:
@@ -35,13 +45,15 @@ def arguments() -> argparse.ArgumentParser:
         "model of a core, and keeps what it finds in tuning_logs/, where `build` looks.  Run it again to go on.",
         epilog="examples: python -m tvm_shufflenet.tune --target native --plot tuning.svg\n"
         "          python -m tvm_shufflenet.tune --target cortex-a72 --rpc 192.168.1.20:9190\n"
-        "          python -m tvm_shufflenet.tune mobilenet-v1-1.0 --target cortex-a53 --estimate --op depthwise",
+        "          python -m tvm_shufflenet.tune mobilenet-v1-1.0 --target cortex-a53 --estimate --op depthwise\n"
+        "          python -m tvm_shufflenet.tune shufflenet-v1-1x-g3 --target cortex-a72 --estimate --precision int8",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"whose kernels, equal ones once ({DEFAULT_MODEL})")
     parser.add_argument("--target", help="a name from `python -m tvm_shufflenet.targets`, or a TVM target as JSON "
                         "(native; with --rpc arm, with --estimate cortex-a72)")  # fmt: skip
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
+    add_precision_options(parser)
     parser.add_argument("--op", choices=("depthwise", "grouped", "all"), default="all", help="which kernels (all)")
     parser.add_argument("--trials", type=int, default=64, help="of each kernel, earlier ones included (64)")
     parser.add_argument("--rpc", metavar="HOST:PORT", help="on the board of this RPC server, or on all of a tracker")
@@ -71,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     networks = [network(model, size) for model in dict.fromkeys(models)]
     target = resolve(args.target or ("arm" if args.rpc else "cortex-a72" if args.estimate else "native"))
     _check(args, target)
+    precision = precision_of(args.precision, args.weights_precision, target)
 
     from ..measure.rounds import stop_on_interrupt
     from ..tuning.hints import add_hints
@@ -93,9 +106,10 @@ def main(argv: list[str] | None = None) -> int:
     with judge, stop_on_interrupt() as stop:
         judge.stop = stop
         records.describe_target(target)
-        tasks = tasks_of(networks, target, args.op)
+        tasks = tasks_of(networks, target, args.op, precision)
         add_hints(tasks, args.records, target)
-        what = f"{counted(len(tasks), 'kernel')} of {', '.join(n.name for n in networks)} for {target.name}"
+        which = "" if precision == FP32 else f", {precision}"
+        what = f"{counted(len(tasks), 'kernel')} of {', '.join(n.name for n in networks)} for {target.name}{which}"
         console.print(f"{what}; {judge.kind}: {judge.where}; records: {records.path}", markup=False, soft_wrap=True)
         with Display(console, tasks, args.trials) as display:
             results = Tuner(judge, records, args.trials, args.seed, display).run(tasks)
@@ -111,13 +125,13 @@ def main(argv: list[str] | None = None) -> int:
     if not (interrupted or args.no_network):
         try:
             if judge.kind == "measured":
-                _in_place(args, networks, tasks, target, records, console)
+                _in_place(args, networks, tasks, target, precision, records, console)
                 for result in results:
                     result.best = fastest(records.known(result.task.workload, judge.kind, result.task.space).values())
-            whole = _whole(args, models, size, target, judge, console)
+            whole = _whole(args, networks, size, target, precision, judge, console)
         except KeyboardInterrupt:
             interrupted = True
-    document = _to_json(results, judge, target, seconds, whole)
+    document = _to_json(results, judge, target, precision, seconds, whole)
     if args.json:
         write_json(args.json, document)
     if args.plot and any(result.curve for result in results):
@@ -183,7 +197,7 @@ def _judge(args, target, console):
     return judge
 
 
-def _in_place(args, networks, tasks, target, records, console) -> None:
+def _in_place(args, networks, tasks, target, precision, records, console) -> None:
     """The best candidates of all kernels once more, in the networks."""
     from ..measure.place import open_place
     from ..tuning.in_place import compete
@@ -191,25 +205,29 @@ def _in_place(args, networks, tasks, target, records, console) -> None:
 
     with open_place(target, args.rpc, args.key, args.timeout) as place:
         for net in networks:
-            kept = compete(net, tasks, target, records, place, Terminal())
+            kept = compete(net, tasks, target, records, place, Terminal(), precision)
             if kept is not None:
                 console.print(f"in {net.name} the finalists were timed once more: {kept} defaults won", soft_wrap=True)
 
 
-def _whole(args, models, size, target, judge, console) -> list[dict]:
+def _whole(args, networks, size, target, precision, judge, console) -> list[dict]:
     """Each network with default schedules and with the records: milliseconds or cycles."""
+    from ..bridge import random_parameters
     from ..building.build_library import BuildOptions, build_library
+    from ..pipeline import with_scales
     from .terminal import Terminal
 
     rows, progress = [], Terminal()
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
-        for model in dict.fromkeys(models):
-            built = []
+        for net in networks:
+            model, built = net.name, []
+            scales = with_scales(precision, net, random_parameters(net)).calibration
             for name, records in (("default", None), ("tuned", args.records)):
                 with progress.step(f"building {model}, {name}"):
                     options = BuildOptions(
-                        model, args.target or target.name, size, output=Path(folder, name), records=records
-                    )
+                        model, args.target or target.name, size, output=Path(folder, name), records=records,
+                        precision=args.precision, weights_precision=args.weights_precision, calibration=scales,
+                    )  # fmt: skip
                     built.append(build_library(options))
             row = _before_and_after(args, built, target, judge, progress)
             kernels = built[1].manifest["kernels"]
@@ -262,9 +280,10 @@ def _reasons(result) -> str:
     return ", ".join(dict.fromkeys(result.failures)) or "nothing was tried"
 
 
-def _to_json(results, judge, target, seconds, whole) -> dict:
+def _to_json(results, judge, target, precision, seconds, whole) -> dict:
     return {
-        "target": {"name": target.name, **target.tvm}, "kind": judge.kind, "where": judge.where, "seconds": seconds,
+        "target": {"name": target.name, **target.tvm}, "precision": str(precision), "kind": judge.kind,
+        "where": judge.where, "seconds": seconds,
         "networks": whole,
         "tasks": [
             {"task": r.task.key, "label": r.task.label, "calls": r.task.calls, "trials": r.trials, "new_trials": r.new,

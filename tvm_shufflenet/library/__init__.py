@@ -2,7 +2,8 @@
 
 - `tvm_shufflenet.h`: the interface, for programs in C and C++.
 - `runtime.c`: what implements it, around the object that TVM generates; `team.c` and `tvm_team.c`: its parts
-  for teams of threads.
+  for teams of threads; `cpu.c`: what asks the processor for its instructions, of the table in `instructions`;
+  `guarded.c`: what asks it before vectors are touched.
 - `camera.c`, with `camera.h`, `camera_enlarge.c` and `camera_reduce.c`: pictures of a camera become the input.
 - `classes.c`: probabilities, the likeliest classes and their names.
 - `extras`: how the two are compiled for a network.
@@ -16,7 +17,7 @@
 - `preprocess`: a picture file becomes what a library expects.
 """
 
-FORMAT = 4  # what tsn_abi() gives, of the interface and the manifest, of libraries that are linked now
+FORMAT = 5  # what tsn_abi() gives, of the interface and the manifest, of libraries that are linked now
 MANIFEST = "tsn_manifest"  # exported beside the functions: the text of tsn_describe()
 # What libraries of each format export; those of all are still read.
 FUNCTIONS_OF: dict[int, tuple[str, ...]] = {1: ("tsn_describe", "tsn_workspace_bytes", "tsn_run")}
@@ -26,6 +27,7 @@ FUNCTIONS_OF[3] = (
     "tsn_label",
 )  # fmt: skip
 FUNCTIONS_OF[4] = (*FUNCTIONS_OF[3], "tsn_abi")
+FUNCTIONS_OF[5] = (*FUNCTIONS_OF[4], "tsn_supported")
 # Of libraries whose manifest has "threads", beside them; the last for load_module(path)["team"].
 TEAM_FUNCTIONS = (
     "tsn_team_bytes", "tsn_team_init", "tsn_team_wait", "tsn_team_parts", "tsn_run_team", "tsn_run_team_outputs",

@@ -115,7 +115,7 @@ static uint64_t before_input(uint64_t scratch) {
 
 static uint64_t input_bytes(void) { return ROUND_UP((uint64_t)12 * (uint32_t)tsn_network.crop[0] * (uint32_t)tsn_network.crop[1]); }
 
-size_t tsn_image_workspace_bytes(const tsn_image *image) {
+size_t own_image_workspace_bytes(const tsn_image *image) {
   Source source;
   Axis axes[2];
   if (describe(image, &source) != TSN_OK) return 0;
@@ -132,7 +132,7 @@ static int prepare(const tsn_image *image, float *input, void *workspace, uint64
   if (status != TSN_OK) return status;
   if (!workspace || !source.pixels) return TSN_ERROR_NULL;
   if ((uintptr_t)workspace % TSN_ALIGNMENT || (uintptr_t)input % sizeof(float)) return TSN_ERROR_ALIGNMENT;
-  if (!tsn_image_workspace_bytes(image)) return TSN_ERROR_IMAGE;
+  if (!own_image_workspace_bytes(image)) return TSN_ERROR_IMAGE;
   axes_of(&source, axes);
   if (end) {
     *end = before_input(scratch_for(&source, axes));
@@ -146,17 +146,17 @@ static int prepare(const tsn_image *image, float *input, void *workspace, uint64
   return TSN_OK;
 }
 
-int tsn_prepare_image(const tsn_image *image, float *input, void *workspace) {
+int own_prepare_image(const tsn_image *image, float *input, void *workspace) {
   if (!input) return TSN_ERROR_NULL;
   return prepare(image, input, workspace, 0);
 }
 
 #ifdef TSN_SEVERAL /* one picture is not enough for a call */
-int tsn_run_image(const tsn_image *image, float *output, void *workspace) {
+int own_run_image(const tsn_image *image, float *output, void *workspace) {
   return image && output && workspace ? TSN_ERROR_PICTURES : TSN_ERROR_NULL;
 }
 #else
-int tsn_run_image(const tsn_image *image, float *output, void *workspace) {
+int own_run_image(const tsn_image *image, float *output, void *workspace) {
   uint64_t input = 0;
   if (!output) return TSN_ERROR_NULL;
   if ((uintptr_t)output % sizeof(float)) return TSN_ERROR_ALIGNMENT;

@@ -1,4 +1,4 @@
-/* What the first output says of classes: probabilities, the likeliest ones, their names. */
+/* What the first output says of classes: probabilities, the likeliest ones. */
 
 /* e^x for x <= 0, to 1e-15 of it: x = n ln 2 + r with |r| <= ln 2 / 2, and Taylor's series of r to its 13th power. */
 static double exponential(double x) {
@@ -14,7 +14,7 @@ static double exponential(double x) {
   return sum * power.value;
 }
 
-int tsn_softmax(const float *output, float *shares) {
+int own_softmax(const float *output, float *shares) {
   if (!output || !shares) return TSN_ERROR_NULL;
   if (((uintptr_t)output | (uintptr_t)shares) % sizeof(float)) return TSN_ERROR_ALIGNMENT;
   if (!tsn_network.classes) return TSN_ERROR_CLASSES;
@@ -39,7 +39,7 @@ static int is_before(const float *output, int32_t one, int32_t other) {
   return one < other;
 }
 
-int tsn_top_k(const float *output, int count, int32_t *classes) {
+int own_top_k(const float *output, int count, int32_t *classes) {
   if (!output || !classes) return TSN_ERROR_NULL;
   if (((uintptr_t)output | (uintptr_t)classes) % sizeof(float)) return TSN_ERROR_ALIGNMENT;
   if (!tsn_network.classes) return TSN_ERROR_CLASSES;
@@ -53,13 +53,4 @@ int tsn_top_k(const float *output, int count, int32_t *classes) {
     classes[place] = i;
   }
   return found;
-}
-
-const char *tsn_label(int index) {
-  const char *at = tsn_labels_data;
-  if (index < 0 || index >= tsn_network.labels) return 0;
-  while (index--)
-    while (*at++) {
-    }
-  return at;
 }

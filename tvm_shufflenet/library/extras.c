@@ -6,18 +6,14 @@
  */
 #include "extras.h"
 
-#pragma GCC visibility push(default)
-#include "tvm_shufflenet.h"
-#pragma GCC visibility pop
-
 #if TSN_PICTURES
 #include "camera.c"
 #else
-size_t tsn_image_workspace_bytes(const tsn_image *image) { return image ? 0 : 0; }
-int tsn_prepare_image(const tsn_image *image, float *input, void *workspace) {
+size_t own_image_workspace_bytes(const tsn_image *image) { return image ? 0 : 0; }
+int own_prepare_image(const tsn_image *image, float *input, void *workspace) {
   return image && input && workspace ? TSN_ERROR_PICTURES : TSN_ERROR_NULL;
 }
-int tsn_run_image(const tsn_image *image, float *output, void *workspace) {
+int own_run_image(const tsn_image *image, float *output, void *workspace) {
   return image && output && workspace ? TSN_ERROR_PICTURES : TSN_ERROR_NULL;
 }
 #endif

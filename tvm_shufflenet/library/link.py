@@ -33,6 +33,7 @@ from ..zig import zig
 from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, THREADS, TVM_FUNCTION
 from .elf import read_elf
 from .extras import EXTRAS, labels, network_of, variant, vector_options
+from .instructions import macros as needs_macros
 from .interface import ALIGNMENT, TEAM_BYTES, Port, room, round_up
 from .relocatable import only_interface
 from .symbols import PREFIX, renamed
@@ -122,13 +123,14 @@ class Network:
         known |= {} if self.prefix == PREFIX else {"prefix": self.prefix}
         return known | ({"threads": THREADS, "team_bytes": [TEAM_BYTES, round_up(team_scratch)]} if self.team else {})
 
-    def macros(self, team_scratch: int) -> list[str]:
-        """Those of runtime.c."""
+    def macros(self, arch: str, team_scratch: int) -> list[str]:
+        """Those of runtime.c; tsn_supported() asks the processor for what the manifest "needs"."""
         return [
             f"-DTSN_INPUT={_initialiser(*self.inputs)}",
             f"-DTSN_OUTPUTS={','.join(map(_initialiser, self.outputs))}",
             f"-DTSN_WORKSPACE_FLOATS={self.workspace_bytes // 4}",
             *([f"-DTSN_TEAM_SCRATCH={team_scratch}"] if self.team else []),
+            *needs_macros(arch, self.manifest.get("needs", ())),
             f"-DTSN_NETWORK={network_of(self.manifest, self.inputs[0], self.outputs[0])}",
         ]
 
@@ -198,7 +200,7 @@ def link_networks(
                 its = folder / str(number)
                 its.mkdir()
                 (its / "manifest").write_text(text)
-                macros = network.macros(team_scratch)
+                macros = network.macros(spec.arch, team_scratch)
                 extra = (
                     *variant(network.manifest, network.inputs[0]), *([] if cc else vector_options(spec))
                 )  # fmt: skip

@@ -26,9 +26,9 @@ from ..errors import UserError
 from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS
 from .camera import Image, Pixels
 from .elf import Elf, read_elf
+from .instructions import lacking
 from .interface import batch_of, check_one_picture, inputs, normalised, outputs, size_of, sizes_of
 from .manifest_checks import wrong
-from .processors import lacking
 from .symbols import PREFIX, Functions, prefix_in, renamed
 from .teams import Team, aligned, check_threads
 

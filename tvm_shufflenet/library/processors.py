@@ -1,18 +1,11 @@
-"""The processors that this process may use: what `taskset` and cgroups (containers) leave of those that there are.
-
-And what instructions they have.
-"""
+"""The processors that this process may use: what `taskset` and cgroups (containers) leave of those that there are."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
-from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-HWCAP, HWCAPS = 16, {"asimdhp": 1 << 10, "asimddp": 1 << 20}  # Linux: uapi/linux/auxvec.h, uapi/asm/hwcap.h of arm64
 CAPACITY = "/sys/devices/system/cpu/cpu{}/cpu_capacity"
 
 
@@ -27,26 +20,6 @@ def are_alike() -> bool:
     if not hasattr(os, "sched_getaffinity"):
         return True
     return len({_read(Path(CAPACITY.format(number))) for number in os.sched_getaffinity(0)}) == 1
-
-
-def lacking(features: Iterable[str]) -> list[str]:
-    """Those of the features, called as in /proc/cpuinfo, that this machine's processor does not have.
-
-    Of a processor of which the system tells nothing, none.
-    """
-    there = _features()
-    return [feature for feature in features if there and feature not in there]
-
-
-def _features() -> set[str]:
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        try:
-            mask = ctypes.CDLL(None).getauxval(ctypes.c_ulong(HWCAP))
-        except (OSError, AttributeError):
-            return set()
-        return {"asimd", *(name for name, bit in HWCAPS.items() if mask & bit)}
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
-    return set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
 
 
 def _quotas(own: Path, root: Path) -> list[float]:

@@ -5,6 +5,7 @@
  *   TSN_OUTPUTS           {2,{1,1000}},{4,{1,8,7,7}}: the same of each output
  *   TSN_WORKSPACE_FLOATS  number of floats that the object uses of the workspace, a multiple of 16
  *   TSN_NETWORK           the initialiser of extras.h's Network
+ *   TSN_NEEDS, TSN_STATES see cpu.c
  *   TSN_TEAM_SCRATCH      of a network for teams of threads: see team.c
  *
  * There is no C library here, since a board may have any.  Neither are there TVM's headers, which
@@ -13,10 +14,6 @@
  */
 
 #include "extras.h"
-
-#pragma GCC visibility push(default)
-#include "tvm_shufflenet.h"
-#pragma GCC visibility pop
 
 typedef struct { /* DLTensor */
   void *data;
@@ -81,6 +78,9 @@ static size_t room_for(const Shape *shape) {
   return (floats_in(shape) * sizeof(float) + TSN_ALIGNMENT - 1) / TSN_ALIGNMENT * TSN_ALIGNMENT;
 }
 
+#include "cpu.c"
+#include "guarded.c"
+
 int tsn_abi(void) { return TSN_ABI; }
 
 const char *tsn_describe(void) { return tsn_manifest_text; }
@@ -106,6 +106,7 @@ static Any pass(Place *place, const void *data, const Shape *shape) {
   return any;
 }
 
+/* Whether a run may begin: the arrays, and the processor. */
 static int check_arrays(const float *input, float *const outputs[], const void *workspace) {
   if (!input || !outputs || !workspace) return TSN_ERROR_NULL;
   uintptr_t addresses = (uintptr_t)input;
@@ -114,7 +115,8 @@ static int check_arrays(const float *input, float *const outputs[], const void *
     addresses |= (uintptr_t)outputs[i];
   }
   /* The kernels load and store whole vectors in the workspace, on some processors with aligned instructions. */
-  return (uintptr_t)workspace % TSN_ALIGNMENT || addresses % sizeof(float) ? TSN_ERROR_ALIGNMENT : TSN_OK;
+  if ((uintptr_t)workspace % TSN_ALIGNMENT || addresses % sizeof(float)) return TSN_ERROR_ALIGNMENT;
+  return tsn_supported() ? TSN_OK : TSN_ERROR_CPU;
 }
 
 /* Those behind the first lie behind the workspace. */

@@ -1,7 +1,7 @@
 /* The interface of every compiled network, for C and C++.
  *
  * A library holds one network with its weights.  It needs no other library and no files, allocates
- * nothing, starts no threads and writes to nothing but its outputs and `workspace` (and a `team`).  All libraries
+ * nothing, starts no threads and writes to nothing of the caller but outputs and `workspace` (and a `team`).  All libraries
  * export the same names: to use several in one program, dlopen each and dlsym the functions, or build each with
  * `--prefix NAME`: its functions are NAME_run for tsn_run and so on, which its header NAME.h declares.  In a library of
  * several sizes these are the functions of the first; tsn_480x640_run and so on are in tsn_480x640.h.
@@ -9,12 +9,13 @@
  *     void *workspace = aligned_alloc(TSN_ALIGNMENT, tsn_workspace_bytes());
  *     int status = tsn_run(input, output, workspace);
  *
- * This is number 4 of the interface.  A library of a number has all functions of that number and of lower ones:
+ * This is number 5 of the interface.  A library of a number has all functions of that number and of lower ones:
  *
  *     1   tsn_describe, tsn_workspace_bytes, tsn_run
  *     2   tsn_run_outputs, tsn_check_input
  *     3   tsn_image_workspace_bytes, tsn_prepare_image, tsn_run_image, tsn_softmax, tsn_top_k, tsn_label
  *     4   tsn_abi
+ *     5   tsn_supported
  *
  * What is here keeps its name, its arguments and its meaning, structures and constants included; a later number only
  * adds.  So a program runs with every library of the number that the program was written for, and of later ones.
@@ -29,7 +30,7 @@
 extern "C" {
 #endif
 
-#define TSN_ABI 4        /* the number of this interface */
+#define TSN_ABI 5        /* the number of this interface */
 #define TSN_ALIGNMENT 64 /* bytes: of the workspace */
 
 #define TSN_OK 0
@@ -41,16 +42,23 @@ extern "C" {
 #define TSN_ERROR_PICTURES (-6)  /* the network takes no pictures of three colours, or a call several */
 #define TSN_ERROR_CLASSES (-7)   /* the network gives no number for each class */
 #define TSN_ERROR_TEAM (-8)      /* no such team, thread or number; or a thread of the team has given up */
+#define TSN_ERROR_CPU (-9)       /* the processor lacks instructions of the library: see tsn_supported */
 
 /* The number of the interface that the library has, which "format" of tsn_describe() says too.  A program may ask
  * whether it is at least that of the functions that the program calls.
  */
 int tsn_abi(void);
 
+/* 1 where this processor has all instructions that the library is made of, which "needs" of tsn_describe() names; else 0,
+ * and all functions that run a network, prepare a picture or read an output return TSN_ERROR_CPU (a size is 0) and do
+ * nothing.  The processor is asked once: the answer is all that a library keeps.
+ */
+int tsn_supported(void);
+
 /* The network as one line of JSON, which lives as long as the library.  It begins with the arrays that
  * the functions take:
  *
- *     {"format":4,
+ *     {"format":5,
  *      "inputs":[{"name":"input","shape":[1,3,224,224],"dtype":"float32","layout":"NCHW"}],
  *      "outputs":[{"name":"fc","shape":[1,1000],"dtype":"float32","layout":"NC"}],
  *      "workspace_bytes":...

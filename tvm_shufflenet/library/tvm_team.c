@@ -56,6 +56,7 @@ __attribute__((visibility("default"))) int __tvm_ffi_team(void *self, const Any 
     status = tsn_team_init(run.team, run.threads);
     if (!status && dlsym) tsn_team_wait(run.team, (tsn_wait *)dlsym(0, "sched_yield"), 0);
   }
+  if (status == TSN_ERROR_CPU) return fail(name, "this processor lacks instructions of the library");
   if (status) return fail(name, "expected float32 arrays as main has them, and a team of tsn_team_bytes(threads) bytes");
   ParallelLaunch *launch = TVMBackendParallelLaunch;
   if (!launch && dlsym) launch = (ParallelLaunch *)dlsym(0, "TVMBackendParallelLaunch");

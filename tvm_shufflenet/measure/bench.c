@@ -235,6 +235,10 @@ int main(int argc, char **argv) {
   int emulated = is_emulated();
   if (emulated) fprintf(stderr, "this processor is emulated: its times say nothing of speed, and are marked so\n");
 
+  for (int i = 0; i < packed_count; ++i) /* the peak kernel is made of the same instructions */
+    if (!packed[i].supported())
+      fail(2, "%s: this processor lacks instructions of the library: pack it for another --target", packed[i].label);
+
   timed = calloc((size_t)count, sizeof(Timed));
   if (!timed) fail(2, "no memory");
   int64_t shapes[2][2] = {{peak_lanes, 0}, {peak_chains, peak_lanes}};

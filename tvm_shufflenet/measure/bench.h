@@ -5,6 +5,7 @@
 typedef struct {
   const char *label;
   const char *(*describe)(void);
+  int (*supported)(void);
   size_t (*workspace_bytes)(void);
   int (*run_outputs)(const float *, float *const[], void *);
   size_t input;          /* floats */

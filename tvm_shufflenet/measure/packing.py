@@ -189,6 +189,7 @@ def _table(entries: list[Entry], expected: list[tuple[np.ndarray, ...] | None], 
         prefix, (given,), wanted = prefix_in(entry.manifest), inputs(entry.manifest), outputs(entry.manifest)
         lines += [
             f"extern const char *{prefix}_describe(void);",
+            f"extern int {prefix}_supported(void);",
             f"extern size_t {prefix}_workspace_bytes(void);",
             f"extern int {prefix}_run_outputs(const float *, float *const[], void *);",
             f"static const size_t sizes_{number}[] = {{{', '.join(str(each.bytes // 4) for each in wanted)}}};",
@@ -197,9 +198,9 @@ def _table(entries: list[Entry], expected: list[tuple[np.ndarray, ...] | None], 
             values = ", ".join(float(value).hex() + "f" for result in results for value in result.ravel())
             lines.append(f"static const float expected_{number}[] = {{{values}}};")
         rows.append(
-            f"  {{{json.dumps(entry.label)}, {prefix}_describe, {prefix}_workspace_bytes, {prefix}_run_outputs, "
-            f"{given.bytes // 4}, {len(wanted)}, sizes_{number}, {'0' if results is None else f'expected_{number}'}, "
-            f"{precision_in(entry.manifest).tolerance!r}}},"
+            f"  {{{json.dumps(entry.label)}, {prefix}_describe, {prefix}_supported, {prefix}_workspace_bytes, "
+            f"{prefix}_run_outputs, {given.bytes // 4}, {len(wanted)}, sizes_{number}, "
+            f"{'0' if results is None else f'expected_{number}'}, {precision_in(entry.manifest).tolerance!r}}},"
         )
     machine = target.machine
     described = json.dumps(dataclasses.asdict(target))

@@ -10,7 +10,6 @@ the clocked copy are random: no kernel's time depends on them.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import statistics
 import tempfile
@@ -35,7 +34,7 @@ from ..library.link import link
 from ..library.loading import read_manifest
 from ..lowering.costs import call_bytes, call_multiply_adds, weight_bytes, what
 from ..lowering.to_object import write_object
-from ..pipeline import Compiled, any_calibration, compile_network
+from ..pipeline import Compiled, compile_network, with_scales
 from ..records.store import FOLDER, Chooser, Records
 from ..targets import TargetSpec, resolve, target_names
 from ..targets.precision import FP32, Precision, precision_in, precision_of
@@ -260,9 +259,7 @@ class Clocked:
         precision: Precision = FP32, pictures: int = 1,
     ):  # fmt: skip
         self.path, self._parameters = path, random_parameters(net)
-        if precision.dot:
-            scales = any_calibration(net, self._parameters)
-            precision = dataclasses.replace(precision, calibration=scales)
+        precision = with_scales(precision, net, self._parameters)
         self.compiled = compile_network(
             net, self._parameters, target, ticking=True, records=records, team=team, precision=precision,
             pictures=pictures,

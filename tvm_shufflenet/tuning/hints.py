@@ -21,7 +21,9 @@ def add_hints(tasks: list[Task], folder: Path, target: TargetSpec) -> None:
     machines = [resolve(name).machine for name in STAND_INS.get(target.name, ())]
     for task in tasks:
         legal = set(map(knob_key, task.space))
-        known: list[Knobs] = [task.workload.knobs(machine) for machine in machines] + elsewhere.get(task.key, [])
+        known: list[Knobs] = [
+            task.workload.knobs(machine.at(task.workload.dtype)) for machine in machines
+        ] + elsewhere.get(task.key, [])
         found = {key: knobs for knobs in known if (key := knob_key(knobs)) in legal}
         found.pop(knob_key(task.default), None)
         task.hints = list(found.values())

@@ -21,6 +21,7 @@ from ..measure.profiling import Clocked, seconds_of
 from ..records.keys import task_of
 from ..records.store import Record, Records
 from ..targets import TargetSpec
+from ..targets.precision import FP32, Precision
 from .tasks import Task
 from .tuner import FINAL_ROUNDS, FINALISTS
 
@@ -55,7 +56,8 @@ def finalists_of(task: Task, records: Records) -> list[Record]:
 
 
 def compete(
-    net: Network, tasks: list[Task], target: TargetSpec, records: Records, place: Place, progress: Progress
+    net: Network, tasks: list[Task], target: TargetSpec, records: Records, place: Place, progress: Progress,
+    precision: Precision = FP32,
 ) -> int | None:  # fmt: skip
     """Times the finalists of these tasks in the network and appends to `records`; how many defaults won.
 
@@ -69,7 +71,8 @@ def compete(
         copies = []
         for index in range(max(map(len, finalists.values()))):
             with progress.step(f"building {net.name} with finalists number {index + 1}"):
-                copies.append(Clocked(net, target, Path(folder, f"clocked{index}.so"), Entrants(finalists, index)))
+                path, entrants = Path(folder, f"clocked{index}.so"), Entrants(finalists, index)
+                copies.append(Clocked(net, target, path, entrants, precision=precision))
         turns = [clocked.load(place) for clocked in copies]
         timed = time_beside_peak(place, target, lambda: turns, ROUNDS, progress)
     if len(timed.peak_seconds) < ROUNDS:

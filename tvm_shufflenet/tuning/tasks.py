@@ -9,14 +9,16 @@ import numpy as np
 from ..architectures import Network
 from ..bridge import random_parameters
 from ..lowering.program import Program
-from ..pipeline import lower_graph
+from ..pipeline import lower_graph, with_scales
 from ..records.kernels import label
 from ..records.keys import task_of
 from ..schedules import Knobs, Workload, tuning_space
 from ..targets import TargetSpec
+from ..targets.precision import FP32, Precision
 
+DEPTHWISE = ("depthwise", "strewn_depthwise", "int8_window", "int8_strewn_window")
 OPS = {
-    "depthwise": lambda workload: workload.name in ("depthwise", "strewn_depthwise"),
+    "depthwise": lambda workload: workload.name in DEPTHWISE,
     "grouped": lambda workload: getattr(workload, "groups", 1) > 1,
     "all": lambda workload: True,
 }
@@ -53,11 +55,17 @@ class Task:
         return self.workload.multiply_adds
 
 
-def tasks_of(networks: list[Network], target: TargetSpec, op: str = "all") -> list[Task]:
-    """The kernels that have a choice of knobs, those with most to do first.  `op` is a key of `OPS`."""
+def tasks_of(
+    networks: list[Network], target: TargetSpec, op: str = "all", precision: Precision = FP32
+) -> list[Task]:  # fmt: skip
+    """The kernels that have a choice of knobs, those with most to do first.  `op` is a key of `OPS`.
+
+    Dtypes are fields of workloads, so tasks of different precisions have different keys, unless they are the same code.
+    """
     tasks: dict[Workload, Task] = {}
     for net in networks:
-        program: Program = lower_graph(net, random_parameters(net, 0), target)
+        parameters = random_parameters(net, 0)
+        program: Program = lower_graph(net, parameters, target, precision=with_scales(precision, net, parameters))
         for call in program.calls:
             task = tasks.get(call.workload)
             if task is None:

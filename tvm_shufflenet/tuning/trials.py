@@ -20,8 +20,8 @@ from ..targets import TargetSpec
 from . import candidates
 from .tasks import Task, example_arrays
 
-# By dtype, relative to the largest output: sums of fp32 in another order differ by 1e-6 or so.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
+# By dtype, relative to the largest output: sums of fp32 in another order differ by 1e-6 or so, of integers by nothing.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "int8": 0.0, "uint8": 0.0}
 TURN_SECONDS = 0.004
 
 
@@ -176,7 +176,7 @@ class Bench:
 
     @property
     def data(self) -> np.ndarray:
-        """What the kernel reads beside its parameters: flat, standard normal."""
+        """What the kernel reads beside its parameters: flat, standard normal, or any bytes."""
         return self._arrays[0][self._taken[0].inside]
 
     @functools.cached_property
@@ -197,13 +197,13 @@ class Bench:
             if argument.role == WEIGHT:
                 array[argument.inside] = next(weights)
             elif argument.role in INPUTS:
-                array[:] = rng.standard_normal(array.size, "float32")
+                array[:] = _numbers(array.size, argument.dtype, rng)
         return self.place.load(path, "main", *self._arrays)
 
     def check(self, function: Function) -> None:
         expected, found = self.expected, self.output(function)
         difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-        if not difference < TOLERANCES[self.task.workload.dtype]:  # also where it is not a number
+        if not difference <= TOLERANCES[self.task.workload.dtype]:  # also where it is not a number
             raise WrongResult(f"differs from the default schedule by {difference:.1e}, relative")
 
     def output(self, function: Function | None = None) -> np.ndarray:
@@ -213,6 +213,13 @@ class Bench:
             return flat
         planes = flat.reshape(-1, self._mask.size)[self.task.workload.written(*self.parameters)]
         return planes[:, self._mask]
+
+
+def _numbers(size: int, dtype: str, rng: np.random.Generator) -> np.ndarray:
+    if dtype.startswith("float"):
+        return rng.standard_normal(size, "float32")
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, size, dtype, endpoint=True)
 
 
 def _mask(task: Task) -> np.ndarray | None:

@@ -25,6 +25,7 @@ mod raw {
 
     extern "C" {
         pub fn tsn_abi() -> c_int;
+        pub fn tsn_supported() -> c_int;
         pub fn tsn_describe() -> *const c_char;
         pub fn tsn_workspace_bytes() -> usize;
         pub fn tsn_run(input: *const f32, output: *mut f32, workspace: *mut c_void) -> c_int;
@@ -35,13 +36,15 @@ mod raw {
     }
 }
 
-const ABI: c_int = 4; // of the functions above
+const ABI: c_int = 5; // of the functions above
 
 /// Why a picture was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// The library is older than this wrapper.
     Old(i32),
+    /// The processor lacks instructions of the library.
+    Processor,
     /// Another number of elements was expected.
     Length { expected: usize, found: usize },
     /// A picture of this size and format cannot be.
@@ -54,6 +57,7 @@ impl fmt::Display for Error {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Error::Old(abi) => write!(to, "the library has ABI {abi}, expected {ABI} or more"),
+            Error::Processor => write!(to, "this processor lacks instructions of the library"),
             Error::Length { expected, found } => write!(to, "expected {expected} elements, found {found}"),
             Error::Image => write!(to, "no picture of such a size"),
             Error::Status(status) => write!(to, "the library returned {status}"),
@@ -80,6 +84,9 @@ impl Network {
         let abi = unsafe { raw::tsn_abi() };
         if abi < ABI {
             return Err(Error::Old(abi));
+        }
+        if unsafe { raw::tsn_supported() } == 0 {
+            return Err(Error::Processor);
         }
         let mut network = Network { workspace: Vec::new(), input: elements("inputs"), output: elements("outputs") };
         network.reserve(unsafe { raw::tsn_workspace_bytes() });

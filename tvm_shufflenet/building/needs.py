@@ -1,0 +1,24 @@
+"""What a library asks of the processor that runs it: without these instructions it would end in SIGILL."""
+
+from __future__ import annotations
+
+from ..library.instructions import known
+from ..targets import TargetSpec
+from ..targets.detect import features_of
+from ..targets.precision import Precision
+
+OF_DOT = {"sdot": ("asimddp",)}  # instructions of `Precision.dot`
+
+
+def needed(target: TargetSpec, precision: Precision) -> list[str]:
+    """Features as Linux calls them; of 64-bit Arm those beyond Armv8.0 that the precision takes.
+
+    LLVM takes any instruction of an x86-64 or a 32-bit Arm wherever the target has it; of 64-bit Arm it finds no use
+    for others in fp32.
+    """
+    there = features_of(target.tvm)
+    names = [name for name, llvm in known(target.arch).items() if llvm in there]
+    if target.arch != "aarch64":
+        return names
+    halves = ("asimdhp",) if precision.activations == "float16" else ()
+    return [name for name in names if name in (*halves, *OF_DOT.get(precision.dot, ()))]
