@@ -61,6 +61,7 @@ int main(int argc, char **argv) {
   size_t (*workspace_bytes)(void) = find(library, "tsn_workspace_bytes", argv[1]);
   int (*check)(const float *) = find(library, "tsn_check_input", argv[1]); /* since format 2 */
   int (*run)(const float *, float *, void *) = find(library, "tsn_run", argv[1]);
+  const char *(*label)(int) = (const char *(*)(int))dlsym(library, "tsn_label"); /* since format 3 */
 
   size_t pictures, pixels = elements(describe(), "\"inputs\":", &pictures);
   size_t results = elements(describe(), "\"outputs\":", &pictures), classes = results / pictures;
@@ -94,7 +95,8 @@ int main(int argc, char **argv) {
       size_t best = 0;
       for (size_t i = 1; i < classes; ++i)
         if (row[i] > row[best]) best = i;
-      printf("%zu %.9g\n", best, row[best]); /* all bits */
+      const char *name = label ? label((int)best) : NULL; /* not every network has names */
+      printf("%zu %.9g%s%s\n", best, row[best], name ? " " : "", name ? name : ""); /* all bits */
       row[best] = -3.4e38f;
     }
   }

@@ -106,7 +106,7 @@ def test_from_plain_c(build, tmp_path, target, triple, arch):
     expected = twin_logits(net, random_parameters(net), data)[0]
     best = np.argsort(expected)[::-1][:5]
     rows = [line.split() for line in text.splitlines() if line.strip()]
-    found = {int(row[0]): float(row[-1]) for row in rows if row[0].isdigit()}
+    found = {int(row[0]): float(row[1]) for row in rows if row[0].isdigit()}
     assert list(found) == list(best)
     assert np.allclose(list(found.values()), expected[best], rtol=1e-4, atol=1e-4)
 

@@ -17,6 +17,7 @@ import pytest
 
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
+from tvm_shufflenet.bridge.shipped import trained
 from tvm_shufflenet.cli import build as build_command
 from tvm_shufflenet.cli import terminal
 from tvm_shufflenet.errors import UserError
@@ -122,7 +123,7 @@ def test_classify_names_the_classes(tmp_path, checkpoint):
 def test_the_c_example_takes_what_classify_writes(tmp_path, build):
     """Word by word as `classify --help` says, with the compiler that the project brings along."""
     built, raw, program = (
-        build("shufflenet-v1-0.25x-g3", classes=10, size=(64, 64)),
+        build("shufflenet-v1-0.5x-g3", weights=trained("shufflenet-v1-0.5x-g3"), size=(64, 64)),
         tmp_path / "image.raw",
         tmp_path / "c",
     )
@@ -135,8 +136,9 @@ def test_the_c_example_takes_what_classify_writes(tmp_path, build):
     compiler = [sys.executable, "-m", "ziglang", "cc", *line.split(), str(program), "-ldl", "-lpthread"]
     subprocess.run(compiler, check=True, cwd=ROOT, capture_output=True)
     said = subprocess.run([program, built.path, raw], check=True, capture_output=True, text=True).stdout
-    best = [row["class"] for row in json.loads(answer.read_text())["pictures"][0]["classes"]]
-    assert [int(row.split()[0]) for row in said.splitlines()] == best
+    best = [(row["class"], row["name"]) for row in json.loads(answer.read_text())["pictures"][0]["classes"]]
+    rows = [row.split(maxsplit=2) for row in said.splitlines()]
+    assert [(int(number), name) for number, _logit, name in rows] == best
     there = raw.read_bytes()
     raw.unlink()
     other = build("shufflenet-v1-0.25x-g4", target="armv7", size=(64, 64))
