@@ -1,15 +1,21 @@
 """Sums of four products of bytes, the one instruction of int8 kernels: a word of four bytes is an int32.
 
     dot4(kind, acc, data, weight)     acc + sum over j < 4 of byte j of data * byte j of weight
+    dot2(acc, data, weight)           the same of two numbers of 16 bits each
     zip4(a, b, c, d)                  the word of four bytes
+    zip2(a, b)                        the word of two bytes, widened
     window4(load)                     the word of the four bytes from that one on
 
 So schedules of fp32 kernels serve: their products are dot products, and their channels are groups of four.  `KINDS`
 says by which instruction; each kind sums exactly, in 32 bits.  Weights are signed bytes from -127 to 127.
+
+AVX2 multiplies pairs of 16 bits ("maddwd").  Words of four bytes are widened in registers, where few products read
+them; a kernel with many products for each word widens before (`in_word`), and its weights lie in memory as 16 bits.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -21,17 +27,34 @@ from .functions import dtype_of
 
 WORD = 4  # bytes
 # The dtype of activations for each kind: vpdpbusd multiplies unsigned bytes by signed ones.
-KINDS = {"vnni512": "uint8", "vnni256": "uint8", "sdot": "int8", "smull": "int8", "plain": "int8"}
+KINDS = {
+    "vnni512": "uint8", "vnni256": "uint8", "sdot": "int8", "smull": "int8", "maddwd": "int8", "plain": "int8",
+}  # fmt: skip
 
 
 def lanes_of(kind: str) -> int:
     """Sums of the vector that one instruction of that kind adds to."""
-    return {"vnni512": 16, "vnni256": 8}.get(kind, 4)
+    return {"vnni512": 16, "vnni256": 8, "maddwd": 8}.get(kind, 4)
+
+
+def in_word(kind: str) -> int:
+    """Channels of a word where all are widened before: 2 for `dot2` and `zip2`, 4 for `dot4` and `zip4`."""
+    return 2 if kind == "maddwd" else WORD
 
 
 def dot4(kind: str, acc: tirx.Expr, data: tirx.Expr, weight: tirx.Expr) -> tirx.Expr:
     """All are int32; of `data` the bytes are of the kind's dtype, of `weight` signed."""
     return tirx.call_intrin("int32", _NAME + kind, acc, data, weight)
+
+
+def dot2(acc: tirx.Expr, data: tirx.Expr, weight: tirx.Expr) -> tirx.Expr:
+    """All are int32; `data` and `weight` hold two int16 each."""
+    return tirx.call_intrin("int32", _PAIRS, acc, data, weight)
+
+
+def zip2(*parts: tirx.Expr) -> tirx.Expr:
+    """The int32 whose 16 bits number j are the int8 `parts[j]`."""
+    return tirx.call_intrin("int32", _ZIP, *(tirx.Cast("int16", part) for part in parts))
 
 
 def zip4(*parts: tirx.Expr) -> tirx.Expr:
@@ -48,13 +71,13 @@ def window4(load: tirx.Expr) -> tirx.Expr:
     return tirx.call_intrin("int32", _WINDOW, load)
 
 
-def words(weight: np.ndarray) -> np.ndarray:
-    """int8 (..., n)  =>  int32 (..., n / 4 rounded up), zeros behind the last byte."""
-    padding = [(0, 0)] * (weight.ndim - 1) + [(0, -weight.shape[-1] % WORD)]
-    return np.ascontiguousarray(np.pad(weight.astype(np.int8), padding)).view("<i4")
+def words(weight: np.ndarray, count: int = WORD) -> np.ndarray:
+    """int8 (..., n)  =>  int32 (..., n / count rounded up), each of 4 bytes or 2 int16; zeros behind the last."""
+    padding = [(0, 0)] * (weight.ndim - 1) + [(0, -weight.shape[-1] % count)]
+    return np.ascontiguousarray(np.pad(weight.astype(f"<i{4 // count}"), padding)).view("<i4")
 
 
-_NAME, _ZIP, _WINDOW = "tirx.tsn_dot4_", "tirx.tsn_zip4", "tirx.tsn_window4"
+_NAME, _PAIRS, _ZIP, _WINDOW = "tirx.tsn_dot4_", "tirx.tsn_dot2", "tirx.tsn_zip", "tirx.tsn_window4"
 
 
 def _lanes(value: tirx.Expr) -> int:
@@ -80,14 +103,14 @@ def _joined(parts: list[tirx.Expr]) -> tirx.Expr:
     return tirx.Shuffle(parts, [tirx.IntImm("int32", i) for i in range(count)])
 
 
-def _in_pieces(kind: str, sizes: tuple[int, ...], compute: Callable) -> Callable:
+def _in_pieces(sizes: tuple[int, ...], compute: Callable, plain: Callable) -> Callable:
     """To `compute(acc, data, weight)` of vectors of these sizes; what they do not divide, to plain arithmetic."""
 
     def lower(call):
         lanes = _lanes(call.args[0])
         size = next((size for size in sizes if lanes % size == 0), 0)
         if not size:
-            return _plain(*call.args, KINDS[kind])
+            return plain(*call.args)
         return _joined(
             [compute(*(_part(value, start, size) for value in call.args)) for start in range(0, lanes, size)]
         )
@@ -125,28 +148,50 @@ def _smull(acc, data, weight):
     return acc + tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", pairs)
 
 
-def _plain(acc, data, weight, dtype):
-    """`dtype` is that of the bytes of data."""
+def _pairs(acc, data, weight):
+    """Of words of two int16."""
     lanes = _lanes(acc)
+    name = {8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}[lanes]
+    halves = (tirx.reinterpret(_dtype("int16", 2 * lanes), word) for word in (data, weight))
+    return acc + tirx.call_llvm_pure_intrin(dtype_of(acc), name, *halves)
 
-    def byte(word, j, kind):
-        shifted = word if j == 3 else word << tirx.const(24 - 8 * j, dtype_of(word))
-        if kind == "int8":
-            return shifted >> tirx.const(24, dtype_of(word))
+
+def _maddwd(acc, data, weight):
+    """Bytes 0 and 2, then 1 and 3, each widened where it is."""
+    sixteen = _dtype("int16", 2 * _lanes(acc))
+    eight = tirx.const(8, sixteen)
+
+    def widened(word):
+        word = tirx.reinterpret(sixteen, word)
+        return [tirx.reinterpret(dtype_of(acc), half) for half in ((word << eight) >> eight, word >> eight)]
+
+    for halves in zip(widened(data), widened(weight)):
+        acc = _pairs(acc, *halves)
+    return acc
+
+
+def _plain(acc, data, weight, dtype, count=WORD):
+    """`dtype` is that of the numbers of a word of data, of which there are `count`."""
+    lanes, bits = _lanes(acc), 32 // count
+
+    def number(word, j, signed):
+        shifted = word if j == count - 1 else word << tirx.const(32 - bits - bits * j, dtype_of(word))
+        if signed:
+            return shifted >> tirx.const(32 - bits, dtype_of(word))
         unsigned = _dtype("uint32", lanes)
-        shifted = tirx.reinterpret(unsigned, shifted) >> tirx.const(24, unsigned)
+        shifted = tirx.reinterpret(unsigned, shifted) >> tirx.const(32 - bits, unsigned)
         return tirx.reinterpret(dtype_of(word), shifted)
 
-    for j in range(WORD):
-        acc = acc + byte(data, j, dtype) * byte(weight, j, "int8")
+    for j in range(count):
+        acc = acc + number(data, j, not dtype.startswith("u")) * number(weight, j, True)
     return acc
 
 
 def _zip(call):
-    lanes = _lanes(call.args[0])
+    lanes, count = _lanes(call.args[0]), len(call.args)
     if lanes == 1:
-        return tirx.reinterpret("int32", tirx.Shuffle(list(call.args), [tirx.IntImm("int32", i) for i in range(WORD)]))
-    order = [tirx.IntImm("int32", j * lanes + i) for i in range(lanes) for j in range(WORD)]
+        return tirx.reinterpret("int32", tirx.Shuffle(list(call.args), [tirx.IntImm("int32", i) for i in range(count)]))
+    order = [tirx.IntImm("int32", j * lanes + i) for i in range(lanes) for j in range(count)]
     parts = [_expr.Broadcast(part.value, lanes) if isinstance(part, _expr.Broadcast) else part for part in call.args]
     return tirx.reinterpret(_dtype("int32", lanes), tirx.Shuffle(parts, order))
 
@@ -176,8 +221,9 @@ def _register(name: str, lower: Callable) -> None:
 
 for _kind, _sizes, _compute in (
     ("vnni512", (16, 8, 4), _vnni), ("vnni256", (8, 4), _vnni), ("sdot", (4,), _sdot), ("smull", (4,), _smull),
-    ("plain", (), _plain),
+    ("maddwd", (8, 4), _maddwd), ("plain", (), _plain),
 ):  # fmt: skip
-    _register(_NAME + _kind, _in_pieces(_kind, _sizes, _compute))
+    _register(_NAME + _kind, _in_pieces(_sizes, _compute, functools.partial(_plain, dtype=KINDS[_kind])))
+_register(_PAIRS, _in_pieces((8, 4), _pairs, functools.partial(_plain, dtype="int16", count=2)))
 _register(_ZIP, _zip)
 _register(_WINDOW, _window)

@@ -4,8 +4,8 @@
     out[a, o, p]  = the byte of sum * factors[a, o] (`requantise`)
 
 Memory is as in fp32, a plane for each channel, so shuffles, concatenations and residuals in place stay addresses.  The
-dot products want four channels of a pixel side by side: they are zipped into a panel as a tile of pixels is loaded, and
-all row tiles of the group read that.  Channels behind the last of a group have weights of zero.
+dot products want four channels of a pixel side by side, or two of 16 bits: they are zipped into a panel as a tile of
+pixels is loaded, and all row tiles of the group read that.  Channels behind the last of a group have weights of zero.
 
 With tables (`Int8Strewn`) planes lie anywhere, as `strewn` says.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from tvm import s_tir, tirx
@@ -33,7 +34,7 @@ from .common import (
     row_tiles,
     unroll_and_vectorize,
 )  # fmt: skip
-from .dot4 import WORD, dot4, lanes_of, words, zip4
+from .dot4 import WORD, dot2, dot4, in_word, lanes_of, words, zip2, zip4
 from .pointwise import Grouped
 from .requantise import LIMITS, examples, requantised
 from .workload import leave_out, spread
@@ -68,8 +69,8 @@ class Int8Pointwise(Grouped):
 
     @property
     def _words(self) -> int:
-        """Of four input channels each."""
-        return -(-self.inputs // WORD)
+        """Of so many input channels each as `in_word` says."""
+        return -(-self.inputs // in_word(self.dot))
 
     @property
     def _vectors(self) -> int:
@@ -96,10 +97,12 @@ class Int8Pointwise(Grouped):
         )  # fmt: skip
         sources, targets, others = self._planes
         tables = K + 2 * N if self.residual else K + N
+        W = in_word(self.dot)
+        zip_word, dot = (zip2, dot2) if W == 2 else (zip4, partial(dot4, self.dot))
 
         def zipped(data, table, a, q, pixel):
-            channels = [q * WORD + j if K % WORD == 0 else T.min(q * WORD + j, K - 1) for j in range(WORD)]
-            return zip4(*(data[self._source(table, a, k), pixel] for k in channels))
+            channels = [q * W + j if K % W == 0 else T.min(q * W + j, K - 1) for j in range(W)]
+            return zip_word(*(data[self._source(table, a, k), pixel] for k in channels))
 
         def start(bias, gains, other, table, a, o, pixel):
             if not self.residual:
@@ -130,7 +133,7 @@ class Int8Pointwise(Grouped):
                     va, vo, vv, vi, vq = T.axis.remap("SSSSR", [a, o, v, i, q])
                     with T.init():
                         acc[va, vo, vv, vi] = start(bias, gains, other, table, va, vo, vv * L + vi)
-                    acc[va, vo, vv, vi] = dot4(self.dot, acc[va, vo, vv, vi], panel[va, vq, vv, vi], weight[va, vo, vq])
+                    acc[va, vo, vv, vi] = dot(acc[va, vo, vv, vi], panel[va, vq, vv, vi], weight[va, vo, vq])
             for a, o, v, i in T.grid(G, N, V, L):
                 with T.sblock("out"):
                     va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
@@ -194,7 +197,7 @@ class Int8Pointwise(Grouped):
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         weight, *others = arrays
-        grouped = words(weight.reshape(self.groups, self.outputs, self.inputs))
+        grouped = words(weight.reshape(self.groups, self.outputs, self.inputs), in_word(self.dot))
         return [pack_rows(grouped, 1, knobs["rows"], "int32"), *others]
 
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:

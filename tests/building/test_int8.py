@@ -226,10 +226,14 @@ def test_scales_survive_their_file():
     assert calibration_in(scales.to_metadata(), "abc", "x") == scales
 
 
+X86 = '{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "%s"}'
+
+
 @pytest.mark.parametrize(
     "target,dot,dtype",
     [("cortex-a76", "sdot", "int8"), ("cortex-a55", "sdot", "int8"), ("cortex-a72", "smull", "int8"),
-     ("cortex-a53", "smull", "int8"), ("arm", "smull", "int8"), ("snapdragon-8gen2", "sdot", "int8")],
+     ("cortex-a53", "smull", "int8"), ("arm", "smull", "int8"), ("snapdragon-8gen2", "sdot", "int8"),
+     (X86 % "haswell", "maddwd", "int8"), (X86 % "bdver2", "plain", "int8"), (X86 % "cascadelake", "vnni512", "uint8")],
 )  # fmt: skip
 def test_what_multiplies_bytes(target, dot, dtype):
     precision = precision_of("int8", None, resolve(target))

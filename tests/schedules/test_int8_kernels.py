@@ -20,13 +20,16 @@ from tvm_shufflenet.schedules import (
 from tvm_shufflenet.schedules.dot4 import KINDS
 from tvm_shufflenet.schedules.requantise import limits, requantised_arrays
 from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.targets.detect import features_of
 from tvm_shufflenet.targets.precision import precision_of
 
 from ..kernel_runs import run_kernel
 
 NATIVE = resolve("native")
 pytestmark = pytest.mark.skipif(NATIVE.arch == "arm", reason="no precision but fp32 is for 32-bit processors")
-DOTS = () if NATIVE.arch == "arm" else tuple(dict.fromkeys([precision_of("int8", None, NATIVE).dot, "plain"]))
+BEST = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).dot,)
+HAS_AVX2 = ("maddwd",) if "avx2" in features_of(NATIVE.tvm) else ()
+DOTS = tuple(dict.fromkeys([*BEST, *HAS_AVX2, "plain"]))
 EVERY_DOT = pytest.mark.parametrize("dot", DOTS)
 LANES = 16
 

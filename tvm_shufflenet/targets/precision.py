@@ -97,7 +97,7 @@ def _with_dot(precision: Precision, target: TargetSpec) -> Precision:
         return replace(precision, activations="uint8", dot="vnni512")
     if "avxvnni" in features:
         return replace(precision, activations="uint8", dot="vnni256")
-    return replace(precision, dot="plain")
+    return replace(precision, dot="maddwd" if "avx2" in features else "plain")
 
 
 def _with_weights(precision: Precision, weights: str) -> Precision:
