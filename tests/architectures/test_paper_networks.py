@@ -51,6 +51,9 @@ COMPUTED = {
     # 320x320, 90 classes; what the description of SSDLite and of the backbones gives, printed nowhere
     "ssdlite-shufflenet-v1-0.5x-g3": 188.0, "ssdlite-shufflenet-v1-1x-g3": 487.8,
     "ssdlite-shufflenet-v2-0.5x": 204.9, "ssdlite-shufflenet-v2-1x": 451.8,
+    # 300x400, 80 classes, 300 regions: body and RPN by the pixel, and stage 4 for each region; NanoDet at 320x320
+    "faster-rcnn-shufflenet-v1-1x-g3": 11160, "faster-rcnn-shufflenet-v1-2x-g3": 41943,
+    "faster-rcnn-mobilenet-v1-1.0": 25770, "nanodet-m": 342.2,
 }  # fmt: skip
 # Of torchvision's, Cadene's and pytorchcv's models of these names.
 PARAMETERS = {
@@ -102,6 +105,11 @@ def test_squeezenet_costs_what_is_published_at_its_authors_size():
     assert network("squeezenet-1.1", (227, 227)).multiply_adds() / 1e6 == pytest.approx(387.7, abs=0.05)
 
 
+def classes_of(net) -> int:
+    """ImageNet's; of detectors COCO's 80 or, where torchvision numbers them, 90."""
+    return (90 if net.name.startswith("ssdlite-") else 80) if net.detector else 1000
+
+
 def test_every_entry_says_where_it_is_from_and_how_sure_it_is():
     for name in model_names():
         its = about(name)
@@ -111,7 +119,7 @@ def test_every_entry_says_where_it_is_from_and_how_sure_it_is():
         note = network(name).note
         assert its.mark == SETTLED or note.startswith(f"{its.mark}: {its.note}")
         net = network(name)
-        assert net.name == name and (net.classes == (90 if net.detector else 1000) or name == "pvanet-body")
+        assert net.name == name and (net.classes == classes_of(net) or name == "pvanet-body")
 
 
 def test_an_alias_is_the_network_under_its_own_name():

@@ -24,7 +24,7 @@ def board():
     from tvm_shufflenet.boards import rpc
 
     with emulator.tracker() as tracker, emulator.rpc_server(tracker, key="arm"):
-        with rpc.connect(f"{tracker[0]}:{tracker[1]}", "arm", timeout=60) as session:
+        with rpc.connect(f"{tracker[0]}:{tracker[1]}", "arm", timeout=600) as session:
             yield session
 
 

@@ -84,7 +84,7 @@ def test_what_the_program_prints(program, results, build):
     outputs = library.run(numbers(library.inputs[0].shape))
     assert found["networks"][0]["output_checksum"] == fnv(list(outputs))
     assert all(row["output_difference"] < 1e-4 for row in found["networks"])
-    assert program.unchecked == [] and program.path.stat().st_size - program.library_bytes < BEYOND
+    assert program.unchecked == {} and program.path.stat().st_size - program.library_bytes < BEYOND
 
 
 def test_the_input_is_spread():
