@@ -1,7 +1,8 @@
 """LiteRT with XNNPACK: a .tflite file written from the description, channels innermost; int8 by Google's quantizer.
 
 Its own paddings put the odd zero behind a picture, PyTorch's before it: where the two differ a `PAD`
-precedes, which XNNPACK fuses into the convolution behind it.
+precedes, which XNNPACK fuses into the convolution behind it.  Slices that take every n-th channel share one transposed
+picture, from which XNNPACK takes neighbours.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from .calibration import pictures
 from .folded import CONVOLUTIONS, Step, fold, square
 
 SAME, VALID = 0, 1
-RELU = 1
+RELU, RELU6 = 1, 3
 SIGNATURE = "serving_default"
 
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str = FP32) -> None:
     """Writes `net` into the folder."""
     graph = _Graph()
-    steps = fold(net, parameters, (*CONVOLUTIONS, "add"))
+    steps = fold(net, parameters, (*CONVOLUTIONS, "add"), CONVOLUTIONS)
     values = [graph.tensor("input", _innermost(steps[0].shape))]
     for step in steps[1:]:
         values.append(_add(graph, step, [values[source] for source in step.inputs], [steps[i] for i in step.inputs]))
@@ -74,6 +75,7 @@ class _Graph:
         self.schema = schema
         self.buffers = [schema.BufferT()]  # the first one is for tensors without contents
         self.tensors, self.operators, self.codes = [], [], []
+        self.parted: dict[tuple[int, int], int] = {}  # by picture and n: its channels 0, n, ..., 1, n + 1, ...
 
     def tensor(self, name: str, shape, contents: np.ndarray | None = None) -> int:
         tensor = self.schema.TensorT()
@@ -141,7 +143,7 @@ def _innermost(shape) -> tuple[int, ...]:
 def _add(graph: _Graph, step: Step, inputs: list[int], before: list[Step]) -> int:
     """Adds the operators of one step; returns the tensor with its result."""
     a, name, shape = step.attrs, step.name, _innermost(step.shape)
-    relu = {"fusedActivationFunction": RELU if step.relu else 0}
+    relu = {"fusedActivationFunction": _activation(step)}
     if step.op in ("conv", "max_pool", "avg_pool"):
         return _window(graph, step, inputs[0], before[0], relu)
     if step.op == "dense":
@@ -160,6 +162,8 @@ def _add(graph: _Graph, step: Step, inputs: list[int], before: list[Step]) -> in
             "TRANSPOSE", [x, order], f"{name}.transpose", (*split[:3], split[4], split[3]), "TransposeOptions"
         )
         return _reshape(graph, x, name, shape)
+    if step.op == "slice":
+        return _slice(graph, step, inputs[0], _innermost(before[0].shape))
     if step.op == "flatten":
         step.attrs["from"] = before[0].shape
         return _reshape(graph, inputs[0], name, shape)
@@ -175,9 +179,53 @@ def _add(graph: _Graph, step: Step, inputs: list[int], before: list[Step]) -> in
         return graph.operator("ADD", inputs, name, shape, "AddOptions", **relu)
     if step.op == "concat":
         return graph.operator("CONCATENATION", inputs, name, shape, "ConcatenationOptions", axis=3)
-    if step.op == "relu":
-        return graph.operator("RELU", inputs, name, shape)
+    if step.op == "multiply":
+        inputs = [_pixel(graph, x, source) for x, source in zip(inputs, before)]
+        return graph.operator("MUL", inputs, name, shape, "MulOptions", **relu)
+    if step.op in ("relu", "sigmoid"):
+        return graph.operator({"relu": "RELU", "sigmoid": "LOGISTIC"}[step.op], inputs, name, shape)
+    if step.op == "clip" and _bounds(step) == (0, 6):
+        return graph.operator("RELU6", inputs, name, shape)
     raise UserError(f"{name}: no {step.op} is written for LiteRT")
+
+
+def _activation(step: Step) -> int:
+    """What a convolution does with its sums, in LiteRT's numbers."""
+    if step.clip is None:
+        return RELU if step.relu else 0
+    if step.clip != (0, 6):
+        raise UserError(f"{step.name}: LiteRT's convolutions clip at 0 and 6 only")
+    return RELU6
+
+
+def _bounds(step: Step) -> tuple[float, float]:
+    return step.attrs["low"], step.attrs["high"]
+
+
+def _pixel(graph: _Graph, x: int, step: Step) -> int:
+    """A vector of factors as a picture of one pixel, pictures as they are."""
+    return x if len(step.shape) == 4 else _reshape(graph, x, f"{step.name}.pixel", (1, 1, 1, step.shape[1]))
+
+
+def _slice(graph: _Graph, step: Step, x: int, shape: tuple[int, ...]) -> int:
+    """Channels start, start + step, ...: of a picture whose channels are in the order of start, where step is not 1."""
+    start, every, channels = step.attrs["start"], step.attrs["step"], shape[3]
+    size = step.shape[1]
+    if every != 1:
+        if channels % every or size != channels // every:
+            raise UserError(f"{step.name}: LiteRT is given slices of every n-th channel that take all of these")
+        if (x, every) not in graph.parted:
+            split = _reshape(graph, x, f"{step.name}.split", (1, shape[1], shape[2], channels // every, every))
+            order = graph.constant(f"{step.name}.order", [0, 1, 2, 4, 3], np.int32)
+            turned = (1, shape[1], shape[2], every, channels // every)
+            turn = graph.operator("TRANSPOSE", [split, order], f"{step.name}.transpose", turned, "TransposeOptions")
+            graph.parted[x, every] = _reshape(graph, turn, f"{step.name}.parted", shape)
+        x, start = graph.parted[x, every], start * size
+    ends = [
+        graph.constant(f"{step.name}.{key}", values, np.int32)
+        for key, values in (("begin", [0, 0, 0, start]), ("size", [1, shape[1], shape[2], size]))
+    ]
+    return graph.operator("SLICE", [x, *ends], step.name, _innermost(step.shape), "SliceOptions")
 
 
 def _reshape(graph: _Graph, x: int, name: str, shape) -> int:

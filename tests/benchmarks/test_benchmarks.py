@@ -152,11 +152,16 @@ def test_ncnn_files_are_consistent(tmp_path, name):
     assert (tmp_path / "network.bin").stat().st_size == 4 * floats
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=needs("ncnn")) for name in FOR_NCNN])
-def test_ncnn_computes_all_that_is_written_for_it(tmp_path, name):
+FOR_LITERT = tuple(name for name in FOR_NCNN if name not in ("pvanet", "squeezenet-1.1"))
+WRITTEN = [pytest.param("ncnn", name, marks=needs("ncnn")) for name in FOR_NCNN]
+WRITTEN += [pytest.param("litert", name, marks=needs("litert")) for name in FOR_LITERT]
+
+
+@pytest.mark.parametrize(("rival", "name"), WRITTEN)
+def test_an_engine_computes_all_that_is_written_for_it(tmp_path, rival, name):
     net = small(name)
     expected = twin_logits(net, random_parameters(net), worker.picture(net.layers[0].shape)).ravel()
-    engine = Worker("ncnn", Files(tmp_path).of("ncnn", net))
+    engine = Worker(rival, Files(tmp_path).of(rival, net))
     try:
         assert relative_error(engine.logits.ravel(), expected) < 1e-4
     finally:
