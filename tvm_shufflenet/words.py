@@ -32,7 +32,7 @@ def size_lines(manifest: dict) -> list[str]:
 
 
 def weights_line(manifest: dict) -> str:
-    """Where the weights of a library are from, and of how many classes its network is."""
+    """Where the weights of a library are from, and of how many classes its network is; `origin_notes` say more."""
     names, shapes = manifest.get("class_names") or [], [port["shape"] for port in manifest["outputs"]]
     told = [manifest["weights"]["source"]]
     if len(shapes) == 1 and len(shapes[0]) > 1 and list(shapes[0][2:]) in ([], [1, 1]):
@@ -40,3 +40,8 @@ def weights_line(manifest: dict) -> str:
     if names:
         told[-1] += f": {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}"
     return f"weights: {'; '.join(told)}"
+
+
+def origin_notes(manifest: dict) -> list[str]:
+    """What was assumed, and what left out, when the weights of a library were read from another's file."""
+    return manifest["weights"].get("notes", [])

@@ -265,9 +265,12 @@ def test_foreign_files_are_built_into_libraries(tmp_path, capsys, style, options
     module, path = foreign.randomised(STYLES[style](**options)), tmp_path / f"{style}.pth"
     saved(module, path)
     build.main(["--weights", str(path), "--target", "native", "--size", "40x56", "-o", str(tmp_path)])
-    assert path.name in capsys.readouterr().out
+    said = capsys.readouterr().out
     library = load(tmp_path / f"{style}-native-40x56.so")
-    assert library.manifest["model"] == style and f"{style} style" in library.manifest["weights"]["source"]
+    weights = library.manifest["weights"]
+    assert library.manifest["model"] == style and weights["source"] == f"{path.name} (ShuffleNet v1, {style} style)"
+    assert weights["notes"] and f"  weights: {weights['source']}" in said
+    assert [f"    {note}" for note in weights["notes"]] == [line for line in said.splitlines() if line[:4] == "    "]
     data = picture((40, 56), 2)
     assert relative_error(library(data), logits(module, data)) < 1e-5
     if style == "megvii":  # the library says what its network is, wherever its weights are now

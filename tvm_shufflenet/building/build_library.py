@@ -31,6 +31,7 @@ from ..records.store import FOLDER, Records
 from ..targets import DEFAULT_TARGET, TargetSpec, resolve
 from ..targets.calibration import Calibration, calibration_in
 from ..targets.precision import FP16, FP32, Precision, precision_of
+from .origin import Origin
 
 if TYPE_CHECKING:
     from ..pipeline import Compiled
@@ -124,7 +125,7 @@ def build_library(options: BuildOptions) -> Built:
     it.
     """
     _check_names(options)
-    nets, parameters, source, names, prepared, metadata = _sizes(options)
+    nets, parameters, origin, names, prepared, metadata = _sizes(options)
     net, target = nets[0], resolve(options.target)
     precision = precision_of(options.precision, options.weights_precision, target)
     if net.two_stages and precision.activations != FP32.activations:
@@ -157,7 +158,7 @@ def build_library(options: BuildOptions) -> Built:
                         "build it for smaller pictures, or fewer with --batch")  # fmt: skip
     stem = options.name or library_name(nets, target, precision, options.batch)
     path = options.output / f"{stem}{SUFFIXES[options.emit]}"
-    first, *further = _linked(compiled, parameters, source, names, prepared, options, path)
+    first, *further = _linked(compiled, parameters, origin, names, prepared, options, path)
     # A file cannot hold its own digest: the manifest inside is the same without it.
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     built = Built(path, first, sha256, tuple(records.notices) if records else (), tuple(further))
@@ -169,7 +170,7 @@ def build_library(options: BuildOptions) -> Built:
 
 
 def _linked(
-    compiled: list[Compiled], parameters: dict[str, np.ndarray], source: str, names: list[str] | None,
+    compiled: list[Compiled], parameters: dict[str, np.ndarray], origin: Origin, names: list[str] | None,
     prepared: dict | None, options: BuildOptions, path: Path,
 ) -> list[dict]:  # fmt: skip
     """Links the library to `path`; gives the manifest of each size."""
@@ -185,7 +186,7 @@ def _linked(
             object_file = Path(scratch, f"{prefix}.o")
             write_object(each.code, each.target.tvm, object_file)
             team, _ = written_team(each, Path(scratch, f"{prefix}.team.o")) or (None, 0)
-            about = {**several, **manifest(each, parameters, source, names, prepared)}
+            about = {**several, **manifest(each, parameters, origin, names, prepared)}
             arrays = ports(each.network, options.batch)
             networks.append(Linked(object_file, about, *arrays, each.plan.bytes, team, prefix))
         return link_networks(
@@ -245,9 +246,9 @@ def library_name(nets: Sequence[Network], target: TargetSpec, precision: Precisi
 
 def _sizes(
     options: BuildOptions,
-) -> tuple[list[Network], dict[str, np.ndarray], str, list[str] | None, dict | None, dict[str, str]]:
+) -> tuple[list[Network], dict[str, np.ndarray], Origin, list[str] | None, dict | None, dict[str, str]]:
     """The network in each size; the rest as `_parameters`.  `UserError` where sizes cannot share one library."""
-    net, parameters, source, names, prepared, metadata = _parameters(options)
+    net, parameters, origin, names, prepared, metadata = _parameters(options)
     nets, weights = [net], digest(parameters)
     for size in options.further:
         if options.network:
@@ -262,26 +263,25 @@ def _sizes(
                 "library for each size"
             )
         nets.append(other)
-    return nets, parameters, source, names, prepared, metadata
+    return nets, parameters, origin, names, prepared, metadata
 
 
 def _parameters(
     options: BuildOptions,
-) -> tuple[Network, dict[str, np.ndarray], str, list[str] | None, dict | None, dict[str, str]]:
+) -> tuple[Network, dict[str, np.ndarray], Origin, list[str] | None, dict | None, dict[str, str]]:
     """The network, its parameters and where they are from; names of classes and preprocessing if the file has them.
 
     Last what else the file says.
     """
     if options.network or options.weights is None:
         net = options.network or network(options.model or DEFAULT_MODEL, options.size, options.classes)
-        return net, random_parameters(net, options.seed), f"random, seed {options.seed}", None, None, {}
+        return net, random_parameters(net, options.seed), Origin(f"random, seed {options.seed}"), None, None, {}
     reading = dataclasses.replace(options.reading, size=options.size)
     found = load_network(options.weights, options.model, options.classes, reading)
-    source = options.weights.name
-    origin = found.metadata.get("origin") if found.style == OURS else found.style
-    if said := [*filter(None, [origin]), *found.notes]:
-        source += f" ({'; '.join(said)})"
-    return found.network, found.parameters, source, found.class_names, found.preprocessing, found.metadata
+    style, *earlier = (found.metadata.get("origin", "") if found.style == OURS else found.style).split("\n")
+    source = options.weights.name + (f" ({style})" if style else "")
+    origin = Origin(source, (*earlier, *found.notes))
+    return found.network, found.parameters, origin, found.class_names, found.preprocessing, found.metadata
 
 
 def _calibrated(

@@ -15,16 +15,17 @@ from ..bridge.parameters import digest
 from ..library.preprocess import preprocessing
 from ..pipeline import Compiled
 from .needs import needed
+from .origin import Origin
 from .plan import plan_of
 
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"
 
 
 def manifest(
-    compiled: Compiled, parameters: dict[str, np.ndarray], source: str, class_names: list[str] | None,
+    compiled: Compiled, parameters: dict[str, np.ndarray], origin: Origin, class_names: list[str] | None,
     prepared: dict | None = None,
 ) -> dict:  # fmt: skip
-    """What a program needs to know of the network.  `source` says where the weights are from.
+    """What a program needs to know of the network.
 
     `prepared` is the preprocessing that the weights want, where it is not the usual one.
 
@@ -50,7 +51,7 @@ def manifest(
         "preprocessing": preprocessing(network.size, prepared, whole=bool(network.detector)),
         **({"detector": _detector(network)} if network.detector else {}),
         "class_names": class_names,
-        "weights": {"source": source, "sha256": digest(parameters)},
+        "weights": {"source": origin.source, "notes": list(origin.notes), "sha256": digest(parameters)},
         "multiply_adds": network.multiply_adds(),
         "kernels": {
             "total": len(compiled.kernels),

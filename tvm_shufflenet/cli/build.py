@@ -13,7 +13,7 @@ from ..files import write_json
 from ..library.link import SUFFIXES
 from ..library.symbols import PREFIX
 from ..targets import DEFAULT_TARGET
-from ..words import batch_lines, counted, size_lines, weights_line
+from ..words import batch_lines, counted, origin_notes, size_lines, weights_line
 from .command import command_parser
 from .common import (
     add_precision_options,
@@ -184,6 +184,7 @@ def report(built: Built) -> str:
         *(f"  {line}" for line in [*batch_lines(about), *size_lines(about)]),
         f"  {built.path.stat().st_size / 1e6:.2f} MB; workspace {about['workspace_bytes'] / 1e6:.2f} MB",
         f"  {escape(weights_line(about))}",
+        *(f"    {escape(note)}" for note in origin_notes(about)),
         f"  {tuned_kernels(kernels)}; {default} {'uses its' if default == 1 else 'use their'} default schedule",
     ]
     if kernels["tuned"] and kernels["default_schedule"]:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..words import batch_lines, counted, size_lines
+from ..words import batch_lines, counted, origin_notes, size_lines
 from .common import precisions, tuned_kernels
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def library_view(found: dict) -> Iterator[str | Table]:
         yield f"  output {port['name']}: {'x'.join(map(str, port['shape']))} {port['dtype']}, {port['layout']}"
     if described:
         yield f"  weights: {found['weights']['source']}; sha256 {found['weights']['sha256'][:16]}..."
+        yield from (f"    {note}" for note in origin_notes(found))
         yield from _pictures(found["preprocessing"], found["class_names"])
         yield f"  {tuned_kernels(found['kernels'])}"
         yield from (f"  {n} tuning records ignored: {why}" for why, n in found["kernels"]["records_ignored"].items())

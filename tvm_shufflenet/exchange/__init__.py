@@ -118,7 +118,7 @@ def save_network(path: str | os.PathLike, found: Imported, notes: dict[str, dict
     if found.preprocessing:
         metadata["preprocessing"] = json.dumps(found.preprocessing)
     if found.style not in ("", OURS):
-        metadata["origin"] = "; ".join([found.style, *found.notes])
+        metadata["origin"] = "\n".join([found.style, *found.notes])
     if found.class_names:
         metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
     if path.suffix == ONNX:

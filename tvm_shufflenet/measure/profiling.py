@@ -26,6 +26,7 @@ from ..boards.processor import Processor
 from ..bridge import random_parameters
 from ..building.build_library import written_team
 from ..building.manifest import manifest as describe_library
+from ..building.origin import Origin
 from ..building.plan import plan_of
 from ..errors import UserError
 from ..library.elf import read_elf
@@ -277,7 +278,7 @@ class Clocked:
 
     def differences(self, entry: Entry) -> list[str]:
         """In what the library of `entry` differs from this copy: nothing where the kernels are the same."""
-        expected = describe_library(self.compiled, self._parameters, "", None)
+        expected = describe_library(self.compiled, self._parameters, Origin(""), None)
         return _differences(entry, expected) or _code_differences(entry.path, self.path, self.compiled)
 
     @property

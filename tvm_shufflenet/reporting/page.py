@@ -7,7 +7,7 @@ from html import escape
 
 from ..measure.comparison import Comparison
 from ..targets.precision import precision_in
-from ..words import weights_line
+from ..words import origin_notes, weights_line
 from .pictures import bar, colours, curve, kind, timeline, workspace
 from .rivals import Standing, paper, standings
 from .style import STYLE
@@ -193,6 +193,7 @@ def _conditions(subject: Subject) -> str:
         f"kernels together {profile['sum_of_kernels_ms']:.4f} ms, the library {profile['library']['ms']:.4f} ms",
         f"FMA peak of {whose} in the same rounds: {peak / 1e9:.1f} GMAC/s",
         weights_line(profile["manifest"]),
+        *origin_notes(profile["manifest"]),
         ", ".join(f"{name} {version}" for name, version in profile["versions"].items()),
         profile["command"],
     ]
