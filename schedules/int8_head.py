@@ -2,6 +2,7 @@
 
     pool:  out[c] = the byte of (bias[c] + sum over pixels of in[c, y, x]) * factors[c] (`requantise`)
     dense: out[o] = (bias[o] + sum_k weight[o, k] * in[k]) * factors[o]
+    inner: out[o] = the byte of that, or entry round(that) of a table
 
 Sums are int32.  Strategies: those of `pooling` and `dense`, in which four inputs are a word.
 """
@@ -19,7 +20,8 @@ from .common import Knobs, Machine, divisor_up_to, divisors, pack_rows, round_up
 from .dense import Dense
 from .dot4 import WORD, dot4, window4, words
 from .pooling import GlobalAvgPool
-from .requantise import LIMITS, examples, requantised
+from .requantise import LIMITS, examples, requantised, requantised_bits
+from .workload import leave_out
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,59 @@ class Int8Dense(Dense):
 
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
         return examples(shapes, rng.integers(-127, 128, shapes[0], np.int8))
+
+
+@dataclass(frozen=True)
+class Int8InnerDense(Int8Dense):
+    """A fully connected layer whose results are bytes, or with `entries` float32 from a table of so many.
+
+    Further parameters: limits; with `entries` the table float32 (entries,), which the limits keep inside.
+    """
+
+    entries: int = 0  # a power of two
+
+    name = "int8_inner_dense"
+
+    def definition(self) -> tirx.PrimFunc:
+        K, N, L, Q, E = self.inputs, self.outputs, self.lanes, self._words, self.entries
+        V = round_up(N, L) // L
+        size, out_dtype = max(E, 1), "float32" if E else self.dtype
+
+        def result(bits, table):
+            return table[bits & (E - 1)] if E else tirx.Cast(self.dtype, bits)
+
+        @T.prim_func(private=True, s_tir=True)
+        def dense(
+            data: T.Buffer((K,), self.dtype),
+            weight: T.Buffer((V, L, Q), "int32"),
+            bias: T.Buffer((V, L), "int32"),
+            factors: T.Buffer((V, L), "float32"),
+            limits: T.Buffer((LIMITS,), "int32"),
+            table: T.Buffer((size,), "float32"),
+            out: T.Buffer((N,), out_dtype),
+            sums: T.Buffer((V, L), "int32"),
+        ):
+            acc = T.sblock_alloc_buffer((V, L), "int32")
+            for v, i, k in T.grid(V, L, Q):
+                with T.sblock("acc"):
+                    vv, vi, vk = T.axis.remap("SSR", [v, i, k])
+                    T.reads(data[0:K], weight[vv, vi, vk], bias[vv, vi])
+                    T.writes(acc[vv, vi])
+                    with T.init():
+                        acc[vv, vi] = bias[vv, vi]
+                    acc[vv, vi] = dot4(self.dot, acc[vv, vi], window4(data[vk * WORD]), weight[vv, vi, vk])
+            for v, i in T.grid(V, L):
+                with T.sblock("sums"):
+                    vv, vi = T.axis.remap("SS", [v, i])
+                    number = T.meta_var(T.Cast("float32", acc[vv, vi]))
+                    sums[vv, vi] = requantised_bits(number, factors[vv, vi], limits)
+            for o in range(N):
+                with T.sblock("out"):
+                    vo = T.axis.spatial(N, o)
+                    out[vo] = result(sums[vo // L, vo % L], table)
+
+        return dense if E else leave_out(dense, "table")
+
+    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
+        numbers, further = arrays[:3], arrays[3:]
+        return [*super().pack(knobs, *numbers), *further]

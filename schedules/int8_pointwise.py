@@ -3,6 +3,10 @@
     sum[a, o, p]  = bias[a, o] + sum_k weight[a, o, k] * in[a, k, p] (+ gains[a, o] * residual[a, o, p])
     out[a, o, p]  = the byte of sum * factors[a, o] (`requantise`)
 
+With attention the product is scaled first, so that what is added is a number beside it:
+
+    out[a, o, p]  = the byte of sum * (factors[a, o] * scale[a, o]) (+ (residual[a, o, p] - its zero) * gains[a, o])
+
 Memory is as in fp32, a plane for each channel, so shuffles, concatenations and residuals in place stay addresses.  The
 dot products want four channels of a pixel side by side, or two of 16 bits: they are zipped into a panel as a tile of
 pixels is loaded, and all row tiles of the group read that.  Channels behind the last of a group have weights of zero.
@@ -47,7 +51,8 @@ class Int8Pointwise(Grouped):
     """`inputs` and `outputs` are channels per group; `dot` is one of `dot4.KINDS`, whose dtype is `dtype`.
 
     Parameters: weight int8 (groups * outputs, inputs, 1, 1); bias int32, factors float32 (groups * outputs,); limits
-    (`requantise.limits`); with a residual gains int16 (groups * outputs,).
+    (`requantise.limits`; where `scaled`, their last is the residual's zero point); with a residual gains (groups *
+    outputs,), int16 or, where `scaled`, float32.
     """
 
     groups: int
@@ -58,6 +63,7 @@ class Int8Pointwise(Grouped):
     dot: str
     residual: bool = False
     shuffle: bool = False
+    scaled: bool = False
     dtype: str = field(kw_only=True)
 
     name = "int8_pointwise"
@@ -105,10 +111,19 @@ class Int8Pointwise(Grouped):
             return zip_word(*(data[self._source(table, a, k), pixel] for k in channels))
 
         def start(bias, gains, other, table, a, o, pixel):
-            if not self.residual:
+            if not self.residual or self.scaled:
                 return bias[a, o]
             there = T.Cast("int32", T.Cast("int16", other[self._other(table, a, o), pixel]))
             return bias[a, o] + there * T.Cast("int32", gains[a, o])
+
+        def finished(value, factors, scale, limits, gains, other, table, a, o, pixel):
+            factor = factors[a, o] * scale[a, o] if self.scaled else factors[a, o]
+            if not (self.scaled and self.residual):
+                return requantised(value, factor, limits, self.dtype)
+            there = T.Cast("int32", other[self._other(table, a, o), pixel]) - limits[LIMITS - 1]
+            beside = T.Cast("float32", there) * gains[a, o]
+            both = tirx.call_intrin("float32", "tirx.fma", T.Cast("float32", value), factor, beside)
+            return requantised(both, T.float32(1), limits, self.dtype)
 
         @T.prim_func(private=True, s_tir=True)
         def pointwise(
@@ -117,7 +132,8 @@ class Int8Pointwise(Grouped):
             bias: T.Buffer((G, N), "int32"),
             factors: T.Buffer((G, N), "float32"),
             limits: T.Buffer((LIMITS,), "int32"),
-            gains: T.Buffer((G, N), "int16"),
+            scale: T.Buffer((G, N), "float32"),
+            gains: T.Buffer((G, N), "float32" if self.scaled else "int16"),
             table: T.Buffer((G, tables), "int32"),
             other: T.Buffer((others, P), self.dtype),
             out: T.Buffer((targets, P), self.dtype),
@@ -138,11 +154,11 @@ class Int8Pointwise(Grouped):
                 with T.sblock("out"):
                     va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
                     value = T.meta_var(acc[va, vo, vv, vi])
-                    out[self._place(table, va, vo), vv * L + vi] = requantised(
-                        value, factors[va, vo], limits, self.dtype
+                    out[self._place(table, va, vo), vv * L + vi] = finished(
+                        value, factors, scale, limits, gains, other, table, va, vo, vv * L + vi
                     )
 
-        present = {"gains": self.residual, "other": self.residual, "table": self.tabled}
+        present = {"scale": self.scaled, "gains": self.residual, "other": self.residual, "table": self.tabled}
         return leave_out(pointwise, *(name for name, has in present.items() if not has))
 
     def knobs(self, machine: Machine) -> Knobs:

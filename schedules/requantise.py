@@ -42,6 +42,21 @@ def requantised_bits(value: tirx.Expr, scale: tirx.Expr, bounds: tirx.Var) -> ti
     return T.min(T.max(T.reinterpret("int32", rounded), bounds[1]), bounds[2])
 
 
+def fma_arrays(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """a * b + c of float32, rounded once.
+
+    The product is exact in float64.  The sum is rounded to odd there, so that the second rounding is the only one that
+    shows (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+    """
+    product, addend = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
+    total = product + addend
+    part = total - product
+    rest = (product - (total - part)) + (addend - part)
+    bits = total.view(np.int64)
+    even = (rest != 0) & (bits % 2 == 0)
+    return (bits + np.where(even, np.where((rest > 0) == (total > 0), 1, -1), 0)).view(np.float64).astype(np.float32)
+
+
 def requantised_arrays(value: np.ndarray, scale: np.ndarray, zero: int, low: int, high: int) -> np.ndarray:
     """The same in numpy, exactly, as int64; `value` is of integers or float32, `scale` of float32."""
     exact = value.astype(np.float32).astype(np.float64) * scale.astype(np.float64)  # of 48 bits at most

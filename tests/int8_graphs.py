@@ -1,4 +1,4 @@
-"""Random networks of what int8 computes: pointwise and depthwise convolutions, pools, sums, channels in any order."""
+"""Random networks of what int8 computes: convolutions of a pixel and by channel, pools, sums, shuffles, attention."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import random
 from tvm_shufflenet.architectures import Network, NetworkBuilder
 
 SIZES = ((22, 18), (32, 32), (33, 29), (17, 40), (48, 16))  # height and width
-KINDS = ("pointwise", "pointwise", "depthwise", "max", "avg", "concat", "add", "shuffle", "slice")
+KINDS = (
+    "pointwise", "pointwise", "depthwise", "max", "avg", "concat", "add", "shuffle", "slice", "attention", "attention",
+)  # fmt: skip
 RECENT = 3  # layers of which one is read
 
 
@@ -48,6 +50,21 @@ class _Maker:
             return self.builder.clip(self.name(), x, self.random.choice((0.0, -0.4)), self.random.choice((1.0, 6.0)))
         return x
 
+    def attention(self, x: int, channels: int, groups: int) -> int:
+        """Of a convolution that can scale what it stores, with what is added and without, or of any layer."""
+        pick, builder = self.random.choice, self.builder
+        conv = builder.conv(self.name(), x, channels, groups=groups, bias=True) if pick((True, False)) else None
+        product = x if conv is None else conv
+        inner = builder.relu(
+            self.name(), builder.dense(self.name(), builder.global_avg_pool(self.name(), product), pick((2, 5)))
+        )
+        outer = builder.dense(self.name(), inner, channels)
+        factors = pick((builder.sigmoid, builder.hard_sigmoid))(self.name(), outer)
+        product = builder.multiply(self.name(), product, factors)
+        if conv is not None and pick((True, False)):
+            product = builder.add(self.name(), product, x)
+        return self.activated(product)
+
     def layer(self, kind: str, x: int) -> int:
         pick, builder, channels = self.random.choice, self.builder, self.builder.shape(x)[1]
         groups = pick([count for count in (1, 1, 2, 3, 4) if channels % count == 0])
@@ -69,6 +86,8 @@ class _Maker:
             case "add":
                 conv = builder.conv(self.name(), x, channels, bias=True)
                 return self.activated(builder.add(self.name(), *self.random.sample((conv, x), 2)))
+            case "attention":
+                return self.attention(x, channels, groups)
             case "shuffle":
                 return builder.shuffle(self.name(), x, groups)
         return builder.slice(self.name(), x, self.random.randrange(max(1, channels // 2)), channels, pick((1, 2)))

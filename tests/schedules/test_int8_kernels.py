@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from tvm_shufflenet.schedules import (
+    Int8Attention,
     Int8BatchedDense,
     Int8Dense,
     Int8GlobalAvgPool,
+    Int8InnerDense,
     Int8Pointwise,
     Int8Stem,
     Int8Strewn,
@@ -18,7 +22,7 @@ from tvm_shufflenet.schedules import (
     WindowPool,
 )  # fmt: skip
 from tvm_shufflenet.schedules.dot4 import KINDS
-from tvm_shufflenet.schedules.requantise import limits, requantised_arrays
+from tvm_shufflenet.schedules.requantise import fma_arrays, limits, requantised_arrays
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.detect import features_of
 from tvm_shufflenet.targets.precision import precision_of
@@ -134,6 +138,45 @@ def test_pointwise_of_planes_anywhere(dot):
     assert np.array_equal(found[targets, :49], expected(numbers, sums, scale, bounds)[:, :49])
 
 
+@EVERY_DOT
+@pytest.mark.parametrize("shuffle,residual", [(True, False), (False, True)])
+def test_pointwise_scales_what_it_stores(dot, shuffle, residual):
+    """Each channel by a factor, before the residual is added; that is given less its zero point."""
+    numbers, plane = Numbers(dot), Plane.padded(7, 7, LANES)
+    workload = Int8Pointwise(3, 6, 10, plane, LANES, dot, residual, shuffle, True, dtype=numbers.dtype)
+    data, other, weight = numbers.bytes(18, plane.size), numbers.bytes(30, plane.size), numbers.weights(30, 6, 1, 1)
+    bias, scale = numbers.channels(30, 2e4)
+    factors, gains = (numbers.rng.random(30).astype(np.float32) for _ in range(2))
+    bounds, zero = (numbers.low + 17, numbers.low + 3, numbers.high - 2), numbers.low + 90
+    found = run_kernel(
+        workload, numbers.machine, data, weight, bias, scale, limits(*bounds, zero), *([gains] if residual else []),
+        residual=other if residual else None, scale=factors,
+    )  # fmt: skip
+    grouped = weight.reshape(3, 10, 6).astype(np.int64) @ data.reshape(3, 6, -1).astype(np.int64)
+    sums, scales = grouped.reshape(30, -1) + bias[:, None], (scale * factors)[:, None]
+    wanted = np.empty((30, plane.size), np.int64)
+    if residual:
+        beside = (other.astype(np.int64) - zero).astype(np.float32) * gains[:, None]
+        sums, scales = fma_arrays(sums.astype(np.float32), scales, beside), np.ones(1, np.float32)
+    wanted[workload.order(30)] = expected(numbers, sums, scales, bounds)
+    assert np.array_equal(found.reshape(30, -1)[:, :49], wanted[:, :49])
+
+
+@pytest.mark.parametrize("after", [Plane.padded(7, 5, LANES), Plane.padded_rows(7, 5, LANES)])
+def test_attention_of_whole_planes(after):
+    numbers, before = Numbers(DOTS[0]), Plane.padded(7, 5, LANES)
+    data, scale = numbers.bytes(9, before.size), numbers.rng.random(9).astype(np.float32)
+    bounds, zero = (numbers.low + 40, numbers.low, numbers.high), numbers.low + 100
+    ratio = np.array([5.5], np.float32)
+    found = run_kernel(
+        Int8Attention(9, before, after, dtype=numbers.dtype), numbers.machine, data, ratio, limits(*bounds, zero),
+        scale=scale,
+    )  # fmt: skip
+    pixels = data[:, :35].astype(np.int64).reshape(9, 7, 5) - zero
+    rows = found.reshape(9, -1)[:, : 7 * after.pitch].reshape(9, 7, after.pitch)[:, :, :5]
+    assert np.array_equal(rows, expected(numbers, pixels, ratio * scale, bounds))
+
+
 def windows(data: np.ndarray, side: int, kernel: int, stride: int, border: int) -> np.ndarray:
     """(channels, rows, columns, kernel, kernel) of planes `side` wide, with a border of that byte."""
     pad, after = kernel // 2, -(-side // stride)
@@ -224,6 +267,22 @@ def test_classifier(dot, inputs, outputs):
 
 
 @EVERY_DOT
+@pytest.mark.parametrize("entries", [0, 1024])
+def test_fully_connected_layers_inside(dot, entries):
+    """Bytes, or numbers from a table."""
+    numbers, (inputs, outputs) = Numbers(dot), (37, 33)
+    data, weight = numbers.bytes(inputs), numbers.weights(outputs, inputs)
+    bias, scale = numbers.channels(outputs, 1e5)
+    bounds = (512, 0, entries - 1) if entries else (numbers.low + 9, numbers.low + 3, numbers.high)
+    table = [numbers.rng.standard_normal(entries).astype(np.float32)] if entries else []
+    workload = Int8InnerDense(inputs, outputs, NATIVE.machine.lanes, dot=dot, entries=entries, dtype=numbers.dtype)
+    found = run_kernel(workload, numbers.machine, data, weight, bias, scale, limits(*bounds), *table)
+    wanted = requantised_arrays(weight.astype(np.int64) @ data.astype(np.int64) + bias, scale, *bounds)
+    assert len(set(wanted.tolist())) > 9
+    assert np.array_equal(found, table[0][wanted] if entries else wanted)
+
+
+@EVERY_DOT
 @pytest.mark.parametrize("pictures,inputs,outputs", [(3, 37, 10), (13, 64, 33)])
 def test_classifier_of_several_pictures(dot, pictures, inputs, outputs):
     """The bits of the kernel of one picture; what lies between the results is left alone."""
@@ -243,3 +302,15 @@ def test_the_rounding_in_numpy_is_that_of_exact_numbers():
     half = np.array([0.5], np.float32)
     assert requantised_arrays(sums, half, 0, -9, 9).tolist() == [0, 0, 1, 2, 2, 0, -2, 9, -9]
     assert requantised_arrays(sums, half, 1, -9, 9).tolist() == [1, 2, 2, 2, 4, 0, 0, 9, -9]
+
+
+def test_fused_multiply_adds_in_numpy_are_those_of_exact_numbers():
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1, 1], (3, 4000))
+    a, b, c = (signs * rng.random((3, 4000)) * 2.0 ** rng.integers(-12, 13, (3, 4000))).astype(np.float32)
+    a[:2], b[:2], c[:2] = 1 + 2.0**-23, 1 + 2.0**-23, (2.0**-24, 2.0**24)
+    exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c)]
+    found = fma_arrays(a, b, c)
+    for wanted, value in zip(exact, found):
+        beside = [np.nextafter(value, np.float32(end)) for end in (-np.inf, np.inf)]
+        assert abs(wanted - Fraction(float(value))) <= min(abs(wanted - Fraction(float(x))) for x in beside)

@@ -105,3 +105,15 @@ def test_the_layer_with_a_bad_scale_loses_most(net):
     behind = next(loss for loss in after if loss.layer == "stage3.1.conv2")
     assert behind.so_far < before["stage3.1.conv2"].so_far - 2
     assert all(10 < loss.alone < MOST and np.isfinite(loss.so_far) for loss in before.values())
+
+
+def test_losses_of_channel_attention():
+    """Its factors are no bytes, and lose little."""
+    net = network("shufflenet-v1-0.25x-g3-se", SIZE, 10)
+    parameters, pictures = random_parameters(net), [picture(SIZE, 0)]
+    found = {
+        loss.layer: loss.alone
+        for loss in losses(net, parameters, calibrate(net, parameters, pictures, "minmax"), pictures)
+    }
+    assert all(loss > 40 for layer, loss in found.items() if layer.endswith("se.fc2"))
+    assert all(20 < loss < MOST for loss in found.values())

@@ -5,12 +5,13 @@ Sums are exact: products of bytes are added in float64, which holds every intege
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..schedules.requantise import requantised_arrays
+from ..schedules.requantise import fma_arrays, requantised_arrays
 from .nodes import Graph, Node
+from .quantise import is_dense
 
 
 def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
@@ -32,8 +33,8 @@ def each_integers(graph: Graph, picture: np.ndarray) -> Iterator[tuple[Node, np.
 
 
 def step_integers(node: Node, *inputs: np.ndarray) -> np.ndarray:
-    """What one node gives for its inputs' bytes, (C, H, W) each."""
-    return _STEPS[node.op](node, *inputs)
+    """What one node gives for its inputs' bytes, (C, H, W) each; factors of attention are float32 (C,)."""
+    return _dense(node, *inputs) if is_dense(node) else _STEPS[node.op](node, *inputs)
 
 
 def _entry(node: Node, picture: np.ndarray) -> np.ndarray:
@@ -60,16 +61,26 @@ def _windows(node: Node, data: np.ndarray, border: int) -> np.ndarray:
     return found[:, : (high - 1) * sy + 1 : sy, : (wide - 1) * sx + 1 : sx]
 
 
-def _conv(node: Node, data: np.ndarray, *residual: np.ndarray) -> np.ndarray:
+def _conv(node: Node, data: np.ndarray, *others: np.ndarray) -> np.ndarray:
     groups, (outputs, high, wide) = node.attrs["groups"], node.shape
     windows = _windows(node, data, node.attrs["bytes"].border).astype(np.float64)
     channels = windows.reshape(groups, -1, *windows.shape[1:])
     columns = channels.transpose(0, 1, 4, 5, 2, 3).reshape(groups, -1, high * wide)
     weight = node.weights["weight"].astype(np.float64).reshape(groups, outputs // groups, -1)
     sums = (weight @ columns).reshape(node.shape).astype(np.int64) + _per_channel(node.weights["bias"])
-    if residual:
-        sums += _per_channel(node.weights["gain"]) * residual[0]
+    if node.scaled:
+        return _scaled(node, sums, *others)
+    for residual in others:
+        sums += _per_channel(node.weights["gain"]) * residual
     return _bytes(node, sums, _per_channel(node.weights["scale"]))
+
+
+def _scaled(node: Node, sums: np.ndarray, factors: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    scale = _per_channel(node.weights["scale"] * factors)
+    for residual in others:
+        beside = (residual - node.attrs["other"]).astype(np.float32) * _per_channel(node.weights["gain"])
+        return _bytes(node, fma_arrays(sums.astype(np.float32), scale, beside), np.ones(1, np.float32))
+    return _bytes(node, sums, scale)
 
 
 def _pool(node: Node, data: np.ndarray) -> np.ndarray:
@@ -84,13 +95,20 @@ def _global_pool(node: Node, data: np.ndarray) -> np.ndarray:
     return _bytes(node, sums, _per_channel(node.weights["scale"]))
 
 
+def _attention(node: Node, data: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    return _bytes(node, data - node.attrs["bytes"].border, _per_channel(node.weights["scale"] * factors))
+
+
 def _dense(node: Node, data: np.ndarray) -> np.ndarray:
-    sums = node.weights["weight"].astype(np.int64) @ data.ravel() + node.weights["bias"]
-    return sums.astype(np.float32) * node.weights["scale"]
+    sums = node.weights["weight"].astype(np.int64).reshape(node.channels, -1) @ data.ravel() + node.weights["bias"]
+    if node.attrs["last"]:
+        return sums.astype(np.float32) * node.weights["scale"]
+    found = _bytes(node, sums, node.weights["scale"])
+    return node.weights["table"][found] if "table" in node.weights else found[:, None, None]
 
 
-_STEPS = {
-    "conv": _conv, "pool": _pool, "global_pool": _global_pool, "dense": _dense,
+_STEPS: dict[str, Callable[..., np.ndarray]] = {
+    "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
     "concat": lambda node, *parts: np.concatenate(parts),
     "gather": lambda node, data: data[list(node.attrs["channels"])],
 }  # fmt: skip

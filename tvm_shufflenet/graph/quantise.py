@@ -8,10 +8,14 @@ So a step is sums of products in 32 bits and one rounding:
 Average pooling is the same with weights of 1.  What stands for zero around a plane is the byte `zero`.  A ReLU is the
 least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.  Tensors
 that are read as one (concatenations, shuffles) and what maximum pooling reads and gives have one scale.
+
+Factors of channel attention are floats from a table: the argument of the sigmoid in steps of 1/64 is its index.  What
+they multiply is scaled before the residual is added, whose gain then is a float.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +31,12 @@ GAIN = 2**15 - 1
 BIAS = 2.0**30
 TERMS = 2**13  # of a sum: 2^13 * 127 * 255 and a bias are less than 2^31
 ACTIVATIONS = ("identity", "relu", "clip")
+ENTRIES = 1024  # of a table of factors, for arguments from -8 to 8
+STEP = 1 / 64
+FACTORS: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
+    "sigmoid": lambda x, a, b: 1 / (1 + np.exp(-x)),
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+}
 VIEWS = ("concat", "gather")
 
 
@@ -48,7 +58,7 @@ def tensors_of(graph: Graph) -> dict[Node, str]:
     names: dict[Node, str] = {}
     for node in graph.nodes:
         _check(node, graph)
-        if node.op == "dense":
+        if is_factor(node, graph) or node in graph.outputs:
             continue
         names[node] = node.name
         if node.op in VIEWS or _keeps_scale(node):
@@ -82,8 +92,33 @@ def quantise(graph: Graph, calibration: Calibration) -> None:
         if node.op == "input":
             step, zero = scale(node)
             node.attrs = {**node.attrs, "bytes": Bytes(0, zero, 0, LARGEST), "scale": np.float32(1 / step)}
+        elif is_factor(node, graph):
+            _factors(node, scale)
+        elif is_dense(node):
+            _dense(node, scale, node in graph.outputs)
         elif node.op not in VIEWS:
             _STEPS[node.op](node, scale)
+
+
+def is_dense(node: Node) -> bool:
+    """Whether a node is fully connected, as a convolution of one pixel is that has no groups."""
+    if node.op != "conv":
+        return node.op == "dense"
+    a = node.attrs
+    one = a["kernel"] == a["stride"] == (1, 1) and not any(a["pad"]) and a["groups"] == 1
+    return one and node.shape[1:] == (1, 1) == node.inputs[0].shape[1:]
+
+
+def is_factor(node: Node, graph: Graph) -> bool:
+    """Whether nodes read it only to multiply each of their channels by one of its numbers."""
+    if not is_dense(node) or node.activation.kind not in FACTORS or node in graph.outputs:
+        return False
+    readers = [reader for reader in graph.nodes if node in reader.inputs]
+    return all(_takes_factor(reader) and reader.inputs.index(node) == 1 for reader in readers)
+
+
+def _takes_factor(node: Node) -> bool:
+    return node.scaled or (node.op == "multiply" and node.inputs[1].shape == (node.channels, 1, 1))
 
 
 def _keeps_scale(node: Node) -> bool:
@@ -97,14 +132,15 @@ def _check(node: Node, graph: Graph) -> None:
         if not holds:
             raise UserError(f"layer {node.name}: int8 has no kernel for {what}: build with --precision fp32 or fp16")
 
-    demand(node.op in ("input", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
+    demand(node.op in ("input", "dense", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
+    if is_factor(node, graph):
+        return
     demand(node.activation.kind in ACTIVATIONS, f"the activation {node.activation.kind}")
-    demand(not node.scaled, "attention, whose scales are known at run time")
-    if node.op == "dense":
-        demand(node in graph.outputs and not node.activation, "a fully connected layer that is not the last one")
+    if node.scaled or node.op == "multiply":
+        demand(is_factor(node.inputs[1], graph), "a product but of channels with a sigmoid of a fully connected layer")
+    if node in graph.outputs:
+        demand(is_dense(node) and not node.activation, "an output that is no fully connected layer's")
         demand(graph.readers()[node] == 1, "a fully connected layer that is read again")
-    elif node.op != "input":
-        demand(node not in graph.outputs, "an output that is no fully connected layer's")
     if node.op == "pool":
         demand(node.attrs["kind"] in ("max", "avg"), "an average over fewer pixels at the border")
         demand(not (node.activation and node.attrs["kind"] == "max"), "an activation behind maximum pooling")
@@ -114,7 +150,8 @@ def _check(node: Node, graph: Graph) -> None:
         terms = node.weights["weight"][0].size
         demand(terms <= TERMS, f"sums of {terms} products, at most {TERMS}")
     if node.op in VIEWS:
-        demand(all(part.op not in ("input", "dense") for part in node.inputs), f"a {node.op} of input or output")
+        computed = all(part.op != "input" and part not in graph.outputs for part in node.inputs)
+        demand(computed, f"a {node.op} of input or output")
 
 
 Scale = Callable[[Node], tuple[float, int]]
@@ -136,7 +173,8 @@ def _conv(node: Node, scale: Scale) -> None:
     weight, bias = node.weights["weight"].astype(np.float64), node.weights["bias"].astype(np.float64)
     steps = _steps(np.abs(weight).max(axes), bias, step)
     gains = np.zeros(len(bias), np.int64)
-    if node.residual:
+    summed = node.residual and not node.scaled
+    if summed:
         other, other_zero = scale(node.inputs[-1])
         gains = np.minimum(np.floor(other / (step * steps)), GAIN).astype(np.int64)
         if not gains.all():
@@ -148,27 +186,45 @@ def _conv(node: Node, scale: Scale) -> None:
     integers = _rounded(weight, steps.reshape(-1, 1, 1, 1))
     sums = integers.astype(np.int64).sum(axes)
     offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * sums
-    if node.residual:
+    if summed:
         offset -= other_zero * gains
     result = _bytes(node, scale)
     node.weights = {
         "weight": integers, "bias": offset.astype(np.int32),
         "scale": (step * steps / scale(node)[0]).astype(np.float32),
-        **({"gain": gains.astype(np.int16)} if node.residual else {}),
+        **({"gain": gains.astype(np.int16)} if summed else {}),
     }  # fmt: skip
     node.attrs = {**node.attrs, "bytes": result}
+    if node.residual and node.scaled:
+        other, other_zero = scale(node.inputs[-1])
+        node.weights["gain"] = np.full(len(bias), other / scale(node)[0], np.float32)
+        node.attrs["other"] = other_zero
 
 
-def _dense(node: Node, scale: Scale) -> None:
+def _dense(node: Node, scale: Scale, last: bool) -> None:
+    _fully_connected(node, scale, 1 if last else scale(node)[0])
+    result = Bytes(0, 0, 0, LARGEST) if last else _bytes(node, scale)
+    node.attrs = {**node.attrs, "bytes": dataclasses.replace(result, border=scale(node.inputs[0])[1]), "last": last}
+
+
+def _factors(node: Node, scale: Scale) -> None:
+    _fully_connected(node, scale, STEP)
+    arguments = (np.arange(ENTRIES) - ENTRIES // 2) * STEP
+    table = FACTORS[node.activation.kind](arguments, node.activation.a, node.activation.b)
+    node.weights["table"] = table.astype(np.float32)
+    node.attrs = {**node.attrs, "bytes": Bytes(scale(node.inputs[0])[1], ENTRIES // 2, 0, ENTRIES - 1), "last": False}
+
+
+def _fully_connected(node: Node, scale: Scale, unit: float) -> None:
+    """Integers for sums in multiples of `unit`."""
     step, zero = scale(node.inputs[0])
     bias = node.weights["bias"].astype(np.float64)
     weight = node.weights["weight"].astype(np.float64).reshape(len(bias), -1)
     steps = _steps(np.abs(weight).max(1), bias, step)
     integers = _rounded(weight, steps[:, None])
     offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * integers.astype(np.int64).sum(1)
-    scales = (step * steps).astype(np.float32)
+    scales = (step * steps / unit).astype(np.float32)
     node.weights = {"weight": integers, "bias": offset.astype(np.int32), "scale": scales}
-    node.attrs = {**node.attrs, "bytes": Bytes(zero, 0, 0, LARGEST)}
 
 
 def _pool(node: Node, scale: Scale) -> None:
@@ -192,6 +248,12 @@ def _average(node: Node, scale: Scale, pixels: int) -> None:
     node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
 
 
+def _attention(node: Node, scale: Scale) -> None:
+    (step, zero), result = scale(node.inputs[0]), _bytes(node, scale)
+    node.weights = {"scale": np.array([step / scale(node)[0]], np.float32)}
+    node.attrs = {**node.attrs, "bytes": dataclasses.replace(result, border=zero)}
+
+
 def _steps(largest: np.ndarray, bias: np.ndarray, step: float) -> np.ndarray:
     """The scale of each channel's weights: as small as weights and bias allow."""
     return np.maximum.reduce([largest / WEIGHT, np.abs(bias) / (step * BIAS), np.full(len(bias), 1e-12)])
@@ -202,5 +264,5 @@ def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 _STEPS: dict[str, Callable[[Node, Scale], None]] = {
-    "conv": _conv, "dense": _dense, "pool": _pool, "global_pool": _global_pool,
+    "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
 }  # fmt: skip

@@ -6,13 +6,17 @@ it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..graph import Node
-from ..graph.quantise import Bytes
+from ..graph.quantise import Bytes, is_dense
 from ..schedules import (
+    Int8Attention,
     Int8Dense,
     Int8GlobalAvgPool,
+    Int8InnerDense,
     Int8Pointwise,
     Int8Stem,
     Int8Strewn,
@@ -41,10 +45,13 @@ def _integers(node: Node, site: Site) -> tuple[np.ndarray, ...]:
     """Weight, bias, scale, limits and gains of a convolution."""
     less, weights = _less(site), node.weights
     bias = weights["bias"] + less * weights["weight"].astype(np.int64).sum((1, 2, 3))
-    gains = (weights["gain"],) if node.residual else ()
-    for gain in gains:
-        bias = bias + less * gain.astype(np.int64)
-    return weights["weight"], bias.astype(np.int32), weights["scale"], _limits(node.attrs["bytes"], less), *gains
+    gains, bounds = (weights["gain"],) if node.residual else (), node.attrs["bytes"]
+    if node.scaled:
+        bounds = replace(bounds, border=node.attrs.get("other", 0))
+    else:
+        for gain in gains:
+            bias = bias + less * gain.astype(np.int64)
+    return weights["weight"], bias.astype(np.int32), weights["scale"], _limits(bounds, less), *gains
 
 
 def _pointwise(node: Node, site: Site) -> Choice | None:
@@ -53,7 +60,7 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
     plane, groups = site.planes[0], node.attrs["groups"]
     fields = dict(
         groups=groups, inputs=node.inputs[0].channels // groups, outputs=node.channels // groups, plane=plane,
-        lanes=site.lanes, dot=site.precision.dot, residual=node.residual, dtype=site.dtype,
+        lanes=site.lanes, dot=site.precision.dot, residual=node.residual, scaled=node.scaled, dtype=site.dtype,
     )  # fmt: skip
     home = site.home or Places(tuple(range(node.channels)), node.channels)
     shuffle = 0 if home.is_run else shuffle_groups(home.order)
@@ -100,12 +107,26 @@ def _stem(node: Node, site: Site) -> Choice | None:
 
 
 def _dense(node: Node, site: Site) -> Choice | None:
-    weight = node.weights["weight"]
+    if not is_dense(node):
+        return None
+    weight, table = node.weights["weight"].reshape(node.channels, -1), node.weights.get("table")
     bias = node.weights["bias"] + _less(site) * weight.astype(np.int64).sum(1)
-    workload = Int8Dense(
-        node.inputs[0].channels, node.channels, site.machine.lanes, dot=site.precision.dot, dtype=site.dtype
-    )
-    return Choice(workload, Plane.dense(1, 1), (weight, bias.astype(np.int32), node.weights["scale"]))
+    fields = node.inputs[0].channels, node.channels, site.machine.lanes
+    parameters = weight, bias.astype(np.int32), node.weights["scale"]
+    if node.attrs["last"]:
+        workload = Int8Dense(*fields, dot=site.precision.dot, dtype=site.dtype)
+        return Choice(workload, Plane.dense(1, 1), parameters)
+    entries = 0 if table is None else len(table)
+    workload = Int8InnerDense(*fields, dot=site.precision.dot, entries=entries, dtype=site.dtype)
+    bounds = _limits(node.attrs["bytes"], 0 if entries else _less(site))
+    further = () if table is None else (table,)
+    return Choice(workload, Plane.dense(1, 1), (*parameters, bounds, *further))
+
+
+def _attention(node: Node, site: Site) -> Choice:
+    plane = site.target or site.planes[0]
+    workload = Int8Attention(node.channels, site.planes[0], plane, dtype=site.dtype)
+    return Choice(workload, plane, (node.weights["scale"], _limits(node.attrs["bytes"], _less(site))))
 
 
 def _pool(node: Node, site: Site) -> Choice | None:
@@ -143,5 +164,6 @@ def _averages(node: Node, site: Site, pixels: int) -> tuple[np.ndarray, ...]:
 
 
 RULES: dict[str, list[Rule]] = {
-    "conv": [_pointwise, _depthwise, _stem], "dense": [_dense], "pool": [_pool], "global_pool": [_global_average],
+    "conv": [_dense, _pointwise, _depthwise, _stem], "dense": [_dense], "pool": [_pool],
+    "global_pool": [_global_average], "multiply": [_attention],
 }  # fmt: skip

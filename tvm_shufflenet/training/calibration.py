@@ -138,6 +138,10 @@ def _activated(node: Node, value: torch.Tensor) -> torch.Tensor:
             return value.relu()
         case "clip":
             return value.clamp(node.activation.a, node.activation.b)
+        case "sigmoid":
+            return value.sigmoid()
+        case "hard_sigmoid":
+            return (node.activation.a * value + node.activation.b).clamp(0, 1)
     return value
 
 
@@ -146,11 +150,13 @@ def _padded(node: Node, value: torch.Tensor, filler: float) -> torch.Tensor:
     return functional.pad(value, (left, right, top, bottom), value=filler)
 
 
-def _conv(node: Node, value: torch.Tensor, *residual: torch.Tensor) -> torch.Tensor:
+def _conv(node: Node, value: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
     weight, bias = (torch.from_numpy(node.weights[key].astype(np.float32)) for key in ("weight", "bias"))
     a = node.attrs
     result = functional.conv2d(_padded(node, value, 0), weight, bias, a["stride"], 0, a["dilation"], a["groups"])
-    return result + residual[0] if residual else result
+    if node.scaled:
+        result = result * others[0]
+    return result + others[-1] if node.residual else result
 
 
 def _dense(node: Node, value: torch.Tensor) -> torch.Tensor:
@@ -171,6 +177,7 @@ def _pool(node: Node, value: torch.Tensor) -> torch.Tensor:
 _STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "conv": _conv, "dense": _dense, "pool": _pool,
     "global_pool": lambda node, value: value.mean((2, 3), keepdim=True),
+    "multiply": lambda node, value, factors: value * factors,
     "concat": lambda node, *parts: torch.cat(parts, 1),
     "gather": lambda node, value: value[:, list(node.attrs["channels"])],
 }  # fmt: skip

@@ -52,7 +52,7 @@ class Losses:
         for (_, value), (node, found) in both:
             truth[node] = value[0].numpy().astype(np.float64)
             if node in self.sums:
-                inputs = [self._bytes(source, truth[source]) for source in node.inputs]
+                inputs = [self._given(source, truth[source]) for source in node.inputs]
                 alone = step_integers(node, *inputs) if inputs else found
                 signal = np.square(truth[node]).sum()
                 self.sums[node] += signal, self._noise(node, alone, truth), self._noise(node, found, truth)
@@ -65,7 +65,10 @@ class Losses:
         ]
         return sorted(losses, key=lambda loss: loss.alone)
 
-    def _bytes(self, node: Node, value: np.ndarray) -> np.ndarray:
+    def _given(self, node: Node, value: np.ndarray) -> np.ndarray:
+        """What the steps behind a node are given: bytes, or the factors of attention."""
+        if node not in self.scales:
+            return value.astype(np.float32).ravel()
         scale, zero = self.scales[node]
         return np.clip(np.rint(value / scale) + zero, 0, LARGEST).astype(np.int64)
 
