@@ -137,11 +137,18 @@ def _says_it_itself(path: Path, reading: Reading) -> None:
 def _from_onnx(path: Path, reading: Reading) -> tuple[Imported, dict[str, str]]:
     from .onnx_reader import read_onnx
 
-    net, parameters, metadata, notes = read_onnx(path, reading.size)
-    net, parameters = _ours(net, parameters, path)
+    net, parameters, metadata, notes, scales = read_onnx(path, reading.size)
+    if scales:
+        from .onnx_qdq import calibration_of
+
+        net = dataclasses.replace(net, name=_name(path))  # the scales are of these layers, not of a listed network's
+        metadata = {**metadata, **calibration_of(net, parameters, scales, str(path)).to_metadata()}
+        notes.append("weights are what its bytes stand for; --precision int8 takes its scales")
+    else:
+        net, parameters = _ours(net, parameters, path)
     if reading.size and net.size != reading.size:
         net = _resized(net, reading.size, str(path))
-    return Imported(net, parameters, "ONNX", notes=notes), metadata
+    return Imported(net, parameters, "quantised ONNX" if scales else "ONNX", notes=notes), metadata
 
 
 def _own(
@@ -225,8 +232,13 @@ def _ours(net: Network, parameters: dict, path: Path) -> tuple[Network, dict]:
     found = listed(net, parameters) or listed(*with_batch_norms(net, parameters))
     if found:
         return found
+    return dataclasses.replace(net, name=_name(path)), parameters
+
+
+def _name(path: Path) -> str:
+    """Of a network that is called after its file."""
     name = re.sub(r"[^\w.-]", "_", path.stem)
-    return dataclasses.replace(net, name=f"{name}-imported" if name in model_names() else name), parameters
+    return f"{name}-imported" if name in model_names() else name
 
 
 def _resized(net: Network, size: tuple[int, int], source: str) -> Network:

@@ -29,6 +29,7 @@ from .canonical import renamed, without_dead_layers
 from .onnx_constants import folded
 from .onnx_files import array, load_model
 from .onnx_node import Node
+from .onnx_qdq import Scale, without_pairs
 from .onnx_values import Given, Looks, Refused, Value, plain, text
 from .onnx_writer import require_onnx
 
@@ -41,8 +42,10 @@ OPERATORS = {**onnx_nodes_windows.OPERATORS, **onnx_nodes_elements.OPERATORS, **
 
 def read_onnx(
     path: str | os.PathLike, size: tuple[int, int] | None = None
-) -> tuple[Network, dict[str, np.ndarray], dict[str, str], list[str]]:
+) -> tuple[Network, dict[str, np.ndarray], dict[str, str], list[str], dict[str, Scale]]:
     """The network, its parameters, the metadata of the file, and notes about what was changed.
+
+    Last, of a quantised file, scale and zero point of tensors by the names of the layers that give them.
 
     `size` is the picture's where the file leaves it open.  Raises `UserError` for a file that is missing or
     damaged, of an opset, with an operator or with a shape that is not supported.
@@ -52,9 +55,11 @@ def read_onnx(
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if not OLDEST <= opset <= newest:
         raise UserError(f"{path} is of opset {opset}, expected {OLDEST} to {newest}: export it anew")
-    reader = Reader(model.graph, opset, path, size)
+    graph, scales = without_pairs(model.graph, path)
+    reader = Reader(graph, opset, path, size)
     net, parameters = reader.network()
-    return net, parameters, {entry.key: entry.value for entry in model.metadata_props}, reader.notes
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return net, parameters, metadata, reader.notes, reader.by_layer(scales)
 
 
 class Reader:
@@ -69,6 +74,7 @@ class Reader:
         self.budget = ELEMENTS  # of the constants that are computed
         self._origin: dict[str, int] = {}  # the layer that a name was first given to
         self._names: dict[int, str] = {}  # the name in the file of what a layer gives
+        self._finally: dict[str, str] = {}  # from a layer's name here to that in the network that is given
         self._outputs = [entry.name for entry in graph.output]
         self.nodes = self._live()
         self.readers: dict[str, list] = {}
@@ -290,7 +296,19 @@ class Reader:
             outputs.append(layer)
             self._names[layer] = name
         net = self.net.network(self.graph.name or "onnx", outputs=outputs)
-        return renamed(without_dead_layers(net), self._by_name(outputs), self.parameters)
+        alive = without_dead_layers(net)
+        found, parameters = renamed(alive, self._by_name(outputs), self.parameters)
+        self._finally = {old.name: new.name for old, new in zip(alive.layers, found.layers)}
+        return found, parameters
+
+    def by_layer(self, scales: dict[str, Scale]) -> dict[str, Scale]:
+        """What is known of tensors of the file, by the names of layers of the network that `network` gave."""
+        found: dict[str, Scale] = {}
+        for name, scale in scales.items():
+            value = self.values.get(name)
+            if isinstance(value, Value) and (layer := self._finally.get(self.net.layers[value.layer].name)):
+                found.setdefault(layer, scale)
+        return found
 
     def _by_name(self, outputs: list[int]) -> dict[str, str]:
         """From a layer's name here to that which the file gives to its result; those of the outputs come first."""

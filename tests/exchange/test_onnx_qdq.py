@@ -1,0 +1,212 @@
+"""Quantised ONNX files: their scales and weights are taken as they are, or the node is named that has others."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from benchmarks.rivals import qdq
+from tvm_shufflenet.architectures import network
+from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.bridge.parameters import digest
+from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
+from tvm_shufflenet.library.loading import load
+from tvm_shufflenet.targets.calibration import calibration_in
+from tvm_shufflenet.training.calibration import float_network, integer_network
+
+from ..conftest import picture, relative_error
+from ..int8_graphs import network_of
+
+WEIGHTED = ("Conv", "Gemm")
+
+
+def quantised(floats: onnx.ModelProto, unsigned: bool = True) -> onnx.ModelProto:
+    """With a pair behind the input and each node but the last, of some scale, and weights as bytes."""
+    model = onnx.ModelProto()
+    model.CopyFrom(floats)
+    graph = model.graph
+    nodes, arrays = list(graph.node), {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made, constants, same = [], [], {}
+
+    def constant(name: str, value: np.ndarray) -> str:
+        constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def pair(name: str, scale: float, zero: int) -> None:
+        of = [constant(f"{name}.scale", np.float32(scale)), constant(f"{name}.zero", kind(zero))]
+        made.append(helper.make_node("QuantizeLinear", [name, *of], [f"{name}.bytes"], f"{name}.q"))
+        made.append(helper.make_node("DequantizeLinear", [f"{name}.bytes", *of], [f"{name}.floats"], f"{name}.dq"))
+        same[name] = f"{name}.floats"
+
+    def weights(name: str) -> None:
+        axes = tuple(range(1, arrays[name].ndim))
+        scale = (np.abs(arrays[name]).max(axes) / 127).astype(np.float32)
+        found = np.rint(arrays[name] / scale.reshape(-1, *(1,) * len(axes))).astype(np.int8)
+        of = [constant(f"{name}.bytes", found), constant(f"{name}.scale", scale)]
+        zero = constant(f"{name}.zero", np.zeros(len(scale), np.int8))
+        made.append(helper.make_node("DequantizeLinear", [*of, zero], [f"{name}.floats"], f"{name}.dq", axis=0))
+        same[name] = f"{name}.floats"
+
+    kind = np.uint8 if unsigned else np.int8
+    middle = 128 if unsigned else 0
+    pair(graph.input[0].name, 0.03, middle)
+    for number, node in enumerate(nodes):
+        if node.op_type in WEIGHTED:
+            weights(node.input[1])
+        node.input[:] = [same.get(name, name) for name in node.input]
+        made.append(node)
+        for name in node.output if number + 1 < len(nodes) else ():
+            pair(name, 0.02 + 0.001 * number, middle + number % 5)
+    del graph.node[:]
+    graph.node.extend(made)
+    graph.initializer.extend(constants)
+    return model
+
+
+@pytest.fixture
+def files(tmp_path):
+    """`files(network, parameters, edit)` writes it quantised, once `edit(model)` has changed it, and gives the path."""
+
+    def write(net, parameters, edit=lambda model: None, **options):
+        source, path = tmp_path / "floats.onnx", tmp_path / "bytes.onnx"
+        save_network(source, Imported(net, parameters, OURS))
+        model = quantised(onnx.load(source), **options)
+        edit(model)
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+def integers(found: Imported):
+    return integer_network(
+        found.network, found.parameters, calibration_in(found.metadata, digest(found.parameters), "file")
+    )
+
+
+SMALL = "shufflenet-v1-0.25x-g3"
+
+
+@pytest.mark.parametrize("unsigned", [True, False])
+def test_a_file_has_its_own_scales_and_weights(files, unsigned):
+    net = network(SMALL, (64, 64), 10)
+    path = files(net, random_parameters(net), unsigned=unsigned)
+    found = load_network(path)
+    assert found.style == "quantised ONNX" and found.network.name == "bytes"
+    tensors = calibration_in(found.metadata, digest(found.parameters), "file").tensors
+    model = onnx.load(path).graph
+    given = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.initializer}
+    scales = {float(array) for name, array in given.items() if name.endswith(".scale") and array.ndim == 0}
+    assert tensors["input"] == (pytest.approx(0.03), 128)
+    assert len(tensors) > 40 and {scale for scale, _ in tensors.values()} <= scales
+    bytes_ = [array for name, array in given.items() if name.endswith(".weight.bytes")]
+    for name, array in found.parameters.items():
+        if name.endswith(".weight") and array.ndim > 1:
+            steps = np.abs(array).reshape(len(array), -1).max(1).reshape(-1, *(1,) * (array.ndim - 1)) / 127
+            found_bytes = np.rint(array / steps)
+            assert any(np.array_equal(found_bytes, other) for other in bytes_ if other.shape == array.shape), name
+
+
+def test_a_library_computes_with_them(files, tmp_path):
+    net = network_of(3)
+    path, data = files(net, random_parameters(net)), picture(net.size, 2)
+    found = load_network(path)
+    options = BuildOptions(weights=path, target="native", output=tmp_path, precision="int8", size=net.size)
+    built = build_library(options)
+    assert np.array_equal(load(built.path)(data).ravel(), integers(found)(data).ravel())
+    assert built.manifest["calibration"]["observer"] == "the file's QuantizeLinear"
+    again = tmp_path / "again.safetensors"
+    save_network(again, found)
+    assert np.array_equal(integers(load_network(again))(data), integers(found)(data))
+
+
+def test_floats_are_those_of_the_bytes(files):
+    net = network_of(3)
+    parameters, data = random_parameters(net), picture(net.size, 1)
+    found = load_network(files(net, parameters))
+    error = relative_error(float_network(found.network, found.parameters)(data), float_network(net, parameters)(data))
+    assert 1e-5 < error < 0.05
+
+
+def change(name: str, value):
+    def edit(model):
+        (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(value, name))
+
+    return edit
+
+
+def leave_out(kind: str):
+    """The first node of that kind; who reads it reads what it read."""
+
+    def edit(model):
+        index = [node.op_type for node in model.graph.node].index(kind)
+        node = model.graph.node[index]
+        for other in model.graph.node:
+            other.input[:] = [node.input[0] if name == node.output[0] else name for name in other.input]
+        del model.graph.node[index]
+
+    return edit
+
+
+FAULTS = [
+    (change("input.scale", np.float32(0)), r"node input.q \(QuantizeLinear\): its scale is damaged"),
+    (change("input.scale", np.float32(np.nan)), "its scale is damaged: expected float32 numbers above zero"),
+    (change("input.scale", np.ones(3, np.float32)), "has 3 scales for one tensor, expected one"),
+    (change("input.zero", np.uint16(7)), r"its bytes are of the type uint16, expected uint8 or int8: quantise with"),
+    (leave_out("QuantizeLinear"), r"node input.dq \(DequantizeLinear\): reads what no QuantizeLinear gives"),
+    (leave_out("DequantizeLinear"), "reads the bytes 'input.bytes', expected a DequantizeLinear between"),
+    (change("WEIGHT.scale", np.ones(2, np.float32)), r"has 2 scales along axis 0 of constants"),
+    (change("WEIGHT.zero", np.ones(1, np.int8)), "its constants are int8 with a zero point, expected signed ones"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("edit,message", FAULTS)
+def test_other_schemes_are_refused_by_node(files, edit, message):
+    net = network_of(3)
+
+    def edited(model):
+        weight = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
+        for tensor in model.graph.initializer:  # whatever the writer calls the first weights
+            tensor.name = tensor.name.replace(weight.removesuffix(".floats"), "WEIGHT")
+        for node in model.graph.node:
+            node.input[:] = [name.replace(weight.removesuffix(".floats"), "WEIGHT") for name in node.input]
+            node.output[:] = [name.replace(weight.removesuffix(".floats"), "WEIGHT") for name in node.output]
+        edit(model)
+
+    with pytest.raises(UserError, match=message):
+        load_network(files(net, random_parameters(net), edited))
+
+
+def test_a_tensor_without_a_scale_is_named(files):
+    net = network_of(3)
+
+    def without(model):
+        for kind in ("QuantizeLinear", "DequantizeLinear"):  # the input's
+            leave_out(kind)(model)
+
+    with pytest.raises(UserError, match="layer input gives floats that no QuantizeLinear reads"):
+        load_network(files(net, random_parameters(net), without))
+
+
+def test_attention_is_refused(files):
+    net = network("shufflenet-v1-0.25x-g3-se", (64, 64), 10)
+    with pytest.raises(UserError, match="channel attention reads the means before a convolution here"):
+        load_network(files(net, random_parameters(net)))
+
+
+@pytest.mark.parametrize("name", [SMALL, pytest.param("shufflenet-v2-0.5x", marks=pytest.mark.slow)])
+def test_what_onnx_runtime_writes(tmp_path, name):
+    """Both are as near to the floats; ONNX Runtime rounds the sums of units twice."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = network(name, (64, 64), 10)
+    parameters, data = random_parameters(net), picture((64, 64), 4)
+    qdq.write(net, parameters, tmp_path / "bytes.onnx")
+    found = load_network(tmp_path / "bytes.onnx")
+    theirs = onnxruntime.InferenceSession(str(tmp_path / "bytes.onnx")).run(None, {"input": data})[0]
+    ours, floats = integers(found)(data), float_network(net, parameters)(data)
+    assert relative_error(ours, theirs) < 0.08 and relative_error(ours, floats) < 0.08
