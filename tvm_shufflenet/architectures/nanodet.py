@@ -1,4 +1,4 @@
-"""NanoDet-m (RangiLyu/nanodet, config/nanodet-m.yml): a detector without default boxes, on ShuffleNet V2.
+"""NanoDet-m (RangiLyu/nanodet, config/nanodet-m*.yml): a detector without default boxes, on ShuffleNet V2.
 
 Three maps of the backbone, added up from the coarsest to the finest and back, are looked at by heads of their own,
 which give a score for each class and, for each edge, shares of eight distances (X. Li et al., arXiv:2006.04388).
@@ -14,13 +14,12 @@ from .entries import NOWHERE, About, Entry
 from .network import Network
 
 SIZE, CLASSES = (320, 320), 80
-STRIDES, CHANNELS, CONVOLUTIONS, BINS = (8, 16, 32), 96, 2, 8
+STRIDES, CONVOLUTIONS, BINS = (8, 16, 32), 2, 8
+CHANNELS = {"0.5": 96, "1": 96, "1.5": 128}  # of the maps that the heads look at
+MODELS = ("nanodet-m", "nanodet-m-0.5x", "nanodet-m-1.5x")
 SLOPE = 0.1
 LEAST, OVERLAP = 0.05, 0.6
-NOTE = (
-    "NanoDet-m 1.0x as in its public code, but that of each map the best 1000 pixels take part there, and here of each "
-    "class the best 1000 of all maps"
-)
+NOTE = "as in its public code, but that all pixels take part there, and here of each class the best 1000"
 
 
 class _Leaky(NetworkBuilder):
@@ -31,18 +30,25 @@ class _Leaky(NetworkBuilder):
 
 
 def entries() -> dict[str, Entry]:
-    backbone = "shufflenet-v2-1x-torchvision"
-    plan = shufflenet_v2.Plan(shufflenet_v2.stages("1"), 0, halves=True)
-    return {
-        "nanodet-m": Entry(partial(nanodet, plan), About("v2", NOWHERE, note=NOTE), (), SIZE, CLASSES, backbone)
-    }  # fmt: skip
+    found = {}
+    for name, scale in zip(MODELS, ("1", "0.5", "1.5")):
+        plan, backbone = shufflenet_v2.Plan(shufflenet_v2.stages(scale), 0, halves=True), f"shufflenet-v2-{scale}x"
+        build = partial(nanodet, plan, CHANNELS[scale])
+        about = About("v2", NOWHERE, note=NOTE)
+        found[name] = Entry(build, about, (), SIZE, CLASSES, f"{backbone}-torchvision")
+    return found
 
 
-def nanodet(plan: shufflenet_v2.Plan, name: str, size: tuple[int, int], classes: int, best: int = 100) -> Network:
-    """The detector; height and width are multiples of 32, and there is no background among the `classes`."""
+def nanodet(
+    plan: shufflenet_v2.Plan, channels: int, name: str, size: tuple[int, int], classes: int, best: int = 100
+) -> Network:
+    """The detector; height and width are multiples of 32, and there is no background among the `classes`.
+
+    `channels` are those of the maps that the heads look at.
+    """
     net = _Leaky(size)
     maps = [
-        net.conv(f"fpn.lateral{level}", x, CHANNELS, bias=True)
+        net.conv(f"fpn.lateral{level}", x, channels, bias=True)
         for level, x in enumerate(shufflenet_v2.stages_of(net, plan))
     ]
     for level in (2, 1):
@@ -72,5 +78,6 @@ def _added(net: NetworkBuilder, name: str, x: int, other: int) -> int:
 
 
 def _separable(net: NetworkBuilder, name: str, x: int) -> int:
-    x = net.conv_bn(f"{name}.depthwise", "", x, CHANNELS, kernel=3, pad=1, groups=CHANNELS, relu=True)
-    return net.conv_bn(f"{name}.pointwise", "", x, CHANNELS, relu=True)
+    channels = net.shape(x)[1]
+    x = net.conv_bn(f"{name}.depthwise", "", x, channels, kernel=3, pad=1, groups=channels, relu=True)
+    return net.conv_bn(f"{name}.pointwise", "", x, channels, relu=True)
