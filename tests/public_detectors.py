@@ -266,3 +266,62 @@ class NanoDet(nn.Module):
         x, y = centres[:, :1], centres[:, 1:2]
         left, top, right, bottom = distances.split(1, 1)
         return chosen(self, logits.sigmoid(), torch.cat([x - left, y - top, x + right, y + bottom], 1))
+
+
+class Ghost(nn.Module):
+    def __init__(self, inputs, outputs, act):
+        super().__init__()
+        half = outputs // 2
+        self.primary_conv = chain(conv_bn(inputs, half), act())
+        self.cheap_operation = chain(conv_bn(half, half, 3, 1, half), act())
+
+    def forward(self, x):
+        x = self.primary_conv(x)
+        return torch.cat((x, self.cheap_operation(x)), 1)
+
+
+class GhostBlocks(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        block = named(ghost1=Ghost(2 * width, width, leaky), ghost2=Ghost(width, width, nn.Identity))
+        block.shortcut = chain(conv_bn(2 * width, 2 * width, 5, 1, 2 * width), conv_bn(2 * width, width))
+        self.blocks = chain(block)
+
+    def forward(self, *parts):
+        x, block = torch.cat(parts, 1), self.blocks[0]
+        return block.ghost2(block.ghost1(x)) + block.shortcut(x)
+
+
+class NanoDetPlus(NanoDet):
+    """NanoDet-Plus-m, with some of what only training reads."""
+
+    strides, kernel, offset = (8, 16, 32, 64), 5, 0
+
+    def unread(self, width):
+        self.aux_fpn = self.pyramid((48, 96, 192), width)
+        self.aux_head = named(cls_convs=chain(Separable(2 * width, 2 * width, 3)))
+        self.head.register_buffer("project", torch.linspace(0, 7, 8))
+
+    def pyramid(self, channels, width):
+        def reduced(inputs):
+            convolution, norm = conv_bn(inputs, width)
+            return named(conv=convolution, bn=norm)
+
+        def smaller(count):
+            return nn.ModuleList(Separable(width, width, 5, 2) for _ in range(count))
+
+        return named(
+            reduce_layers=nn.ModuleList(map(reduced, channels)),
+            top_down_blocks=nn.ModuleList(GhostBlocks(width) for _ in range(2)), downsamples=smaller(2),
+            bottom_up_blocks=nn.ModuleList(GhostBlocks(width) for _ in range(2)), extra_lvl_in_conv=smaller(1),
+            extra_lvl_out_conv=smaller(1),
+        )  # fmt: skip
+
+    def maps(self, found):
+        fpn = self.fpn
+        low, middle, high = (leaky()(r.bn(r.conv(x))) for r, x in zip(fpn.reduce_layers, found))
+        inner = fpn.top_down_blocks[0](F.interpolate(high, scale_factor=2, mode="bilinear"), middle)
+        out = [fpn.top_down_blocks[1](F.interpolate(inner, scale_factor=2, mode="bilinear"), low)]
+        for i, x in enumerate((inner, high)):
+            out.append(fpn.bottom_up_blocks[i](fpn.downsamples[i](out[-1]), x))
+        return [*out, fpn.extra_lvl_in_conv[0](high) + fpn.extra_lvl_out_conv[0](out[-1])]

@@ -54,6 +54,7 @@ COMPUTED = {
     # 300x400, 80 classes, 300 regions: body and RPN by the pixel, and stage 4 for each region; NanoDet at 320x320
     "faster-rcnn-shufflenet-v1-1x-g3": 11160, "faster-rcnn-shufflenet-v1-2x-g3": 41943,
     "faster-rcnn-mobilenet-v1-1.0": 25770, "nanodet-m": 342.2, "nanodet-m-0.5x": 138.7, "nanodet-m-1.5x": 696.2,
+    "nanodet-plus-m": 450.7, "nanodet-plus-m-1.5x": 879.2,
     "mobilenet-v3-large": 216.6, "mobilenet-v3-large-reduced": 182.3, "ssdlite-mobilenet-v3-large-reduced": 583.2,
 }  # fmt: skip
 # Of torchvision's, Cadene's and pytorchcv's models of these names.

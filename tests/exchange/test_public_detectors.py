@@ -36,6 +36,9 @@ CASES = {
     "nanodet-odd": (
         public.NanoDet, {"channels": (20, 44, 70), "width": 36}, "nanodet", None, NANODET | {"resize": "fit"}
     ),
+    "nanodet-plus-1x": (public.NanoDetPlus, {"channels": (116, 232, 464)}, "nanodet", "nanodet-plus-m", NANODET),
+    "nanodet-plus-1.5x": (public.NanoDetPlus, WIDE, "nanodet", "nanodet-plus-m-1.5x", NANODET),
+    "nanodet-plus-odd": (public.NanoDetPlus, {"channels": (20, 44, 70), "width": 36}, "nanodet", None, NANODET),
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ LEAST, OVERLAP = 0.05, 0.6
 NOTE = "as in its public code, but that all pixels take part there, and here of each class the best 1000"
 
 
-class _Leaky(NetworkBuilder):
+class Leaky(NetworkBuilder):
     """In which what is a ReLU elsewhere leaks."""
 
     def relu(self, name: str, x: int) -> int:
@@ -46,7 +46,7 @@ def nanodet(
 
     `channels` are those of the maps that the heads look at.
     """
-    net = _Leaky(size)
+    net = Leaky(size)
     maps = [
         net.conv(f"fpn.lateral{level}", x, channels, bias=True)
         for level, x in enumerate(shufflenet_v2.stages_of(net, plan))
@@ -55,29 +55,40 @@ def nanodet(
         maps[level - 1] = _added(net, f"fpn.down{level}", maps[level - 1], maps[level])
     for level in (0, 1):
         maps[level + 1] = _added(net, f"fpn.up{level}", maps[level + 1], maps[level])
+    return net.network(name, outputs=heads(net, maps, STRIDES, classes, best))
+
+
+def heads(
+    net: NetworkBuilder, maps: list[int], strides: tuple[int, ...], classes: int, best: int, kernel: int = 3,
+    corners: bool = False,
+) -> tuple[int, ...]:  # fmt: skip
+    """A head for each map, whose depthwise windows are of `kernel` pixels, and what is found."""
     scores, boxes = [], []
     for level, x in enumerate(maps):
         for index in range(1, CONVOLUTIONS + 1):
-            x = _separable(net, f"head{level}.{index}", x)
+            x = separable(net, f"head{level}.{index}", x, kernel)
         x = net.conv(f"head{level}.out", x, classes + 4 * BINS, bias=True)
         logits = net.slice(f"head{level}.logits", x, 0, classes)
         scores.append(net.sigmoid(f"head{level}.scores", logits))
         boxes.append(net.slice(f"head{level}.boxes", x, classes, classes + 4 * BINS))
-    height, width = size
-    outputs = net.detector(
-        "detections", scores, boxes, [[(stride / width, stride / height)] for stride in STRIDES], least=LEAST,
-        overlap=OVERLAP, candidates=1000, best=best, bins=BINS, background=False,
+    height, width = net.shape(0)[2:]
+    return net.detector(
+        "detections", scores, boxes, [[(stride / width, stride / height)] for stride in strides], least=LEAST,
+        overlap=OVERLAP, candidates=1000, best=best, bins=BINS, background=False, corners=corners,
     )  # fmt: skip
-    return net.network(name, outputs=outputs)
+
+
+def resized(net: NetworkBuilder, name: str, x: int, like: int) -> int:
+    return net.resize(f"{name}.resize", x, net.shape(like)[2:], "bilinear", "half_pixel")
+
+
+def separable(net: NetworkBuilder, name: str, x: int, kernel: int, stride: int = 1) -> int:
+    channels = net.shape(x)[1]
+    x = net.conv_bn(f"{name}.depthwise", "", x, channels, kernel=kernel, stride=stride, pad=kernel // 2,
+                    groups=channels, relu=True)  # fmt: skip
+    return net.conv_bn(f"{name}.pointwise", "", x, channels, relu=True)
 
 
 def _added(net: NetworkBuilder, name: str, x: int, other: int) -> int:
     """`x`, and the other map in its size."""
-    resized = net.resize(f"{name}.resize", other, net.shape(x)[2:], "bilinear", "half_pixel")
-    return net.add(f"{name}.add", x, resized)
-
-
-def _separable(net: NetworkBuilder, name: str, x: int) -> int:
-    channels = net.shape(x)[1]
-    x = net.conv_bn(f"{name}.depthwise", "", x, channels, kernel=3, pad=1, groups=channels, relu=True)
-    return net.conv_bn(f"{name}.pointwise", "", x, channels, relu=True)
+    return net.add(f"{name}.add", x, resized(net, name, other, x))

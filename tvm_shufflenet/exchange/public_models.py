@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..architectures import Network, mobilenet_v3, nanodet
+from ..architectures import Network, mobilenet_v3, nanodet, nanodet_plus
 from ..architectures.mobilenet_v1 import with_channels
 from ..architectures.resnet import senet154
 from ..architectures.shufflenet_v2 import UNITS, Plan, shufflenet_v2
@@ -120,10 +120,17 @@ def _ssdlite_v3(shapes: Shapes, size: Size, classes: int) -> Network:
     return mobilenet_v3.detector("ssdlite-mobilenet-v3-large", size, classes)
 
 
-def _nanodet(shapes: Shapes, size: Size, classes: int) -> Network:
-    stages = tuple((2 * shapes[f"stage{s}.0.conv1.weight"][0], units, 2) for s, units in enumerate(UNITS, 2))
-    plan = Plan(stages, 0, (shapes["stem.conv.weight"][0],), halves=True)
-    return nanodet.nanodet(plan, shapes["fpn.lateral0.weight"][0], "nanodet", size, classes)
+def _nanodet(plus: bool) -> Callable[[Shapes, Size, int], Network]:
+    """NanoDet of any width."""
+
+    def plan(shapes: Shapes, size: Size, classes: int) -> Network:
+        stages = tuple((2 * shapes[f"stage{s}.0.conv1.weight"][0], units, 2) for s, units in enumerate(UNITS, 2))
+        body = Plan(stages, 0, (shapes["stem.conv.weight"][0],), halves=True)
+        if plus:
+            return nanodet_plus.nanodet_plus(body, shapes["fpn.reduce0.conv.weight"][0], "nanodet", size, classes)
+        return nanodet.nanodet(body, shapes["fpn.lateral0.weight"][0], "nanodet", size, classes)
+
+    return plan
 
 
 SHUFFLENET_V2, MOBILENET_V2, MOBILENET_V1 = "ShuffleNet v2", "MobileNet v2", "MobileNet v1"
@@ -150,6 +157,9 @@ _PLAIN, _ATTENTION = "block.{0..2}.{0,1}", "block.{{0,1}.{0,1},2.{fc1,fc2},3.{0,
 _V3_START = f"0.{{0,1}},1.block.{{0,1}}.{{0,1}},{{2,3}}.{_PLAIN},{{4..6}}.{_ATTENTION},{{7..10}}.{_PLAIN}"
 _V3_START += f",{{11,12}}.{_ATTENTION}"  # up to the first unit of stride 32
 _V3_FIXED = "hard swish from the seventh unit on, ReLU before, channel attention with a hard sigmoid"
+_DEPTHWISE = "{depthwise,dwnorm,pointwise,pwnorm}"
+_GHOSTS = "blocks.0.{ghost{1,2}.{primary_conv,cheap_operation}.{0,1},shortcut.{0..3}}"
+_HEADS = [f"head.{{cls_convs.{i}.{{0,1}}.{_DEPTHWISE},gfl_cls.{i}}}" for i in range(4)]
 _SHARED_HEADS = "leaky ReLUs of slope 0.1, classes and boxes by one convolution"
 _SQUEEZERESNET = "squeezeresnet, which adds the input of some modules and is not in the list"
 
@@ -298,13 +308,19 @@ MODELS = (
     ),
     Model(
         "nanodet", NANODET,
-        f"backbone.{{{_V2_STAGES}}} fpn.lateral_convs.{{0..2}}.conv "
-        + " ".join(
-            f"head.{{cls_convs.{i}.{{0,1}}.{{depthwise,dwnorm,pointwise,pwnorm}},gfl_cls.{i}}}" for i in range(3)
-        ),
-        "nanodet-m", _SHARED_HEADS, nanodet.MODELS, _nanodet,
+        " ".join([f"backbone.{{{_V2_STAGES}}} fpn.lateral_convs.{{0..2}}.conv", *_HEADS[:3]]),
+        "nanodet-m", _SHARED_HEADS, nanodet.MODELS, _nanodet(plus=False),
         dropped=r"head\.(gfl_reg\..*|distribution_project\.project)", pictures=OF_NANODET | {"resize": FIT},
         remark="keep_ratio of their configuration is true",
+    ),
+    Model(
+        "nanodet", f"{NANODET}-Plus",
+        f"backbone.{{{_V2_STAGES}}} fpn.{{reduce_layers.{{0..2}}.{{conv,bn}},top_down_blocks.{{0,1}}.{_GHOSTS},"
+        + ",".join(f"downsamples.{i}.{_DEPTHWISE},bottom_up_blocks.{i}.{_GHOSTS}" for i in (0, 1))
+        + " ".join([f",extra_lvl_{{in,out}}_conv.0.{_DEPTHWISE}}}", *_HEADS]),
+        "nanodet-plus-m", _SHARED_HEADS, nanodet_plus.MODELS, _nanodet(plus=True),
+        dropped=r"aux_(fpn|head)\..*|head\.(distribution_project\.)?project", pictures=OF_NANODET,
+        remark="keep_ratio of their configuration is false",
     ),
     Model(
         "transformers", MOBILENET_V1,
