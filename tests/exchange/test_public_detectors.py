@@ -100,6 +100,24 @@ def test_heads_and_boxes_are_those_of_the_module(tmp_path, name):
     assert expected[3].item() > 20 and same_boxes(twin_boxes(found.network, found.parameters, data), expected)
 
 
+@pytest.mark.slow
+def test_boxes_are_those_of_torchvision(tmp_path):
+    """Where it is installed: its own model, whose pictures of 320x320 pixels are not resized."""
+    detection = pytest.importorskip("torchvision.models.detection")
+    module = foreign.randomised(detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None))
+    saved(module, tmp_path / "net.pth")
+    found = load_network(tmp_path / "net.pth")
+    assert found.network == network("ssdlite320_mobilenet_v3_large")
+    image = torch.rand(3, 320, 320, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        (said,) = module([image])
+    count = len(said["scores"])
+    expected = [said["boxes"].reshape(1, count, 1, 4), said["scores"][None], said["labels"][None] - 1]
+    expected = [array.numpy().astype("float32") for array in (*expected, torch.tensor([[count]]))]
+    data = ((image - 0.5) / 0.5)[None].numpy()
+    assert count == 300 and same_boxes(twin_boxes(found.network, found.parameters, data), expected)
+
+
 def test_the_averages_of_training_are_taken(tmp_path):
     """As in checkpoints of PyTorch Lightning: the last weights as `model.`, their averages as `avg_model.`."""
     module = foreign.randomised(public.NanoDet())

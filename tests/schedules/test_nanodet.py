@@ -55,12 +55,16 @@ def test_a_sure_distance_is_that_number_of_strides():
     assert find(scores, boxes)[0, :4].tolist() == pytest.approx([40 - 8, 32 - 16, 40 + 24, 32])
 
 
-@pytest.mark.parametrize(
-    "target", ["native", pytest.param("cortex-a72", marks=[pytest.mark.emulator, pytest.mark.slow])]
-)
-def test_library_agrees_with_pytorch(build, target):
-    net, data = network(NAME, SIZE, CLASSES), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
-    found = fences.check(build(NAME, target, size=SIZE, classes=CLASSES).path, data)
+EMULATED = [pytest.mark.emulator, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name,target", [
+    (NAME, "native"), pytest.param(NAME, "cortex-a72", marks=EMULATED),
+    pytest.param("nanodet-plus-m", "cortex-a72", marks=EMULATED),
+])  # fmt: skip
+def test_library_agrees_with_pytorch(build, name, target):
+    net, data = network(name, SIZE, CLASSES), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
+    found = fences.check(build(name, target, size=SIZE, classes=CLASSES).path, data)
     expected = twin_boxes(net, random_parameters(net), data)
     assert same_boxes(found, expected) and len(set(expected[2][0])) > 1 and expected[3].item() > 5
 
