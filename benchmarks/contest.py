@@ -27,15 +27,15 @@ from tvm_shufflenet.measure.rounds import Timer, calibrate
 from tvm_shufflenet.targets import resolve
 
 from .rivals import FP32, OURS, PROJECT, RIVALS, THREADS
-from .rivals.agreement import check
+from .rivals.agreement import check, check_boxes
 from .rivals.worker import Failed, Worker, export
 
 KEY = "made-from"
 # On what an engine's files depend, beside its version: ours on the whole compiler.
-OUR_SOURCES = ("tvm_shufflenet", "schedules", "tuning_logs")
-RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge",
-                 *(f"benchmarks/rivals/{name}.py"
-                   for name in ("calibration", "folded", "onnx_model", "qdq", "torch_twin")))  # fmt: skip
+OUR_SOURCES = ("tvm_shufflenet", "schedules", "tuning_logs", "benchmarks/rivals/passing.py")
+SHARED = ("boxes", "calibration", "folded", "onnx_model", "passing", "qdq", "torch_twin")
+RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge", "tvm_shufflenet/exchange/onnx_writer.py",
+                 *(f"benchmarks/rivals/{name}.py" for name in SHARED))  # fmt: skip
 
 
 def title(engine: str) -> str:
@@ -52,7 +52,7 @@ class Contestant:
 
     engine: str
     variant: str
-    difference: float  # of its logits from ours in fp32, of the largest
+    difference: float  # of its logits from ours in fp32, of the largest; of a detector the share of boxes
     seconds: list[float] = field(default_factory=list)
 
     @property
@@ -106,7 +106,10 @@ class Contest:
         """
         what = f"{self.net.name}, {title(engine)} {variant}".strip()
         try:
-            differs = check(logits, expected, what, self.precision)
+            if self.net.detector:
+                differs = check_boxes(logits, expected, self.net.size, what)
+            else:
+                differs = check(logits, expected, what, self.precision)
         except UserError as error:
             if self.precision == FP32 or engine == OURS:
                 raise

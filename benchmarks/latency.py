@@ -16,8 +16,9 @@ from tvm_shufflenet.files import today, write_json
 from tvm_shufflenet.targets.precision import PRECISIONS
 
 from .rivals import FP32, INSTALL, RIVALS, THREADS, VARIABLE
-from .rivals.agreement import TOLERANCES
+from .rivals.agreement import DIFFERING, TOLERANCES
 from .rivals.calibration import COUNT
+from .rivals.passing import COUNT as SCORES
 
 PROGRAM = "python -m benchmarks.latency"
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
@@ -33,7 +34,8 @@ def arguments() -> argparse.ArgumentParser:
         epilog=f"examples: {INSTALL}\n"
         f"          {PROGRAM} shufflenet-v1-1x-g3 --rivals openvino,ncnn\n"
         f"          {PROGRAM} --size 480x640 --keep build/rivals --markdown\n"
-        f"          {PROGRAM} shufflenet-v1-1x-g3 --precision int8",
+        f"          {PROGRAM} shufflenet-v1-1x-g3 --precision int8\n"
+        f"          {PROGRAM} nanodet-m ssdlite-shufflenet-v2-1x --rivals onnxruntime,openvino,ncnn",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "
@@ -42,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
                         help=f"engines (all that are installed of {','.join(RIVALS)})")  # fmt: skip
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default=FP32, help="of all engines; those that do "
                         "not run in it are named with the reason (fp32)")  # fmt: skip
-    parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
+    parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224; detectors: their own)")
     parser.add_argument("--rounds", type=int, default=30, help="turns of each engine (30)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is built and exported in this folder, and "
                         "use what is still current there")  # fmt: skip
@@ -55,7 +57,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
-    size = parse_size(args.size)
+    size = parse_size(args.size) if args.size else None
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds}: expected 1 or more")
     if args.prepare and not args.keep:
@@ -67,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
 
     nets = [network(name, size) for name in dict.fromkeys(own_name(model) or model for model in args.models or MODELS)]
     rivals, missing = choose(args.rivals)
+    finder = next((net.name for net in nets if net.detector), None)
+    if finder and args.precision != FP32:
+        raise UserError(f"--precision {args.precision}: {finder} finds boxes, which are compared in {FP32} only")
 
     if args.keep:
         try:
@@ -121,9 +126,9 @@ def table(contests: list):
     from rich import box
     from rich.table import Table
 
-    height, width = contests[0].net.size
+    sizes = ", ".join(dict.fromkeys("x".join(map(str, contest.net.size)) for contest in contests))
     threads = "one thread" if THREADS == 1 else f"{THREADS} threads"
-    drawn = Table(title=f"{height}x{width} pixels, {threads}, {contests[0].precision}", title_justify="left",
+    drawn = Table(title=f"{sizes} pixels, {threads}, {contests[0].precision}", title_justify="left",
                   box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
     for heading, justify in (("network", "left"), ("engine", "left"), ("ms,\nmin", "right"), ("ms,\nmedian", "right"),
                              ("% of\npeak", "right"), ("rival /\nours", "right"), ("output's\ndifference", "right"),
@@ -174,6 +179,12 @@ def footer(contests: list) -> list[str]:
     lines.append("ours: " + "; ".join(f"{c.net.name} {tuned_kernels(c.kernels)}" for c in contests))
     lines.append("% of peak: of all the network's multiply-adds, also those that an engine saves by Winograd's method")
     lines.append(", ".join(f"{title} {version}" for title, version in versions(contests).items()))
+    if any(contest.net.detector for contest in contests):
+        lines.append(
+            f"detectors: from the picture to the boxes; of random weights, shifted so that about {SCORES} scores pass; "
+            "post-processing of OpenVINO and ONNX Runtime by NonMaxSuppression and TopK in the ONNX model, of ncnn by "
+            f"ONNX Runtime; at most {100 * DIFFERING:.0f} % of the boxes may differ, all else is wrong"
+        )
     if (precision := contests[0].precision) != FP32:
         lines.append(
             f"{precision}: the largest difference of logits from ours in fp32, of the largest, is less than "

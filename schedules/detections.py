@@ -41,7 +41,8 @@ class Detections(Workload):
     which the background is the first of each default box's classes, and of its planes of boxes.  `centre` and `ratio`
     say what a map's numbers are worth.  A candidate that is narrower or lower than `smallest` pixels is none.  With
     `bins` a map says of each edge how far it is from the pixel's centre, by the default box's side: so many numbers
-    whose softmax are the shares of the distances 0, 1, 2, ...  Without `background` there is no class in front.
+    whose softmax are the shares of the distances 0, 1, 2, ...  Without `background` there is no class in front.  With
+    `corners` a pixel stands for its number times the default box's side, else for the middle of its share of the input.
     """
 
     height: int
@@ -63,6 +64,7 @@ class Detections(Workload):
     smallest: float = 0.0
     bins: int = 0
     background: bool = True
+    corners: bool = False
 
     name = "detections"
 
@@ -178,10 +180,15 @@ class _Writer(BoxWriter):
                         deltas = []
                     else:
                         deltas = [boxes[4 * side + i, pixel_at] for i in range(4)]
-                    centres = [
-                        (T.cast(place, "float32") + number(0.5)) / number(count) * number(extent)
-                        for place, count, extent in ((x, columns, of.width), (y, rows, of.height))
-                    ]
+                    if of.corners:
+                        centres = [
+                            T.cast(i, "float32") * self.defaults[first + side, axis] for axis, i in enumerate((x, y))
+                        ]
+                    else:
+                        centres = [
+                            (T.cast(place, "float32") + number(0.5)) / number(count) * number(extent)
+                            for place, count, extent in ((x, columns, of.width), (y, rows, of.height))
+                        ]
                     self.keep(deltas, centres)
                     T.buffer_store(self.row, first + side, [0])
             first += sides

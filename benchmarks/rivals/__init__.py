@@ -4,6 +4,8 @@ Each file named after an engine writes a network of ours in its format (`export`
 
     folded      the description of a network as any engine's optimiser would leave it
     onnx_model  the same as an ONNX model, which some engines read or convert
+    boxes       the post-processing of a detector, as ONNX operators
+    passing     random weights of a detector that finds as much as on a picture
     qdq         an ONNX model of quantised tensors, by ONNX Runtime's quantizer
     calibration the pictures from which all take the ranges of int8
     torch_twin  the PyTorch twin, from which others start
@@ -36,6 +38,7 @@ INSTALL = "pip install -e .[rivals]"
 OURS = "ours"
 FP32 = "fp32"
 NOT_WRITTEN = "nobody has written its int8 for this benchmark"
+NO_DETECTORS = "nobody has written detectors for it in this benchmark"
 NO_HALVES = "it computes in fp32 on x86-64"
 
 
@@ -43,13 +46,15 @@ NO_HALVES = "it computes in fp32 on x86-64"
 class Rival:
     """An engine: its name in tables, and its distribution on PyPI.
 
-    `variants` are the ways to run it of which none is the best for all networks.  `lacks` says of precisions why the
+    `variants` are the ways to run it of which none is the best for all networks.  `detectors`: whether they are written
+    for it, with their post-processing.  `lacks` says of precisions why the
     engine does not run in them here.
     """
 
     title: str
     package: str
     variants: tuple[str, ...] = ("",)
+    detectors: bool = False
     lacks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -62,11 +67,11 @@ class Rival:
 
 
 RIVALS = {
-    "openvino": Rival("OpenVINO", "openvino"),
-    "onnxruntime": Rival("ONNX Runtime", "onnxruntime", lacks={"fp16": NO_HALVES}),
+    "openvino": Rival("OpenVINO", "openvino", detectors=True),
+    "onnxruntime": Rival("ONNX Runtime", "onnxruntime", detectors=True, lacks={"fp16": NO_HALVES}),
     "executorch": Rival("ExecuTorch", "executorch", lacks={"fp16": NO_HALVES}),
     "litert": Rival("LiteRT", "ai-edge-litert", lacks={"fp16": NO_HALVES}),
-    "ncnn": Rival("ncnn", "ncnn"),
+    "ncnn": Rival("ncnn", "ncnn", detectors=True),
     "mnn": Rival("MNN", "MNN"),
     "torch_compile": Rival(
         "torch.compile", "torch", ("NCHW", "NHWC", "AOT"), lacks={"fp16": NO_HALVES, "int8": NOT_WRITTEN}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.library.detection import Detected, unlike
+from tvm_shufflenet.measure.entries import DIFFERING
 from tvm_shufflenet.targets.precision import PRECISIONS
 
 from . import FP32
@@ -18,6 +20,22 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     if found.shape != expected.shape:
         return float("inf")
     return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def check_boxes(found: np.ndarray, expected: np.ndarray, size: tuple[int, int], what: str) -> float:
+    """Of a detector for inputs of (height, width): the share of boxes that differ; `UserError` where it is too large.
+
+    Both are rows as of `joined_outputs`.  Which of two boxes of nearly equal scores comes first, or stays, is rounding.
+    """
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        raise UserError(f"{what}: it gives other numbers of boxes than ours: one of the two is wrong")
+    differs = unlike(Detected.of(found, size), Detected.of(expected, size), TOLERANCES[FP32])
+    if differs > DIFFERING:
+        raise UserError(
+            f"{what}: {100 * differs:.0f} % of the boxes are not ours, expected at most {100 * DIFFERING:.0f} %: one "
+            "of the two is wrong"
+        )
+    return differs
 
 
 def check(found: np.ndarray, expected: np.ndarray, what: str, precision: str = FP32) -> float:

@@ -87,6 +87,14 @@ def fold(
     return steps
 
 
+def output_steps(net: Network, steps: list[Step]) -> tuple[int, ...]:
+    """The steps that give the outputs: the last one, or of a network of several those with their layers' names."""
+    if len(net.outputs) == 1:
+        return (len(steps) - 1,)
+    places = {step.name: index for index, step in enumerate(steps)}
+    return tuple(places[net.layers[index].name] for index in net.outputs)
+
+
 def square(step: Step, up: bool = False) -> tuple[int, int, int]:
     """Kernel, stride and padding of a window that is the same in both directions; `UserError` for any other.
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from tvm_shufflenet.errors import UserError
 
-from . import FP32, THREADS
+from . import FP32, THREADS, boxes
 from .calibration import largest_inputs
-from .folded import CONVOLUTIONS, Step, fold, square
+from .folded import CONVOLUTIONS, Step, fold, output_steps, square
 
 MAGIC = 7767517
 RAW_FP32 = struct.pack("<I", 0)  # in front of weights that are neither fp16 nor quantised
@@ -33,12 +33,18 @@ LARGEST = 127
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str = FP32) -> None:
     """Writes `net` into the folder."""
-    steps = fold(net, parameters, fuse_clip=CONVOLUTIONS)
-    lines, weights = _layers(steps, largest_inputs(net, parameters) if precision == "int8" else {})
+    source = boxes.in_front(net)
+    steps = fold(source, parameters, fuse_clip=CONVOLUTIONS)
+    ends = output_steps(source, steps)
+    names = dict(zip(ends, [steps[end].name for end in ends] if net.detector else ["output"]))
+    largest = largest_inputs(net, parameters) if precision == "int8" else {}
+    lines, weights = _layers(steps, largest, names)
     blobs = sum(int(line.split()[3]) for line in lines)
     text = "\n".join([str(MAGIC), f"{len(lines)} {blobs}", *lines])
     (folder / "network.param").write_text(text + "\n")
     (folder / "network.bin").write_bytes(b"".join(weights))
+    if net.detector:
+        boxes.write(net, folder)
 
 
 def load(folder: Path, image: np.ndarray, precision: str = FP32):
@@ -55,22 +61,27 @@ def load(folder: Path, image: np.ndarray, precision: str = FP32):
     if net.load_param(str(folder / "network.param")) or net.load_model(str(folder / "network.bin")):
         raise RuntimeError(f"ncnn cannot load {folder}")
     source = ncnn.Mat(image[0])
+    names, find = boxes.load(folder, THREADS) or (["output"], None)
 
     def run() -> np.ndarray:
         extractor = net.create_extractor()
         extractor.input("input", source)
-        status, output = extractor.extract("output")
-        if status:
-            raise RuntimeError(f"ncnn returned {status}")
-        return np.array(output)
+        found = []
+        for name in names:
+            status, output = extractor.extract(name)
+            if status:
+                raise RuntimeError(f"ncnn returned {status}")
+            found.append(np.array(output))
+        return find([planes[None] for planes in found]) if find else found[0]
 
     return run
 
 
-def _layers(steps: list[Step], largest: dict[str, float]) -> tuple[list[str], list[bytes]]:
+def _layers(steps: list[Step], largest: dict[str, float], ends: dict[int, str]) -> tuple[list[str], list[bytes]]:
     """Lines of the text file, and what each adds to the binary one.
 
     `largest` are the largest numbers that layers with weights read, by name; of those that are there bytes are written.
+    `ends` are the blobs of the steps that are outputs.
     """
     followers = _followers(steps)
     parts = _parts(steps)
@@ -100,7 +111,7 @@ def _layers(steps: list[Step], largest: dict[str, float]) -> tuple[list[str], li
             if step.name in largest:
                 settings[8] = BY_GROUP if kind == "ConvolutionDepthWise" else BY_CHANNEL
                 settings[8] += GIVES_BYTES * (followers.get(index, "") in largest)
-        outputs = [{0: "input", len(steps) - 1: "output"}.get(each, f"b{each}") for each in made]
+        outputs = [({0: "input"} | ends).get(each, f"b{each}") for each in made]
         lines.append(_line(kind, step.name, inputs, outputs, settings))
         for each, output in zip(made, outputs):
             names[each] = [output]
@@ -176,11 +187,16 @@ def _describe(step: Step) -> tuple[str, dict]:
         kernel, stride, pad = square(step, up=True)
         window = {1: kernel, 2: stride, 3: pad, 5: 0 if a.get("ceil") else 1}  # 5=0: partial windows at the end, too
         return "Pooling", {0: 0, **window} if step.op == "max_pool" else {0: 1, **window, 6: 1}
+    if step.op == "resize" and (a["mode"], a["coordinates"]) == ("bilinear", "half_pixel"):
+        return "Interp", {0: 2, 3: step.shape[2], 4: step.shape[3]}
     if step.op == "adaptive_avg_pool":
         return "Pooling", {0: 1, 7: 1, 18: a["size"][0], 8: a["size"][1]}
     kinds = {
         "input": ("Input", {}),
         "relu": ("ReLU", {}),
+        "leaky_relu": ("ReLU", {0: a.get("slope")}),
+        "hard_sigmoid": ("HardSigmoid", {0: a.get("alpha"), 1: a.get("beta")}),
+        "hard_swish": ("HardSwish", {0: 1 / 6, 1: 0.5}),
         "clip": ("Clip", {0: a.get("low"), 1: a.get("high")}),
         "sigmoid": ("Sigmoid", {}),
         "batch_norm": ("Scale", {0: step.shape[1], 1: 1}),

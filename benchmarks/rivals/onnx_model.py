@@ -10,12 +10,14 @@ import numpy as np
 from tvm_shufflenet.architectures import Layer
 from tvm_shufflenet.exchange.onnx_writer import onnx_model
 
-from .folded import fold
+from .boxes import behind, in_front
+from .folded import fold, output_steps
 
 
 def write(net, parameters: dict[str, np.ndarray], path: Path) -> None:
-    """Writes `net` with the input `input` and the output `output`."""
-    steps = fold(net, parameters, fuse_relu=())
+    """Writes `net` with the input `input` and the output `output`; a detector with all its post-processing."""
+    source = in_front(net)
+    steps = fold(source, parameters, fuse_relu=())
     arrays = {f"{step.name}.weight": step.weight for step in steps if step.weight is not None}
     arrays |= {f"{step.name}.bias": step.bias for step in steps if step.bias is not None}
     for step in steps:
@@ -27,4 +29,5 @@ def write(net, parameters: dict[str, np.ndarray], path: Path) -> None:
         Layer(step.op, step.name, tuple(step.inputs), step.shape, step.attrs | further.get(step.op, {}))
         for step in steps
     )
-    path.write_bytes(onnx_model(dataclasses.replace(net, layers=layers, outputs=(len(layers) - 1,)), arrays))
+    data = onnx_model(dataclasses.replace(source, layers=layers, outputs=output_steps(source, steps)), arrays)
+    path.write_bytes(behind(data, net) if net.detector else data)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_shufflenet.bridge import save_checkpoint
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.library import loading
 
@@ -14,8 +15,11 @@ from .calibration import pictures
 
 
 def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str = FP32) -> None:
-    """Builds `net` for this machine into the folder; `parameters` are those of the default seed."""
-    scales = None
+    """Builds `net` for this machine into the folder; but for a detector `parameters` are those of the default seed."""
+    scales, weights = None, None
+    if net.detector:
+        weights = folder / "weights.safetensors"
+        save_checkpoint(weights, parameters, {"model": net.name})
     if precision == "int8":
         from tvm_shufflenet.training.calibration import calibrate
 
@@ -23,7 +27,7 @@ def export(net, parameters: dict[str, np.ndarray], folder: Path, precision: str 
     build_library(
         BuildOptions(
             net.name, "native", net.size, net.classes, output=folder, team=THREADS > 1, precision=precision,
-            calibration=scales,
+            calibration=scales, weights=weights,
         )
     )  # fmt: skip
 
@@ -35,4 +39,4 @@ def load(folder: Path, image: np.ndarray, precision: str = FP32):
     """
     (path,) = folder.glob("*.so")
     network = loading.load(path, THREADS)
-    return lambda: network(image, check=False)
+    return lambda: network(image, check=False)  # of a detector four arrays

@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from tvm_shufflenet.architectures import Network, network
-from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.library.detection import joined_outputs
 from tvm_shufflenet.measure.rounds import Timer
 
-from . import FP32, PROJECT, RIVALS
+from . import FP32, NO_DETECTORS, PROJECT, RIVALS
 from . import THREADS as COUNT
+from .passing import parameters_for
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # None that spins while another engine is timed; several wait for each other as their engine likes best.
@@ -93,6 +94,8 @@ def export(engine: str, net: Network, folder: Path, precision: str = FP32) -> No
     """Writes the engine's files and the picture into the folder; `Failed` where the engine cannot."""
     if engine in RIVALS and (why := RIVALS[engine].lacks.get(precision)):
         raise Failed(why)
+    if engine in RIVALS and net.detector and not RIVALS[engine].detectors:
+        raise Failed(NO_DETECTORS)
     with tempfile.TemporaryFile() as stderr:
         argv = _argv("export", engine, folder, precision, net.name, *net.size, net.classes)
         done = subprocess.run(argv, stdout=subprocess.PIPE, **_surroundings(folder, stderr))
@@ -143,6 +146,7 @@ def _serve(answer, engine: str, folder: str, precision: str, variant: str) -> No
     run = load(Path(folder), image, *filter(None, [variant]), **_precise(precision))
     for _ in range(FIRST):
         logits = run()
+    logits = joined_outputs(logits) if isinstance(logits, list | tuple) else logits  # a detector's four arrays
     np.asarray(logits, np.float32).tofile(Path(folder, OUTPUT))
     answer({"ready": True})
     gc.disable()
@@ -161,10 +165,11 @@ def _export(
     net = network(name, (int(height), int(width)), int(classes))
     shape = net.layers[0].shape
     Path(folder).mkdir(parents=True, exist_ok=True)
-    picture(shape).tofile(Path(folder, INPUT))
+    image = picture(shape)
+    image.tofile(Path(folder, INPUT))
     Path(folder, SHAPE).write_text(json.dumps(shape))
     importlib.import_module(f"{__package__}.{engine}").export(
-        net, random_parameters(net), Path(folder), **_precise(precision)
+        net, parameters_for(net, image), Path(folder), **_precise(precision)
     )
     answer({"exported": True})
 

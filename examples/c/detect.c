@@ -3,7 +3,8 @@
  *     ./detect model.so image.raw
  *
  * The image is preprocessed: raw float32 numbers, in the layout and of the shape of the network's input.  Boxes are in
- * pixels of that input; a picture that was stretched to it has them at its own width / the input's, and so on.
+ * pixels of that input; a picture that was stretched to it has them at its own width / the input's, and so on.  Where
+ * the manifest's "resize" is "fit", the picture lies in the middle of the input, scaled alike in both directions.
  *
  *     cc -O2 -I tvm_shufflenet/library examples/c/detect.c -o detect -ldl
  *     python -m ziglang cc -target aarch64-linux-gnu -O2 -I tvm_shufflenet/library \

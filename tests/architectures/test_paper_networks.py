@@ -53,7 +53,9 @@ COMPUTED = {
     "ssdlite-shufflenet-v2-0.5x": 204.9, "ssdlite-shufflenet-v2-1x": 451.8,
     # 300x400, 80 classes, 300 regions: body and RPN by the pixel, and stage 4 for each region; NanoDet at 320x320
     "faster-rcnn-shufflenet-v1-1x-g3": 11160, "faster-rcnn-shufflenet-v1-2x-g3": 41943,
-    "faster-rcnn-mobilenet-v1-1.0": 25770, "nanodet-m": 342.2,
+    "faster-rcnn-mobilenet-v1-1.0": 25770, "nanodet-m": 342.2, "nanodet-m-0.5x": 138.7, "nanodet-m-1.5x": 696.2,
+    "nanodet-plus-m": 450.7, "nanodet-plus-m-1.5x": 879.2,
+    "mobilenet-v3-large": 216.6, "mobilenet-v3-large-reduced": 182.3, "ssdlite-mobilenet-v3-large-reduced": 583.2,
 }  # fmt: skip
 # Of torchvision's, Cadene's and pytorchcv's models of these names.
 PARAMETERS = {
@@ -62,6 +64,7 @@ PARAMETERS = {
     "vgg16": 138357544, "vgg16-bn": 138365992, "googlenet-torchvision": 6624904, "squeezenet-1.0": 1248424,
     "squeezenet-1.1": 1235496, "alexnet-torchvision": 61100840, "mobilenet-v2-1.0": 3504872,
     "resnet-50": 25557032, "resnet-50-torchvision": 25557032, "senet-154": 115088984,
+    "mobilenet-v3-large": 5483032, "mobilenet-v3-large-reduced": 2569352,
     "shufflenet-v1-0.75x-g1": 975214, "shufflenet-v1-0.75x-g3": 1238266,
 }  # fmt: skip
 # Where the published figure is further off than 3 %: the level that Table 4 aims at, arch2's multiples of g, a round

@@ -46,7 +46,7 @@ def test_agrees_with_pytorch(build, name):
     check(build, name, SIZES[(index + index // 2) % len(SIZES)], classes=10 + index)
 
 
-@pytest.mark.parametrize("name", [*STRUCTURES, "shufflenet-v2-plus-small"])
+@pytest.mark.parametrize("name", [*STRUCTURES, "shufflenet-v2-plus-small", "mobilenet-v3-large-reduced"])
 def test_every_structure_agrees_with_pytorch(build, name):
     """`make full` goes through every other network."""
     check(build, name, (64, 64), classes=10)

@@ -14,9 +14,10 @@ from tvm_shufflenet.exchange import Reading, load_network
 from tvm_shufflenet.exchange.public_models import MODELS, expanded
 from tvm_shufflenet.library.loading import load
 
-from .. import foreign, public
+from .. import foreign, public, public_detectors
 from ..conftest import picture, relative_error
 from .test_import import agrees, logits, saved
+from .test_public_detectors import CASES as DETECTORS
 
 V2_1X, V2_2X = {"channels": (116, 232, 464)}, {"channels": (244, 488, 976), "last": 2048}
 HALF_WIDTH = {"stem": 16, "widths": (8, 16, 16, 32, 48, 80, 160)}
@@ -31,6 +32,10 @@ CASES = {
     "tv-v2-odd": (public.ShuffleNetV2, {"channels": (20, 44, 70), "last": 99, "stem": 9}, "torchvision", None, None),
     "tv-mobilenet-v2": (public.MobileNetV2, {}, "torchvision", "mobilenet-v2-1.0", None),
     "tv-mobilenet-v2-0.5": (public.MobileNetV2, HALF_WIDTH, "torchvision", "mobilenet-v2-0.5", None),
+    "tv-mobilenet-v3": (public_detectors.MobileNetV3, {}, "torchvision", "mobilenet-v3-large", None),
+    "tv-mobilenet-v3-reduced": (
+        public_detectors.MobileNetV3, {"share": 2}, "torchvision", "mobilenet-v3-large-reduced", None
+    ),
     "tv-squeezenet1_0": (public.SqueezeNet, {}, "torchvision", "squeezenet-1.0", None),
     "tv-squeezenet1_1": (public.SqueezeNet, {"version": "1.1"}, "torchvision", "squeezenet-1.1", None),
     "tv-googlenet": (public.GoogLeNet, {}, "torchvision", "googlenet-torchvision", GREY),
@@ -84,7 +89,7 @@ def test_the_network_is_recognised_and_computes_the_same(tmp_path, name):
 
 
 def test_every_model_of_the_table_is_tried():
-    tried = {(CASES[name][2], CASES[name][3]) for name in CASES}
+    tried = {(style, listed) for _, _, style, listed, _ in (*CASES.values(), *DETECTORS.values())}
     for model in MODELS:
         assert any(style == model.name and (listed in model.networks or model.plan) for style, listed in tried)
 

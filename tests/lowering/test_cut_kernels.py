@@ -62,6 +62,7 @@ from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.tuning.candidates import arguments_of, pack
 
 PARTS = (2, 3, 16)
+TILE = {"rows": 4, "vectors": 3, "block": 5}
 BY_ELEMENT = Machine(4, 32, by_element=True)
 UNTOUCHED = np.array([0x7FC0BEEF], "uint32").view("float32")[0]  # a NaN that no arithmetic makes
 
@@ -83,6 +84,8 @@ KERNELS = {
     "pointwise": (lambda n: Pointwise(3, 20, 36, padded(7, 7, n), n, RELU, shuffle=True), weights(108, 20, 1, 1), {}),
     "residual": (lambda n: Pointwise(1, 9, 17, padded(6, 9, n), n, residual=True), weights(17, 9, 1, 1), {}),
     "panel": (lambda n: Pointwise(2, 8, 32, padded(14, 14, n), n), weights(64, 8, 1, 1), {"panel": 1, "strip": 2}),
+    # Of two tiles the second one is cut off, and TVM makes two loops of them, each of one round.
+    "two tiles": (lambda n: Pointwise(1, 5, 20, Plane.dense(1, 4 * n), n), weights(20, 5, 1, 1), TILE),
     "reshuffled": (lambda n: Reshuffled(1, 5, 12, padded(7, 7, n), n, RELU, shuffle_groups=3),
         weights(12, 5, 1, 1), {}),
     "strewn": (lambda n: Strewn(1, 6, 10, padded(7, 7, n), n, RELU, sources=12, targets=20),

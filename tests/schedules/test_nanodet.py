@@ -24,13 +24,13 @@ from .test_generic_kernels import run
 NAME, SIZE, CLASSES, BINS = "nanodet-m", (64, 96), 3, 8
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_distances_agree_with_pytorch(seed):
+@pytest.mark.parametrize("seed,corners", [(0, False), (1, False), (2, True)])
+def test_distances_agree_with_pytorch(seed, corners):
     rng, extents = np.random.default_rng(seed), [(8, 12), (4, 6)]
     anchors = [[(8 / 96, 8 / 64)], [(16 / 96, 16 / 64)]]
     scores = [torch.tensor(rng.uniform(0, 1, (1, CLASSES, *e)), dtype=torch.float32) for e in extents]
     boxes = [torch.tensor(rng.normal(0, 3, (1, 4 * BINS, *e)), dtype=torch.float32) for e in extents]
-    how = dict(least=0.05, overlap=0.6, candidates=50, best=40, bins=BINS, background=False)
+    how = dict(least=0.05, overlap=0.6, candidates=50, best=40, bins=BINS, background=False, corners=corners)
     expected = parts(twin.Detections(anchors, CLASSES, **how, size=SIZE)(*scores, *boxes)[0].numpy(), 40)
     planes = [Plane.padded(*e, 16) for e in extents], [Plane.padded_rows(*e, 16) for e in extents]
     workload = Detections.of(SIZE, CLASSES, (1, 1), *planes, **how)
@@ -50,14 +50,21 @@ def test_a_sure_distance_is_that_number_of_strides():
     scores[0, 0, 4, 5] = 0.9  # its centre is at 44, 36
     found = twin.Detections([[(8 / 96, 8 / 64)]], 1, 0.05, 0.6, 10, 5, SIZE, bins=8, background=False)(scores, boxes)
     assert found[0, :4].tolist() == pytest.approx([44 - 8, 36 - 16, 44 + 24, 36]) and found[0, -1] == 1
+    # From the pixel's upper left corner, at 40, 32.
+    find = twin.Detections([[(8 / 96, 8 / 64)]], 1, 0.05, 0.6, 10, 5, SIZE, bins=8, background=False, corners=True)
+    assert find(scores, boxes)[0, :4].tolist() == pytest.approx([40 - 8, 32 - 16, 40 + 24, 32])
 
 
-@pytest.mark.parametrize(
-    "target", ["native", pytest.param("cortex-a72", marks=[pytest.mark.emulator, pytest.mark.slow])]
-)
-def test_library_agrees_with_pytorch(build, target):
-    net, data = network(NAME, SIZE, CLASSES), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
-    found = fences.check(build(NAME, target, size=SIZE, classes=CLASSES).path, data)
+EMULATED = [pytest.mark.emulator, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name,target", [
+    (NAME, "native"), pytest.param(NAME, "cortex-a72", marks=EMULATED),
+    pytest.param("nanodet-plus-m", "cortex-a72", marks=EMULATED),
+])  # fmt: skip
+def test_library_agrees_with_pytorch(build, name, target):
+    net, data = network(name, SIZE, CLASSES), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
+    found = fences.check(build(name, target, size=SIZE, classes=CLASSES).path, data)
     expected = twin_boxes(net, random_parameters(net), data)
     assert same_boxes(found, expected) and len(set(expected[2][0])) > 1 and expected[3].item() > 5
 
@@ -76,13 +83,30 @@ def test_halves_and_several_pictures(build):
         assert unlike(*pair, tolerance=2e-2) <= 0.1
 
 
-def test_it_is_the_network_of_its_authors(tmp_path):
-    """Who print 0.72 G operations, two for a multiply-add, at 320x320 and 0.95 M parameters."""
-    net = network(NAME)
+def test_a_library_of_nanodet_plus_agrees_with_pytorch(build):
+    """Its last map has 2 pixels for 1.5: a pixel's place is its number times 64."""
+    name, size = "nanodet-plus-m", (96, 96)
+    net, data = network(name, size, CLASSES), np.random.default_rng(0).standard_normal((1, 3, *size), "float32")
+    assert [net.heads().layers[index].shape[3] for index in net.heads().outputs[:4]] == [12, 6, 3, 2]
+    found = tvm_shufflenet.load(build(name, size=size, classes=CLASSES).path).run(data)
+    expected = twin_boxes(net, random_parameters(net), data)
+    assert same_boxes(found, expected) and expected[3].item() > 5
+
+
+@pytest.mark.parametrize("name,operations,millions", [
+    ("nanodet-m-0.5x", 0.3, 0.28), ("nanodet-m", 0.72, 0.95), ("nanodet-m-1.5x", 1.44, 2.08),
+    ("nanodet-plus-m", 0.9, 1.17), ("nanodet-plus-m-1.5x", 1.75, 2.44),
+])  # fmt: skip
+def test_it_is_the_network_of_its_authors(name, operations, millions):
+    """Who print so many 10^9 operations, two for a multiply-add, at 320x320 and so many 10^6 parameters."""
+    net = network(name)
     assert net.size == (320, 320) and net.classes == 80
-    assert 2 * net.multiply_adds() / 1e9 == pytest.approx(0.72, rel=0.06)  # theirs counts batch norms, too
-    assert net.parameter_count() / 1e6 == pytest.approx(0.95, abs=0.01)
+    assert 2 * net.multiply_adds() / 1e9 == pytest.approx(operations, rel=0.08)  # theirs counts batch norms, too
+    assert net.parameter_count() / 1e6 == pytest.approx(millions, rel=0.034)  # and parameters that nothing reads
     assert [net.heads().layers[i].shape for i in net.heads().outputs[:3]] == [(1, 80, n, n) for n in (40, 20, 10)]
+
+
+def test_a_description_and_a_checkpoint_are_the_same_network(tmp_path):
     small = network(NAME, SIZE, CLASSES)
     assert from_description(describe(small)) == small
     save_network(tmp_path / "x.safetensors", Imported(small, random_parameters(small), "ours"))

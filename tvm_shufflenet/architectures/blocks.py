@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .builder import NetworkBuilder
@@ -24,14 +25,17 @@ def classifier(net: NetworkBuilder, x: int, classes: int, dropout: float = 0) ->
     return net.dense("classifier", net.dropout("dropout", x, dropout) if dropout else x, classes)
 
 
-def channel_attention(net: NetworkBuilder, name: str, x: int, hidden: int) -> int:
+def channel_attention(
+    net: NetworkBuilder, name: str, x: int, hidden: int, gate: Callable[[str, int], int] | None = None
+) -> int:
     """Squeeze-and-excitation (J. Hu et al., arXiv:1709.01507): the planes of `x`, each times a number from 0 to 1.
 
-    The numbers come from the planes' means through two fully connected layers, the first to `hidden` units.
+    The numbers come from the planes' means through two fully connected layers, the first to `hidden` units, and `gate`,
+    by default a sigmoid.
     """
     y = net.global_avg_pool(f"{name}.pool", x)
     y = net.relu(f"{name}.relu", net.dense(f"{name}.fc1", y, hidden))
-    y = net.sigmoid(f"{name}.sigmoid", net.dense(f"{name}.fc2", y, net.shape(x)[1]))
+    y = (gate or net.sigmoid)(f"{name}.sigmoid", net.dense(f"{name}.fc2", y, net.shape(x)[1]))
     return net.multiply(f"{name}.scale", x, y)
 
 

@@ -38,7 +38,7 @@ class BoxLayers:
     def detections(
         self, name: str, *maps: int, anchors: Anchors, classes: int,
         least: float = 0.001, overlap: float = 0.55, candidates: int = 300, best: int = 100, bins: int = 0,
-        background: bool = True,
+        background: bool = True, corners: bool = False,
     ) -> int:  # fmt: skip
         """The post-processing of SSD (arXiv:1512.02325, section 2): (1, 6 * best + 1), see `detector`.
 
@@ -50,7 +50,8 @@ class BoxLayers:
 
         Without `background` the scores are (1, A * classes, H, W).  With `bins` the boxes are (1, 4 * bins * A, H, W):
         of each edge, left, top, right and bottom, numbers whose softmax are shares of the distances 0, 1, ... from the
-        pixel's centre, by the default box's side (X. Li et al., arXiv:2006.04388).
+        pixel's centre, by the default box's side (X. Li et al., arXiv:2006.04388).  With `corners` pixel i of a row or
+        column stands for the place i * the default box's side, else for the middle of its share of the input.
         """
         how = self._selection(name, classes, least, overlap, best)
         candidates = checks.integer(name, "the number of its candidates", candidates, 1, BOXES)
@@ -58,7 +59,7 @@ class BoxLayers:
         anchors = self._anchors(name, maps, anchors, classes, bins, checks.flag(name, "background", background))
         return self._append(
             "detections", name, maps, (1, 6 * best + 1), anchors=anchors, candidates=candidates, bins=bins,
-            background=background, **how,
+            background=background, corners=checks.flag(name, "corners", corners), **how,
         )  # fmt: skip
 
     def _selection(self, name: str, classes: int, least: float, overlap: float, best: int) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from . import (
     googlenet,
     mobilenet_v1,
     mobilenet_v2,
+    mobilenet_v3,
     nanodet,
+    nanodet_plus,
     plain_units,
     pvanet,
     resnet,
@@ -43,6 +45,7 @@ FAMILIES = (
     vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries,
     shufflenet_v2_plus.entries, mobilenet_v2.entries, xception.entries, resnet.entries, condensenet.entries,
     ssdlite.entries, faster_rcnn.entries, nanodet.entries,
+    mobilenet_v3.entries, nanodet_plus.entries,
 )  # fmt: skip
 _DENSENET = "its growth rate is not published, and several fit the cost"
 _MOBILENET = "how its widths are rounded is not published, and MobileNet v2's code does not give the published cost"

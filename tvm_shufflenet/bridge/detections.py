@@ -17,10 +17,13 @@ LARGEST = math.log(1000 / 16)  # of such a logarithm
 Anchors = Sequence[Sequence[tuple[float, float]]]
 
 
-def default_boxes(anchors: Anchors, planes: Sequence[tuple[int, int]], size: tuple[int, int]) -> torch.Tensor:
+def default_boxes(
+    anchors: Anchors, planes: Sequence[tuple[int, int]], size: tuple[int, int], corners: bool = False
+) -> torch.Tensor:
     """Centre x, centre y, width and height in pixels of every default box, (N, 4).
 
-    In order of the maps, whose planes are (height, width), of their rows, of their columns, and of `anchors`.
+    In order of the maps, whose planes are (height, width), of their rows, of their columns, and of `anchors`.  With
+    `corners` the centres are numbers of pixels times the sides.
     """
     height, width = size
     found = []
@@ -29,7 +32,8 @@ def default_boxes(anchors: Anchors, planes: Sequence[tuple[int, int]], size: tup
         centres = torch.stack([(x + 0.5) / columns * width, (y + 0.5) / rows * height], -1)
         extents = torch.tensor(sides) * torch.tensor([width, height])
         shape = rows, columns, len(sides), 2
-        boxes = torch.cat([centres[:, :, None].expand(shape), extents.expand(shape)], -1)
+        places = torch.stack([x, y], -1)[:, :, None] * extents if corners else centres[:, :, None].expand(shape)
+        boxes = torch.cat([places, extents.expand(shape)], -1)
         found.append(boxes.reshape(-1, 4))
     return torch.cat(found)
 
@@ -75,9 +79,10 @@ class Detections(nn.Module):
     def __init__(
         self, anchors: Anchors, classes: int, least: float, overlap: float, candidates: int, best: int,
         size: tuple[int, int], centre: float = CENTRE, ratio: float = SIDES, smallest: float = 0.0,
-        bins: int = 0, background: bool = True,
+        bins: int = 0, background: bool = True, corners: bool = False,
     ):  # fmt: skip
         super().__init__()
+        self.corners = corners
         self.centre, self.ratio, self.smallest = centre, ratio, smallest
         self.bins, self.background = bins, int(background)
         self.anchors, self.classes, self.least, self.overlap = anchors, classes, least, overlap
@@ -87,7 +92,9 @@ class Detections(nn.Module):
         count = len(maps) // 2
         scores = rows(maps[:count], self.classes + self.background)[..., self.background :]
         deltas = rows(maps[count:], 4 * max(self.bins, 1))
-        defaults = default_boxes(self.anchors, [(m.shape[2], m.shape[3]) for m in maps[:count]], self.size)
+        defaults = default_boxes(
+            self.anchors, [(m.shape[2], m.shape[3]) for m in maps[:count]], self.size, self.corners
+        )
         return torch.stack([self._of_one(*each, defaults.to(deltas)) for each in zip(scores, deltas)])
 
     def _of_one(self, scores: torch.Tensor, deltas: torch.Tensor, defaults: torch.Tensor) -> torch.Tensor:

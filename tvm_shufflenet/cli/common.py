@@ -169,8 +169,9 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--std", metavar="A,B,C", help="of each channel, by which that is divided")
     group.add_argument("--channels", choices=("rgb", "bgr"), help="order in which the network takes colours")
     group.add_argument("--scale", type=float, help="of pixels from 0 to 255 (0.00392157, that is 1/255)")
-    group.add_argument("--resize", type=float, metavar="RATIO", help="shorter side of the picture by that of the crop "
-                        "out of its middle (1.142857, that is 256/224)")  # fmt: skip
+    group.add_argument("--resize", metavar="RATIO", help="shorter side of the picture by that of the crop out of its "
+                        "middle (1.142857, that is 256/224); of a detector stretch, or fit, which keeps the picture's "
+                        "shape (stretch)")  # fmt: skip
 
 
 def given_preprocessing(args: argparse.Namespace) -> dict:
@@ -179,9 +180,20 @@ def given_preprocessing(args: argparse.Namespace) -> dict:
 
     said = {
         "channels": args.channels and args.channels.upper(), "mean": _numbers("--mean", args.mean),
-        "std": _numbers("--std", args.std), "scale": args.scale, "resize_shorter_side_ratio": args.resize,
+        "std": _numbers("--std", args.std), "scale": args.scale, **_resize(args.resize),
     }  # fmt: skip
     return checked({key: value for key, value in said.items() if value is not None}, "options")
+
+
+def _resize(text: str | None) -> dict:
+    from ..library.preprocess import RESIZINGS
+
+    if text in RESIZINGS:
+        return {"resize": text}
+    try:
+        return {"resize_shorter_side_ratio": None if text is None else float(text)}
+    except ValueError:
+        raise UserError(f"--resize {text:.60}: expected a number such as 1.0357, {' or '.join(RESIZINGS)}") from None
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     from rich.console import Console
 
     from ..exchange import ONNX, load_network, save_network
+    from ..library.preprocess import preprocessing
     from ..pipeline import check_compiles
 
     if args.output.suffix != ONNX and (args.target or args.profile):
@@ -62,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     found = load_network(args.input, args.model, reading=how)
     if prepared:
         found.preprocessing = {**(found.preprocessing or {}), **prepared}
+        preprocessing(found.network.size, found.preprocessing, whole=bool(found.network.detector))  # says what is odd
     with Terminal().step(f"checking that {found.network.name} can be compiled"):
         check_compiles(found.network, found.parameters)
     with Terminal().step(f"writing {args.output}"):

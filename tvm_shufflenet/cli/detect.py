@@ -33,13 +33,13 @@ def detect(library: Library, picture: Image, least: float = LEAST) -> Detected:
     """
     from ..library.detection import Detected, joined_outputs
     from ..library.groups import filled
-    from ..library.preprocess import check_detector, complete, prepare
+    from ..library.preprocess import WHOLE, check_detector, complete, prepare
 
     check_detector(library.path, library.manifest)
     how = complete(library.manifest["preprocessing"], f"{library.path}: its manifest")
     data = prepare(picture, how, library.manifest["inputs"][0]["layout"])
     row = joined_outputs(library.run(filled([data], library.batch)))[0]
-    return Detected.of(row, how["crop"]).on(picture.size).above(least)
+    return Detected.of(row, how["crop"]).on(picture.size, how.get("resize", WHOLE)).above(least)
 
 
 def drawn(picture: Image, found: Detected, names: list[str]) -> Image:

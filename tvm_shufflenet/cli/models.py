@@ -78,14 +78,14 @@ def _figure(value: float | None) -> str:
 
 def _detectors(args: argparse.Namespace) -> str:
     """What is said of detectors, where others differ."""
-    families: dict[str, str] = {}
+    families: dict[str, dict[str, None]] = {}  # names in order, by what is said
     for name in filter(backbone, model_names()):
         (height, width), classes = usual_size(name), usual_classes(name)
         said = [] if args.size else [f"{height}x{width} pixels"]
         said += [] if args.classes else [f"{classes} classes"]
         if said:
-            families[name.removesuffix(f"-{backbone(name)}")] = ", ".join(said)
-    return "".join(f"; {family}: {said}" for family, said in families.items())
+            families.setdefault(", ".join(said), {})[name.removesuffix(f"-{backbone(name)}")] = None
+    return "".join(f"; {', '.join(names)}: {said}" for said, names in families.items())
 
 
 def arguments() -> argparse.ArgumentParser:

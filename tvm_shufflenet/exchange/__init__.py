@@ -4,6 +4,7 @@
     reading       what a file may leave open, and options say
     others        a state dict in another's style
     public_models, public_reading  models of public code that are networks of the list
+    class_counts  how many classes shapes say
     state_dict    a network from the shapes of its tensors
     onnx_reader   a network from an ONNX graph
     caffe_reader  a network from a Caffe model
@@ -26,7 +27,6 @@ import numpy as np
 
 from ..architectures import Network, model_names, network
 from ..architectures.described import describe, from_description
-from ..architectures.nanodet import BINS
 from ..bridge import check_parameters, class_names, save_checkpoint
 from ..bridge.checkpoints import SUFFIXES, read_checkpoint
 from ..bridge.contents import kind_of_file
@@ -34,6 +34,7 @@ from ..errors import UserError
 from ..files import write_bytes
 from ..library.preprocess import from_json
 from .canonical import listed, usual_shuffles, with_batch_norms
+from .class_counts import class_count
 from .onnx_writer import onnx_model
 from .others import from_others, same_padding
 from .reading import Read, Reading
@@ -44,10 +45,6 @@ __all__ = ["Imported", "ONNX", "OURS", "Reading", "load_network", "save_network"
 ONNX = ".onnx"
 CAFFE = (".caffemodel", ".prototxt")
 OURS = "ours"  # the style of our own names
-CLASSIFIERS = ("classifier.weight", "fc8.weight", "conv10.conv.weight")  # of the networks of the list
-HEADS = ("scores0.conv2.weight", "boxes0.conv2.weight")  # of its detectors
-REGION_SCORES = "head.scores.weight"  # of those that look at regions
-DISTANCES = "head0.out.weight"  # of those without default boxes: scores, and of each edge `BINS` shares
 _SAID = ("model", "network", "size", "class_names", "preprocessing")  # the metadata that `save_network` writes
 
 
@@ -171,7 +168,7 @@ def _own(
     shapes = {name.removeprefix("module."): array.shape for name, array in arrays.items()}
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
     if classes is None:
-        classes = next((shapes[name][0] for name in CLASSIFIERS if shapes.get(name)), _classes_of_boxes(shapes))
+        classes = class_count(shapes)
     if known is None and model is not None:
         ours = shapes.keys() & network(model).parameters().keys()
         known = model if 2 * len(ours) > len(shapes) else None
@@ -183,16 +180,6 @@ def _own(
     if known is None:
         return None
     return Imported(network(known, reading.size or _size(metadata), classes), arrays, OURS, notes=notes)
-
-
-def _classes_of_boxes(shapes: dict) -> int | None:
-    """The classes of a detector, of whose numbers each default box has one more, for the background."""
-    if DISTANCES in shapes:
-        return shapes[DISTANCES][0] - 4 * BINS
-    if REGION_SCORES in shapes:
-        return shapes[REGION_SCORES][0] - 1
-    logits, boxes = (shapes.get(name, (0,))[0] for name in HEADS)
-    return 4 * logits // boxes - 1 if boxes >= 4 and logits >= boxes // 2 else None
 
 
 def _size(metadata: dict) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from .reading import SAYABLE, Read, Reading, parse_activation, pictures_note
 from .state_dict import Linear
 from .styles import MOBILENET, SHUFFLENET, STYLES, Recognised, Style, recognise
 
+AVERAGED = "avg_model."  # in front of the averages of NanoDet's training, which its code runs with
 OF_SHUFFLENET = ("shuffle", "strides", "pool", "concat")  # what a MobileNet does not have
 _STEMS = {4: "stride 2 and max pooling in the stem", 2: "stride 2 in the stem", 1: "a stem without stride"}
 
@@ -36,6 +37,10 @@ def from_others(arrays: dict[str, np.ndarray], reading: Reading, named: str | No
     ignored = [name for name in counters if name.rpartition(".")[2] != "num_batches_tracked"]
     notes = [f"{len(ignored)} counters ignored, such as {ignored[0]}"] if ignored else []
     arrays = {name: array for name, array in arrays.items() if name not in set(counters)}
+    averages = {name: array for name, array in arrays.items() if name.startswith(AVERAGED)}
+    if averages:
+        notes += [f"the averages of training taken, {AVERAGED}*"] * (len(averages) < len(arrays))
+        arrays = averages
     found = recognise(arrays)
     if found and found.dropped:
         notes.append(f"{len(found.dropped)} tensors that only training needs ignored, such as {found.dropped[0]}")

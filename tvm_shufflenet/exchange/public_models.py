@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..architectures import Network
+from ..architectures import Network, mobilenet_v3, nanodet, nanodet_plus
 from ..architectures.mobilenet_v1 import with_channels
 from ..architectures.resnet import senet154
 from ..architectures.shufflenet_v2 import UNITS, Plan, shufflenet_v2
+from ..library.preprocess import FIT
 
 Shapes = Mapping[str, tuple[int, ...]]  # of our parameters
 Size = tuple[int, int]
@@ -23,6 +24,7 @@ Size = tuple[int, int]
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 RAW_BGR = {"channels": "BGR", "scale": 1.0, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 WIDER = {"resize_shorter_side_ratio": 232 / 224}
+OF_NANODET = {"channels": "BGR", "scale": 1.0, "mean": (103.53, 116.28, 123.675), "std": (57.375, 57.12, 58.395)}
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,27 @@ def _senet154(shapes: Shapes, size: Size, classes: int) -> Network:
     return senet154("senet-154", size, classes, clipped=False)
 
 
+def _ssdlite_v3(shapes: Shapes, size: Size, classes: int) -> Network:
+    """With all channels in the tail, as torchvision makes it from a classifier's weights."""
+    return mobilenet_v3.detector("ssdlite-mobilenet-v3-large", size, classes)
+
+
+def _nanodet(plus: bool) -> Callable[[Shapes, Size, int], Network]:
+    """NanoDet of any width."""
+
+    def plan(shapes: Shapes, size: Size, classes: int) -> Network:
+        stages = tuple((2 * shapes[f"stage{s}.0.conv1.weight"][0], units, 2) for s, units in enumerate(UNITS, 2))
+        body = Plan(stages, 0, (shapes["stem.conv.weight"][0],), halves=True)
+        if plus:
+            return nanodet_plus.nanodet_plus(body, shapes["fpn.reduce0.conv.weight"][0], "nanodet", size, classes)
+        return nanodet.nanodet(body, shapes["fpn.lateral0.weight"][0], "nanodet", size, classes)
+
+    return plan
+
+
 SHUFFLENET_V2, MOBILENET_V2, MOBILENET_V1 = "ShuffleNet v2", "MobileNet v2", "MobileNet v1"
 SHUFFLENET_V2_PLUS, SENET = "ShuffleNet v2+", "SENet"
+MOBILENET_V3, SSDLITE, NANODET = "MobileNet v3", "SSDLite", "NanoDet"
 SQUEEZENET, VGG, ALEXNET, GOOGLENET, RESNET = "SqueezeNet", "VGG", "AlexNet", "GoogLeNet", "ResNet"
 _V2 = tuple(f"shufflenet-v2-{scale}x" for scale in ("0.5", "1", "1.5", "2"))
 _V2_HALVES = tuple(f"{name}-torchvision" for name in _V2)
@@ -128,14 +149,24 @@ _MAIN, _PROJ, _SE = "branch_main.{0,1,3,4,5,6}", "branch_proj.{0..3}", "SE_opr.{
 _SEPARABLE = "branch_main.{0,1,2,3,5,6,7,8,10,11,12,13}"
 _PLUS = tuple(f"shufflenet-v2-plus-{size}" for size in ("small", "medium", "large"))
 _SQUEEZED = "max pooling that rounds up, ReLU behind the last convolution"
+_V2_STAGES = (
+    "conv1.{0,1},stage2.{0.branch1.{0..3},{0..3}.branch2.{0,1,3,4,5,6}},"
+    "stage3.{0.branch1.{0..3},{0..7}.branch2.{0,1,3,4,5,6}},stage4.{0.branch1.{0..3},{0..3}.branch2.{0,1,3,4,5,6}}"
+)
+_PLAIN, _ATTENTION = "block.{0..2}.{0,1}", "block.{{0,1}.{0,1},2.{fc1,fc2},3.{0,1}}"  # of MobileNet v3
+_V3_START = f"0.{{0,1}},1.block.{{0,1}}.{{0,1}},{{2,3}}.{_PLAIN},{{4..6}}.{_ATTENTION},{{7..10}}.{_PLAIN}"
+_V3_START += f",{{11,12}}.{_ATTENTION}"  # up to the first unit of stride 32
+_V3_FIXED = "hard swish from the seventh unit on, ReLU before, channel attention with a hard sigmoid"
+_DEPTHWISE = "{depthwise,dwnorm,pointwise,pwnorm}"
+_GHOSTS = "blocks.0.{ghost{1,2}.{primary_conv,cheap_operation}.{0,1},shortcut.{0..3}}"
+_HEADS = [f"head.{{cls_convs.{i}.{{0,1}}.{_DEPTHWISE},gfl_cls.{i}}}" for i in range(4)]
+_SHARED_HEADS = "leaky ReLUs of slope 0.1, classes and boxes by one convolution"
 _SQUEEZERESNET = "squeezeresnet, which adds the input of some modules and is not in the list"
 
 MODELS = (
     Model(
         "torchvision", SHUFFLENET_V2,
-        "conv1.{0,1} stage2.{0.branch1.{0..3},{0..3}.branch2.{0,1,3,4,5,6}} "
-        "stage3.{0.branch1.{0..3},{0..7}.branch2.{0,1,3,4,5,6}} stage4.{0.branch1.{0..3},{0..3}.branch2.{0,1,3,4,5,6}} "
-        "conv5.{0,1} fc",
+        f"{{{_V2_STAGES}}} conv5.{{0,1}} fc",
         _V2_HALVES[0], _V2_OF_HALVES, _V2_HALVES, _v2(halves=True),
         pictures_of={"shufflenet-v2-1.5x-torchvision": WIDER, "shufflenet-v2-2x-torchvision": WIDER},
     ),
@@ -144,6 +175,21 @@ MODELS = (
         "features.0.{0,1} features.1.conv.{0.0,0.1,1,2} features.{2..17}.conv.{0.0,0.1,1.0,1.1,2,3} features.18.{0,1} "
         "classifier.1",
         _MOBILENETS_V2[0], _ADDED, _MOBILENETS_V2, remark="its IMAGENET1K_V2 weights want --resize 1.0357 (232/224)",
+    ),
+    Model(
+        "torchvision", MOBILENET_V3,
+        f"features.{{{_V3_START},{{13..15}}.{_ATTENTION},16.{{0,1}}}} classifier.{{0,3}}",
+        "mobilenet-v3-large", _V3_FIXED, ("mobilenet-v3-large", "mobilenet-v3-large-reduced"),
+        remark="its IMAGENET1K_V2 weights want --resize 1.0357 (232/224)",
+    ),
+    Model(
+        "torchvision", SSDLITE,
+        f"backbone.features.{{0.{{{_V3_START},13.{{0,1}}}},1.{{0.{{1.{{0,1}},2.{{fc1,fc2}},3.{{0,1}}}},"
+        f"{{1,2}}.{_ATTENTION},3.{{0,1}}}}}} backbone.extra.{{0..3}}.{{0..2}}.{{0,1}} "
+        + " ".join(f"head.{{classification,regression}}_head.module_list.{i}.{{0.{{0,1}},1}}" for i in range(6)),
+        "ssdlite-mobilenet-v3-large-reduced", f"{_V3_FIXED}, default boxes and thresholds as its code has them",
+        ("ssdlite-mobilenet-v3-large-reduced",), _ssdlite_v3, pictures=HALF,
+        remark="labels are its own less 1, as the background has no number",
     ),
     Model(
         "torchvision", SQUEEZENET,
@@ -259,6 +305,22 @@ MODELS = (
         )
         + " output.fc",
         "senet-154", "the first pooling has padding, 64 groups, strides as in ResNet", plan=_senet154,
+    ),
+    Model(
+        "nanodet", NANODET,
+        " ".join([f"backbone.{{{_V2_STAGES}}} fpn.lateral_convs.{{0..2}}.conv", *_HEADS[:3]]),
+        "nanodet-m", _SHARED_HEADS, nanodet.MODELS, _nanodet(plus=False),
+        dropped=r"head\.(gfl_reg\..*|distribution_project\.project)", pictures=OF_NANODET | {"resize": FIT},
+        remark="keep_ratio of their configuration is true",
+    ),
+    Model(
+        "nanodet", f"{NANODET}-Plus",
+        f"backbone.{{{_V2_STAGES}}} fpn.{{reduce_layers.{{0..2}}.{{conv,bn}},top_down_blocks.{{0,1}}.{_GHOSTS},"
+        + ",".join(f"downsamples.{i}.{_DEPTHWISE},bottom_up_blocks.{i}.{_GHOSTS}" for i in (0, 1))
+        + " ".join([f",extra_lvl_{{in,out}}_conv.0.{_DEPTHWISE}}}", *_HEADS]),
+        "nanodet-plus-m", _SHARED_HEADS, nanodet_plus.MODELS, _nanodet(plus=True),
+        dropped=r"aux_(fpn|head)\..*|head\.(distribution_project\.)?project", pictures=OF_NANODET,
+        remark="keep_ratio of their configuration is false",
     ),
     Model(
         "transformers", MOBILENET_V1,

@@ -6,8 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from ..architectures import BATCH_NORM_EPS, SIZE, Network, network
+from ..architectures import BATCH_NORM_EPS, Network, network
+from ..architectures.registry import usual_size
 from ..errors import UserError
+from .class_counts import class_count
 from .public_models import Model, expanded
 from .reading import Reading, parse_activation, pictures_note
 
@@ -70,16 +72,18 @@ def _names(model: Model, prefix: str) -> dict[str, str]:
 
 def _network(model: Model, called: str, arrays: Arrays, theirs: dict[str, str], reading: Reading) -> Network:
     """The one of the list with these shapes, else of the model's plan; `UserError` for shapes of neither."""
-    pattern = network(model.like).parameters()
+    like = network(model.like)
+    pattern = like.parameters()
     classifier = next(name for name in reversed(arrays) if name.endswith(".weight"))
     for name, array in arrays.items():
         flat = len(pattern[name]) == 2 and array.shape[2:] == (1, 1)  # a matrix as a 1x1 convolution
         if array.ndim != len(pattern[name]) and not flat:
             raise _misfit(theirs[name], array.shape, f"of {len(pattern[name])} dimensions, as of {called}")
-    size, classes = reading.size or SIZE, len(arrays[classifier])
-    if not classes:
-        raise _misfit(theirs[classifier], arrays[classifier].shape, "one class or more")
     shapes = {name: array.shape[: len(pattern[name])] for name, array in arrays.items()}
+    size = reading.size or usual_size(model.like)
+    classes = class_count(shapes) if like.detector else shapes[classifier][0]
+    if classes is None or classes < 1:
+        raise _misfit(theirs[classifier], arrays[classifier].shape, "one class or more")
     nets = [network(name, size, classes) for name in model.networks]
     if model.plan and all(_wrong(net, shapes) for net in nets):
         nets = [model.plan(shapes, size, classes)]
@@ -111,7 +115,7 @@ def _notes(model: Model, net: Network, reading: Reading) -> list[str]:
     whose = f"as the code of {model.name}, whose names these are, has it"
     return [
         f"no tensor tells: {model.fixed}{norms}; {whose}{but}",
-        pictures_note(f"{model.name}'s weights", pictures(model, net), model.remark),
+        pictures_note(f"{model.name}'s weights", pictures(model, net), model.remark, whole=bool(net.detector)),
     ]
 
 

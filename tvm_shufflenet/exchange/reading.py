@@ -10,7 +10,7 @@ import numpy as np
 
 from ..architectures import Network
 from ..errors import UserError
-from ..library.preprocess import USUAL
+from ..library.preprocess import RESIZINGS, USUAL, WHOLE
 
 # The fields of `Reading` by their options, in the words of an error: what can be said.
 SAYABLE = {
@@ -68,14 +68,15 @@ class Read:
     same: bool = False
 
 
-def pictures_note(whose: str, given: dict, remark: str = "") -> str:
-    """How pictures are prepared as `whose` want it; `given` is what of it is not usual."""
+def pictures_note(whose: str, given: dict, remark: str = "", whole: bool = False) -> str:
+    """How pictures are prepared as `whose` want it; `given` is what of it is not usual, `whole` of a detector's."""
     how = USUAL | given
     mean, std = (", ".join(f"{number:g}" for number in how[key]) for key in ("mean", "std"))
+    shorter = f"shorter side {how['resize_shorter_side_ratio'] * 224:.0f} for a crop of 224"
+    size = RESIZINGS[how.get("resize", WHOLE)] if whole else shorter
     return (
-        f"pictures as for {whose}: {how['channels']}, shorter side {how['resize_shorter_side_ratio'] * 224:.0f} for a "
-        f"crop of 224, pixels times {how['scale']:.4g}, mean {mean}, std {std}{'; ' if remark else ''}{remark}; else "
-        "say --channels, --resize, --scale, --mean, --std of convert"
+        f"pictures as for {whose}: {how['channels']}, {size}, pixels times {how['scale']:.4g}, mean {mean}, "
+        f"std {std}{'; ' if remark else ''}{remark}; else say --channels, --resize, --scale, --mean, --std of convert"
     )
 
 

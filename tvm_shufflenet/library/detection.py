@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .preprocess import WHOLE, room
+
 
 @dataclass(frozen=True)
 class Detected:
@@ -32,10 +34,11 @@ class Detected:
         sides, scores, labels = row[: 4 * best].reshape(-1, 4), row[4 * best : 5 * best], row[5 * best : 6 * best]
         return Detected(sides[:count], scores[:count], labels[:count].astype(np.int64), (crop[1], crop[0]))
 
-    def on(self, size: tuple[int, int]) -> Detected:
-        """On the whole picture, of (width, height), that was stretched to the input."""
-        scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2)
-        return Detected(self.sides * scale, self.scores, self.labels, size)
+    def on(self, size: tuple[int, int], resize: str = WHOLE) -> Detected:
+        """On the whole picture, of (width, height), that came to the input as `resize` of its "preprocessing" says."""
+        left, top, width, height = (0, 0, *self.size) if resize == WHOLE else room(size, self.size[::-1])
+        sides = (self.sides - [left, top] * 2) * np.array([size[0] / width, size[1] / height] * 2)
+        return Detected(sides if resize == WHOLE else sides.clip(0, [*size] * 2), self.scores, self.labels, size)
 
     def above(self, least: float) -> Detected:
         """Those with a score of more than `least`."""

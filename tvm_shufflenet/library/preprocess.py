@@ -25,7 +25,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 MARGIN = 256 / 224
 USUAL = {"channels": "RGB", "resize_shorter_side_ratio": MARGIN, "scale": 1 / 255, "mean": MEAN, "std": STD}
-WHOLE = "stretch"  # to height and width of the crop, whatever the picture's own shape
+# How a detector's picture comes to height and width of the crop: whatever its own shape, or scaled as far as it fits.
+WHOLE, FIT = "stretch", "fit"
+RESIZINGS = {WHOLE: "stretched to the input", FIT: "scaled as far as the input has room, black beside it"}
 # A scaled picture may have this many times the pixels of its crop before only the crop is computed.
 _ROOM = 16
 
@@ -40,9 +42,11 @@ def preprocessing(size: tuple[int, int], given: dict | None = None, whole: bool 
     if whole:
         if "resize_shorter_side_ratio" in (given or {}):
             raise UserError("preprocessing has a resize_shorter_side_ratio, but a detector sees whole pictures")
-        return {"channels": how["channels"], "resize": WHOLE, "crop": list(size)} | {
+        return {"channels": how["channels"], "resize": how.get("resize", WHOLE), "crop": list(size)} | {
             key: how[key] for key in ("scale", "mean", "std")
         }
+    if "resize" in how:
+        raise UserError(f"preprocessing has resize {how['resize']}, but a classifier sees the middle of a picture")
     return {key: how[key] for key in ("channels", "resize_shorter_side_ratio")} | {
         "crop": list(size), **{key: how[key] for key in ("scale", "mean", "std")}
     }  # fmt: skip
@@ -68,7 +72,7 @@ def checked(how: object, source: str) -> dict:
         elif key == "resize_shorter_side_ratio":
             fits, expected = _is_number(value) and 1 <= value <= 16, "a number from 1 to 16"
         elif key == "resize":
-            fits, expected = value == WHOLE, WHOLE
+            fits, expected = value in (WHOLE, FIT), f"{WHOLE} or {FIT}"
         elif key == "crop":
             fits = isinstance(value, list | tuple) and len(value) == 2
             fits = fits and all(type(v) is int and 0 < v < 1 << 16 for v in value)
@@ -109,8 +113,8 @@ def load_picture(path: str | Path, manifest: dict) -> np.ndarray:
 def prepare(picture: Image, how: dict, layout: str = "NCHW") -> np.ndarray:
     """The input of a network for an RGB picture, by the manifest's "preprocessing" and the layout of the input."""
     height, width = how["crop"]
-    if how.get("resize") == WHOLE:
-        pixels = stretched(picture, (height, width))
+    if "resize" in how:
+        pixels = (fitted if how["resize"] == FIT else stretched)(picture, (height, width))
     else:
         pixels = centre_crop(picture, (height, width), how["resize_shorter_side_ratio"])
     data = normalise(pixels, how)
@@ -120,7 +124,7 @@ def prepare(picture: Image, how: dict, layout: str = "NCHW") -> np.ndarray:
 def complete(how: object, source: str) -> dict:
     """A manifest's "preprocessing", of which nothing may be missing."""
     found = checked(how, source)
-    wanted = [key for key in (*USUAL, "crop") if key != "resize_shorter_side_ratio" or found.get("resize") != WHOLE]
+    wanted = [key for key in (*USUAL, "crop") if key != "resize_shorter_side_ratio" or "resize" not in found]
     missing = [key for key in wanted if key not in found]
     if missing:
         raise UserError(f"{source}: preprocessing has no {missing[0]}")
@@ -249,6 +253,21 @@ def stretched(picture: Image, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def fitted(picture: Image, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3): the whole picture in `size`, (height, width), in its own shape, and black beside it."""
+    left, top, width, height = room(picture.size, size)
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[top : top + height, left : left + width] = stretched(picture, (height, width))
+    return pixels
+
+
+def room(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width and height that a picture of `size`, (width, height), has in a crop of (height, width)."""
+    scale = min(crop[1] / size[0], crop[0] / size[1])
+    width, height = (max(1, round(scale * extent)) for extent in size)
+    return (crop[1] - width) // 2, (crop[0] - height) // 2, width, height
 
 
 def normalise(pixels: np.ndarray, how: dict) -> np.ndarray:

@@ -171,7 +171,8 @@ def _meets(chunk: tirx.Expr, count: int, first: tirx.Var, behind: tirx.Var) -> t
 
     if count == 1:
         return opaque(chunk - first) < opaque(behind - first)
-    return tirx.all(opaque(chunk) < opaque(behind), opaque(first) < opaque(chunk + count))
+    # With `first` on both sides: of a loop that is unrolled `chunk` is 0 once, which TVM cannot make opaque.
+    return tirx.all(opaque(chunk - first) + opaque(first) < opaque(behind), opaque(first) < opaque(chunk + count))
 
 
 def _with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:

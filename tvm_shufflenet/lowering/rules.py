@@ -306,7 +306,7 @@ def _depth_to_space(node: Node, site: Site) -> Choice:
 def _detections(node: Node, site: Site) -> Choice:
     a, count = node.attrs, len(node.inputs) // 2
     sides = [len(boxes) for boxes in a["anchors"]]
-    further = {key: a[key] for key in ("centre", "ratio", "smallest", "bins", "background") if key in a}
+    further = {key: a[key] for key in ("centre", "ratio", "smallest", "bins", "background", "corners") if key in a}
     workload = Detections.of(
         a["size"], a["classes"], sides, site.planes[:count], site.planes[count:], a["least"], a["overlap"],
         a["candidates"], a["best"], **further,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..library.detection import Detected, same
+from ..library.preprocess import WHOLE
 from .average_precision import Found, Precision, average_precision
 from .boxes import BoxedPictures, checked_sizes
 from .evaluation import Subject, answers
@@ -57,7 +58,8 @@ def evaluate_boxes(
                 skipped += 1
             else:
                 for subject, row, kept in zip(subjects, answer, found):
-                    kept.append(Found(index, Detected.of(row.ravel(), subject.how["crop"]).on(sizes[index])))
+                    boxes = Detected.of(row.ravel(), subject.how["crop"])
+                    kept.append(Found(index, boxes.on(sizes[index], subject.how.get("resize", WHOLE))))
             on_picture()
     if not found[0]:
         raise UserError(f"{boxed.root}: no picture can be read")

@@ -1,0 +1,79 @@
+"""Detectors on other engines: their heads by the engine, the rest by ONNX operators, and the same boxes as ours."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import latency
+from benchmarks.rivals import NO_DETECTORS, RIVALS, agreement, ncnn, onnxruntime, openvino, passing, worker
+from tvm_shufflenet.architectures import network
+from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.library.detection import Detected, joined_outputs, unlike
+
+from ..conftest import twin_boxes
+from .test_benchmarks import call, needs
+
+SIZE, CLASSES = (64, 96), 5
+# With default boxes and a background, and with distances from centres and from corners.
+NAMES = ("ssdlite-mobilenet-v3-large-reduced", "nanodet-m-0.5x", "nanodet-plus-m")
+ENGINES = {"ncnn": ncnn, "onnxruntime": onnxruntime, "openvino": openvino}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request):
+    """A detector, its weights, a picture and the boxes of its twin."""
+    net = network(request.param, SIZE, CLASSES)
+    data = worker.picture(net.layers[0].shape)
+    parameters = passing.parameters_for(net, data)
+    return net, parameters, data, joined_outputs(twin_boxes(net, parameters, data))[0]
+
+
+@pytest.mark.parametrize("engine", [pytest.param(name, marks=needs(name, "onnxruntime")) for name in ENGINES])
+def test_an_engine_finds_the_boxes_of_the_twin(case, engine, tmp_path):
+    net, parameters, data, expected = case
+    ENGINES[engine].export(net, parameters, tmp_path)
+    found = np.array(ENGINES[engine].load(tmp_path, data)()).ravel()
+    assert found.shape == expected.shape and found[-1] == expected[-1] > 5
+    assert unlike(Detected.of(found, SIZE), Detected.of(expected, SIZE), 1e-5) <= 0.02
+    assert agreement.check_boxes(found, expected, SIZE, engine) <= 0.02
+
+
+def test_few_scores_pass(case):
+    net, parameters, data, expected = case
+    assert 0 < expected[-1] <= passing.COUNT  # those that overlap a better one are gone
+    assert expected[-1] < twin_boxes(net, passing.random_parameters(net), data)[3].item()
+    with pytest.raises(UserError, match="scores without a bias"):
+        heads = net.heads()
+        passing._bias(heads, heads.layers[heads.outputs[0]].inputs[0] - 1)
+
+
+def test_other_boxes_are_refused(case):
+    *_, expected = case
+    for wrong in (expected * 0.9, expected[:-1], np.full_like(expected, np.nan)):
+        with pytest.raises(UserError, match="X: .*one of the two is wrong"):
+            agreement.check_boxes(wrong, expected, SIZE, "X")
+
+
+def test_engines_without_detectors_say_so(tmp_path):
+    for name in RIVALS.keys() - ENGINES.keys():
+        with pytest.raises(worker.Failed, match=NO_DETECTORS):
+            worker.export(name, network("nanodet-m", SIZE, CLASSES), tmp_path)
+    if RIVALS["onnxruntime"].version:
+        with pytest.raises(UserError, match="--precision int8: nanodet-m finds boxes, which are compared in fp32 only"):
+            latency.main(["nanodet-m", "--rivals", "onnxruntime", "--precision", "int8"])
+
+
+@pytest.mark.slow
+@needs("onnxruntime")
+def test_ours_and_another_are_timed_to_the_boxes(tmp_path):
+    file = tmp_path / "figures.json"
+    options = ["--size", "64", "--rivals", "onnxruntime", "--rounds", "1", "--json", file]
+    done = call("latency", "nanodet-m-0.5x", *options)
+    assert done.returncode == 0, done.stderr
+    assert "detectors: from the picture to the boxes" in done.stdout
+    (found,) = json.loads(file.read_text())["networks"]
+    assert [each["engine"] for each in found["engines"]] == ["ours", "onnxruntime"]
+    assert found["engines"][1]["output_difference"] <= 0.02
