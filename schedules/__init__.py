@@ -16,6 +16,7 @@ from .generic_pool import GenericPool, GlobalPool
 from .grouped_softmax import GroupedSoftmax
 from .int8_batched_dense import Int8BatchedDense
 from .int8_head import Int8Dense, Int8GlobalAvgPool
+from .int8_matrix import Int8Matrix, Int8StrewnMatrix
 from .int8_pointwise import Int8Pointwise, Int8Strewn
 from .int8_stem import Int8Stem
 from .int8_window import Int8StrewnWindow, Int8Window
@@ -51,9 +52,9 @@ __all__ = [
     "BYTES", "FACTOR", "IDENTITY", "INPUT", "INPUTS", "LONGEST", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH",
     "WEIGHT", "Activation", "AdaptiveAvgPool", "BatchedDense", "Binary", "Conv2d", "Copy", "Dense", "Depthwise",
     "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool", "GroupedSoftmax",
-    "Int8BatchedDense", "Int8Dense", "Int8GlobalAvgPool", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow",
-    "Int8Window", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions",
-    "Reshuffled", "Resize", "Scale",
+    "Int8BatchedDense", "Int8Dense", "Int8GlobalAvgPool", "Int8Matrix", "Int8Pointwise", "Int8Stem", "Int8Strewn",
+    "Int8StrewnMatrix", "Int8StrewnWindow", "Int8Window", "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise",
+    "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale",
     "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload",
     "describe", "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip
