@@ -51,7 +51,7 @@ def tensors_of(graph: Graph) -> dict[Node, str]:
         if node.op == "dense":
             continue
         names[node] = node.name
-        if node.op in VIEWS or _keeps_scale(node):
+        if node.op in VIEWS or keeps_scale(node):
             old, new = {names[part] for part in node.inputs}, names[node.inputs[0]]
             names = {key: new if name in (*old, node.name) else name for key, name in names.items()}
     return names
@@ -86,7 +86,8 @@ def quantise(graph: Graph, calibration: Calibration) -> None:
             _STEPS[node.op](node, scale)
 
 
-def _keeps_scale(node: Node) -> bool:
+def keeps_scale(node: Node) -> bool:
+    """Whether the step's bytes are bytes of its input."""
     return node.op == "pool" and node.attrs["kind"] == "max"
 
 
@@ -134,17 +135,8 @@ def _bytes(node: Node, scale: Scale) -> Bytes:
 def _conv(node: Node, scale: Scale) -> None:
     (step, zero), axes = scale(node.inputs[0]), (1, 2, 3)
     weight, bias = node.weights["weight"].astype(np.float64), node.weights["bias"].astype(np.float64)
-    steps = _steps(np.abs(weight).max(axes), bias, step)
-    gains = np.zeros(len(bias), np.int64)
-    if node.residual:
-        other, other_zero = scale(node.inputs[-1])
-        gains = np.minimum(np.floor(other / (step * steps)), GAIN).astype(np.int64)
-        if not gains.all():
-            raise UserError(
-                f"layer {node.name}: its weights are too large for int8 beside the tensor that is added: build with "
-                "--precision fp32 or fp16"
-            )
-        steps = other / (step * gains)
+    other, other_zero = scale(node.inputs[-1])
+    steps, gains = weight_steps(node.name, weight, bias, step, other if node.residual else None)
     integers = _rounded(weight, steps.reshape(-1, 1, 1, 1))
     sums = integers.astype(np.int64).sum(axes)
     offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * sums
@@ -163,7 +155,7 @@ def _dense(node: Node, scale: Scale) -> None:
     step, zero = scale(node.inputs[0])
     bias = node.weights["bias"].astype(np.float64)
     weight = node.weights["weight"].astype(np.float64).reshape(len(bias), -1)
-    steps = _steps(np.abs(weight).max(1), bias, step)
+    steps, _ = weight_steps(node.name, weight, bias, step)
     integers = _rounded(weight, steps[:, None])
     offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * integers.astype(np.int64).sum(1)
     scales = (step * steps).astype(np.float32)
@@ -192,9 +184,25 @@ def _average(node: Node, scale: Scale, pixels: int) -> None:
     node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
 
 
-def _steps(largest: np.ndarray, bias: np.ndarray, step: float) -> np.ndarray:
-    """The scale of each channel's weights: as small as weights and bias allow."""
-    return np.maximum.reduce([largest / WEIGHT, np.abs(bias) / (step * BIAS), np.full(len(bias), 1e-12)])
+def weight_steps(
+    name: str, weight: np.ndarray, bias: np.ndarray, step: float, other: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scale of the weights of each output channel of layer `name`, and the gain of what is added, int64.
+
+    The scale is as small as weight (O, ...) and bias (O,), both float64, allow, and with `other`, the scale of what is
+    added, such that the gain is whole.  `step` is the scale of the input.  `UserError` where there is no such gain.
+    """
+    largest = np.abs(weight).reshape(len(weight), -1).max(1)
+    steps = np.maximum.reduce([largest / WEIGHT, np.abs(bias) / (step * BIAS), np.full(len(bias), 1e-12)])
+    if other is None:
+        return steps, np.zeros(len(bias), np.int64)
+    gains = np.minimum(np.floor(other / (step * steps)), GAIN).astype(np.int64)
+    if not gains.all():
+        raise UserError(
+            f"layer {name}: its weights are too large for int8 beside the tensor that is added: build with "
+            "--precision fp32 or fp16"
+        )
+    return other / (step * gains), gains
 
 
 def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
