@@ -17,6 +17,7 @@ from .grouped_softmax import GroupedSoftmax
 from .int8_attention import Int8Attention
 from .int8_batched_dense import Int8BatchedDense
 from .int8_head import Int8Dense, Int8GlobalAvgPool, Int8InnerDense
+from .int8_matrix import Int8Matrix, Int8StrewnMatrix
 from .int8_pointwise import Int8Pointwise, Int8Strewn
 from .int8_stem import Int8Stem
 from .int8_window import Int8StrewnWindow, Int8Window
@@ -52,9 +53,9 @@ __all__ = [
     "BYTES", "FACTOR", "IDENTITY", "INPUT", "INPUTS", "LONGEST", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH",
     "WEIGHT", "Activation", "AdaptiveAvgPool", "BatchedDense", "Binary", "Conv2d", "Copy", "Dense", "Depthwise",
     "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool", "GroupedSoftmax",
-    "Int8Attention", "Int8BatchedDense", "Int8Dense", "Int8GlobalAvgPool", "Int8InnerDense", "Int8Pointwise",
-    "Int8Stem", "Int8Strewn", "Int8StrewnWindow", "Int8Window", "Knobs", "Machine", "Operand", "Pad", "Plane",
-    "Pointwise", "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale", "Softmax", "Strewn",
-    "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "itemsize",
-    "round_up", "scheduled", "tuning_space",
+    "Int8Attention", "Int8BatchedDense", "Int8Dense", "Int8GlobalAvgPool", "Int8InnerDense", "Int8Matrix",
+    "Int8StrewnMatrix", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow", "Int8Window", "Knobs",
+    "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale",
+    "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe",
+    "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

@@ -6,6 +6,12 @@
     zip2(a, b)                        the word of two bytes, widened
     window4(load)                     the word of the four bytes from that one on
 
+and of pairs, with words of eight bytes, int64:
+
+    mmla(kind, acc, weight, data)     four sums and the products of two words of weights and two of data
+    zip8(a, ..., h)                   the word of eight bytes
+    row_of_pairs(first, second, r)    of sums by `mmla` those of weights number r, one behind the other
+
 So schedules of fp32 kernels serve: their products are dot products, and their channels are groups of four.  `KINDS`
 says by which instruction; each kind sums exactly, in 32 bits.  Weights are signed bytes from -127 to 127.
 
@@ -24,17 +30,26 @@ from tvm.ir import op as _op
 from tvm.ir.prim import expr as _expr
 
 from .functions import dtype_of
+from .workload import itemsize
 
 WORD = 4  # bytes
+OCTET = 8  # bytes of a word of `mmla`
+PAIR = 2  # words of weights, or of data, that it multiplies
 # The dtype of activations for each kind: vpdpbusd multiplies unsigned bytes by signed ones.
 KINDS = {
     "vnni512": "uint8", "vnni256": "uint8", "sdot": "int8", "smull": "int8", "maddwd": "int8", "plain": "int8",
+    "smmla": "int8",
 }  # fmt: skip
 
 
 def lanes_of(kind: str) -> int:
     """Sums of the vector that one instruction of that kind adds to."""
     return {"vnni512": 16, "vnni256": 8, "maddwd": 8}.get(kind, 4)
+
+
+def of_words(kind: str) -> str:
+    """The kind that multiplies words of four bytes where products of pairs are of no use."""
+    return "sdot" if kind == "smmla" else kind  # of Armv8.4 and newer, where there is smmla
 
 
 def in_word(kind: str) -> int:
@@ -62,6 +77,27 @@ def zip4(*parts: tirx.Expr) -> tirx.Expr:
     return tirx.call_intrin("int32", _ZIP, *parts)
 
 
+def mmla(kind: str, acc: tirx.Expr, weight: tirx.Expr, data: tirx.Expr) -> tirx.Expr:
+    """acc[2 * r + p] + sum over j < 8 of byte j of word r of `weight` * byte j of word p of `data`.
+
+    acc and the result are int32x4; `weight` and `data` are vectors of 16 signed bytes, of any dtype.
+    """
+    return tirx.call_intrin("int32x4", _MMLA + kind, acc, weight, data)
+
+
+def zip8(*parts: tirx.Expr) -> tirx.Expr:
+    """The int64 whose byte j is `parts[j]`."""
+    return tirx.call_intrin("int64", _ZIP8, *parts)
+
+
+def row_of_pairs(first: tirx.Expr, second: tirx.Expr, row: tirx.Expr) -> tirx.Expr:
+    """Of vectors of L sums each, one behind the other as `mmla` gives them, the L of that row, 0 or 1.
+
+    Both are loads that are made vectors with the loop around them, and `row` is a number by then.
+    """
+    return tirx.call_intrin("int32", _ROW, first, second, row)
+
+
 def window4(load: tirx.Expr) -> tirx.Expr:
     """The int32 of the byte that `load` names and the three behind.
 
@@ -78,6 +114,7 @@ def words(weight: np.ndarray, count: int = WORD) -> np.ndarray:
 
 
 _NAME, _PAIRS, _ZIP, _WINDOW = "tirx.tsn_dot4_", "tirx.tsn_dot2", "tirx.tsn_zip", "tirx.tsn_window4"
+_MMLA, _ZIP8, _ROW = "tirx.tsn_mmla_", "tirx.tsn_zip8", "tirx.tsn_row_of_pairs"
 
 
 def _lanes(value: tirx.Expr) -> int:
@@ -196,6 +233,53 @@ def _zip(call):
     return tirx.reinterpret(_dtype("int32", lanes), tirx.Shuffle(parts, order))
 
 
+def _zip8(call):
+    """Bytes, then halves, then words are zipped, vector by vector: of larger shuffles LLVM makes tables."""
+    lanes = _lanes(call.args[0])
+    rows = [[part] for part in call.args]
+    for dtype in ("int8", "int16", "int32"):
+        rows = [_zipped(*rows[n : n + 2], dtype) for n in range(0, len(rows), 2)]
+    return tirx.reinterpret(_dtype("int64", lanes), _joined(rows[0]))
+
+
+def _zipped(low: list[tirx.Expr], high: list[tirx.Expr], dtype: str) -> list[tirx.Expr]:
+    """Of vectors that go together those of twice as many, each number of `low` in front of its one of `high`."""
+    found = []
+    for pair in zip(low, high):
+        size = _lanes(pair[0]) * itemsize(dtype_of(pair[0])) // itemsize(dtype)
+        vectors = [tirx.reinterpret(_dtype(dtype, size), vector) for vector in pair]
+        for start in (0, size // 2):
+            order = [tirx.IntImm("int32", half * size + start + i) for i in range(size // 2) for half in range(2)]
+            found.append(tirx.Shuffle(vectors, order))
+    return found
+
+
+def _row(call):
+    first, second, row = call.args
+    start = PAIR * int(row.value if isinstance(row, _expr.Broadcast) else row)
+    order = [tirx.IntImm("int32", 4 * (i // PAIR) + start + i % PAIR) for i in range(_lanes(first))]
+    return tirx.Shuffle([first, second], order)
+
+
+def _smmla(call):
+    acc, *pairs = call.args
+    operands = (tirx.reinterpret("int8x16", pair) for pair in pairs)
+    return tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.smmla.v4i32.v16i8", acc, *operands)
+
+
+def _plain_mmla(call):
+    """Byte by byte."""
+    acc, weight, data = call.args
+    operands = [(tirx.reinterpret("int8x16", weight), (0, 0, 1, 1)), (tirx.reinterpret("int8x16", data), (0, 1, 0, 1))]
+    for j in range(OCTET):
+        numbers = [
+            tirx.Cast("int32x4", tirx.Shuffle([value], [tirx.IntImm("int32", OCTET * word + j) for word in order]))
+            for value, order in operands
+        ]
+        acc = acc + numbers[0] * numbers[1]
+    return acc
+
+
 def _window(call):
     (load,) = call.args
     ramp = load.indices[-1]
@@ -226,4 +310,8 @@ for _kind, _sizes, _compute in (
     _register(_NAME + _kind, _in_pieces(_sizes, _compute, functools.partial(_plain, dtype=KINDS[_kind])))
 _register(_PAIRS, _in_pieces((8, 4), _pairs, functools.partial(_plain, dtype="int16", count=2)))
 _register(_ZIP, _zip)
+_register(_ZIP8, _zip8)
+_register(_ROW, _row)
+_register(_MMLA + "smmla", _smmla)
+_register(_MMLA + "plain", _plain_mmla)
 _register(_WINDOW, _window)

@@ -214,7 +214,11 @@ class Int8Pointwise(Grouped):
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         weight, *others = arrays
         grouped = words(weight.reshape(self.groups, self.outputs, self.inputs), in_word(self.dot))
-        return [pack_rows(grouped, 1, knobs["rows"], "int32"), *others]
+        return [pack_rows(grouped, 1, knobs["rows"], "int32"), *self._beside(others)]
+
+    def _beside(self, others: list[np.ndarray]) -> list[np.ndarray]:
+        """What is packed beside the weights."""
+        return others
 
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
         """Any numbers; the tables spread the channels evenly over all planes."""
@@ -261,13 +265,14 @@ class Int8Strewn(Int8Pointwise):
 
     @property
     def _numbers(self) -> int:
-        """Of parameters in front of the tables."""
-        return 5 if self.residual else 4
+        """Of parameters in front of the tables, behind the weights."""
+        return 4 if self.residual else 3
 
     def written(self, *arrays: np.ndarray) -> np.ndarray:
-        return np.sort(arrays[self._numbers + 1].ravel())
+        return np.sort(arrays[self._numbers + 2].ravel())
 
-    def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
-        numbers, tables = arrays[: self._numbers], arrays[self._numbers :]
+    def _beside(self, others: list[np.ndarray]) -> list[np.ndarray]:
+        """The tables as one."""
+        numbers, tables = others[: self._numbers], others[self._numbers :]
         table = np.concatenate([np.reshape(planes, (self.groups, -1)) for planes in tables], axis=1)
-        return [*super().pack(knobs, *numbers), table.astype(np.int32)]
+        return [*numbers, table.astype(np.int32)]

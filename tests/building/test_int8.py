@@ -13,6 +13,7 @@ from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import load_checkpoint, random_parameters, save_checkpoint
 from tvm_shufflenet.bridge.parameters import digest
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.building.needs import needed
 from tvm_shufflenet.cli.build import main as build_command
 from tvm_shufflenet.cli.evaluate import main as evaluate_command
 from tvm_shufflenet.cli.inspect import main as inspect_command
@@ -21,6 +22,7 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, save_network
 from tvm_shufflenet.graph.quantise import any_scales, quantise, tensors_of
 from tvm_shufflenet.pipeline import check_int8, fused_graph, lower_graph
+from tvm_shufflenet.schedules import Int8Matrix, Int8Pointwise
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.calibration import KEY, Calibration, calibration_in
 from tvm_shufflenet.targets.precision import precision_of
@@ -70,6 +72,7 @@ def check(built, reference, data: np.ndarray, target: str) -> None:
         pytest.param(SMALL, "native"),
         pytest.param(SMALL, "cortex-a76", marks=pytest.mark.emulator),
         pytest.param(SMALL, "cortex-a72", marks=pytest.mark.emulator),
+        pytest.param(SMALL, "cortex-a710", marks=pytest.mark.emulator),
         *(
             pytest.param(name, "native", marks=pytest.mark.slow)
             for name in (
@@ -236,7 +239,8 @@ X86 = '{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "%s"}'
 @pytest.mark.parametrize(
     "target,dot,dtype",
     [("cortex-a76", "sdot", "int8"), ("cortex-a55", "sdot", "int8"), ("cortex-a72", "smull", "int8"),
-     ("cortex-a53", "smull", "int8"), ("arm", "smull", "int8"), ("snapdragon-8gen2", "sdot", "int8"),
+     ("cortex-a53", "smull", "int8"), ("arm", "smull", "int8"), ("snapdragon-888", "sdot", "int8"),
+     ("snapdragon-8gen2", "smmla", "int8"), ("cortex-a710", "smmla", "int8"),
      (X86 % "haswell", "maddwd", "int8"), (X86 % "bdver2", "plain", "int8"), (X86 % "cascadelake", "vnni512", "uint8")],
 )  # fmt: skip
 def test_what_multiplies_bytes(target, dot, dtype):
@@ -307,3 +311,33 @@ def test_random_networks_equal_the_reference(tmp_path, seed):
     reference, seen = integer_network(net, parameters, scales), picture(net.size, 1)
     assert np.array_equal(fences.check(build_library(options).path, data)[0].ravel(), reference(data).ravel())
     assert relative_error(reference(seen), float_network(net, parameters)(seen)) < 0.1
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(n, marks=() if n < 1 else pytest.mark.slow if n < 8 else pytest.mark.full) for n in range(40)],
+)
+def test_random_networks_by_smmla(tmp_path, monkeypatch, seed):
+    """Also where smmla does not pay: every pointwise layer of even outputs, of any number of inputs."""
+    monkeypatch.setattr(Int8Matrix, "pays", staticmethod(lambda inputs, outputs: outputs % 2 == 0))
+    net = network_of(seed)
+    parameters, data = random_parameters(net), picture(net.size, 2)
+    scales = calibrate(net, parameters, [picture(net.size, n) for n in range(2)], "minmax")
+    options = BuildOptions(network=net, target="cortex-a710", output=tmp_path, precision="int8", calibration=scales)
+    check(build_library(options), integer_network(net, parameters, scales)(data), data, "cortex-a710")
+
+
+def test_a_library_of_smmla_asks_for_it():
+    net = network(SMALL, SIZE, 10)
+    target = resolve("cortex-a710")
+    precision = dataclasses.replace(precision_of("int8", None, target), calibration=any_scales(fused_graph(
+        net, random_parameters(net)
+    )))  # fmt: skip
+    assert needed(target, precision) == ["asimddp", "i8mm"]
+    calls = lower_graph(net, random_parameters(net), target, precision=precision).calls
+    pointwise = [call.workload for call in calls if isinstance(call.workload, Int8Pointwise)]
+    assert {(work.dot, Int8Matrix.pays(work.inputs, work.outputs)) for work in pointwise} == {
+        ("smmla", True), ("sdot", False),
+    }  # fmt: skip
+    assert {call.workload.dot for call in calls if hasattr(call.workload, "dot")} == {"smmla", "sdot"}

@@ -442,7 +442,12 @@ def test_lanes_are_the_rate_of_fmla_in_the_model(name):
 
 
 def test_products_of_bytes_are_counted():
-    """Four times as many as of floats where there is sdot, else twice as many."""
-    found = [kind("sdot v0.4s, v1.16b, v2.4b[0]"), kind("smull v0.8h, v1.8b, v2.8b"), kind("smull v0.4s, v1.4h, v2.4h")]
-    assert [(each.vector_fma, each.lanes) for each in found] == [(True, 16), (True, 8), (False, 0)]
-    assert [CORES[name].computing("int8").lanes // CORES[name].lanes for name in ("cortex-a76", "cortex-a72")] == [4, 2]
+    """Eight times as many as of floats where there is smmla, four times with sdot, else twice as many."""
+    texts = (
+        "smmla v0.4s, v1.16b, v2.16b", "sdot v0.4s, v1.16b, v2.4b[0]", "smull v0.8h, v1.8b, v2.8b",
+        "smull v0.4s, v1.4h, v2.4h",
+    )  # fmt: skip
+    found = [(kind(text).vector_fma, kind(text).lanes) for text in texts]
+    assert found == [(True, 32), (True, 16), (True, 8), (False, 0)]
+    cores = [CORES[name] for name in ("cortex-a710", "cortex-a76", "cortex-a72")]
+    assert [core.computing("int8").lanes // core.lanes for core in cores] == [8, 4, 2]

@@ -13,9 +13,11 @@ from tvm_shufflenet.schedules import (
     Int8Dense,
     Int8GlobalAvgPool,
     Int8InnerDense,
+    Int8Matrix,
     Int8Pointwise,
     Int8Stem,
     Int8Strewn,
+    Int8StrewnMatrix,
     Int8StrewnWindow,
     Int8Window,
     Plane,
@@ -68,9 +70,11 @@ def expected(numbers: Numbers, sums: np.ndarray, scale: np.ndarray, bounds: tupl
     return found
 
 
-def pointwise(numbers, groups, inputs, outputs, side, residual=False, shuffle=False, knobs=None):
+def pointwise(
+    numbers, groups, inputs, outputs, side, residual=False, shuffle=False, knobs=None, kind=Int8Pointwise
+):  # fmt: skip
     plane = Plane.padded(side, side, LANES)
-    workload = Int8Pointwise(groups, inputs, outputs, plane, LANES, numbers.dot, residual, shuffle, dtype=numbers.dtype)
+    workload = kind(groups, inputs, outputs, plane, LANES, numbers.dot, residual, shuffle, dtype=numbers.dtype)
     data = numbers.bytes(groups, inputs, plane.size)
     other = numbers.bytes(groups * outputs, plane.size)
     weight = numbers.weights(groups * outputs, inputs, 1, 1)
@@ -116,12 +120,30 @@ def test_any_tile_of_pointwise(rows, vectors, block):
     pointwise(Numbers(DOTS[0]), 1, 12, 20, 7, knobs=knobs)
 
 
-@EVERY_DOT
-def test_pointwise_of_planes_anywhere(dot):
+@pytest.mark.parametrize(
+    "shape,options",
+    [((3, 20, 40, 14), {}), ((1, 10, 14, 7), {}), ((8, 3, 2, 5), {}), ((2, 17, 18, 7), {}),
+     ((3, 6, 20, 7), {"residual": True}), ((3, 8, 10, 7), {"shuffle": True}),
+     ((1, 16, 20, 7), {"knobs": {"rows": 6, "vectors": 3, "block": 1}})],
+)  # fmt: skip
+def test_pointwise_by_products_of_pairs(shape, options):
+    """The order in memory of smmla, where there is none; libraries with the instruction run emulated."""
+    pointwise(Numbers("plain"), *shape, **options, kind=Int8Matrix)
+
+
+def test_products_of_pairs_are_of_even_outputs():
+    with pytest.raises(ValueError, match="15 outputs of 16 pixels are no pairs"):
+        Int8Matrix(1, 8, 15, Plane.padded(7, 7, LANES), LANES, "smmla", dtype="int8")
+    assert not Int8Matrix.pays(40, 15) and not Int8Matrix.pays(12, 48) and Int8Matrix.pays(20, 80)
+
+
+STREWN = [*((dot, Int8Strewn) for dot in DOTS), ("plain", Int8StrewnMatrix)]
+
+
+@pytest.mark.parametrize("dot,kind", STREWN)
+def test_pointwise_of_planes_anywhere(dot, kind):
     numbers, plane = Numbers(dot), Plane.padded(7, 7, LANES)
-    workload = Int8Strewn(
-        1, 6, 10, plane, LANES, dot, residual=True, sources=12, targets=25, others=30, dtype=numbers.dtype
-    )
+    workload = kind(1, 6, 10, plane, LANES, dot, residual=True, sources=12, targets=25, others=30, dtype=numbers.dtype)
     sources, targets, others = (
         numbers.rng.permutation(among)[:count] for among, count in ((12, 6), (25, 10), (30, 10))
     )  # fmt: skip

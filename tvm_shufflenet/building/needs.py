@@ -7,7 +7,7 @@ from ..targets import TargetSpec
 from ..targets.detect import features_of
 from ..targets.precision import Precision
 
-OF_DOT = {"sdot": ("asimddp",)}  # instructions of `Precision.dot`
+OF_DOT = {"sdot": ("asimddp",), "smmla": ("asimddp", "i8mm")}  # instructions of `Precision.dot`
 
 
 def needed(target: TargetSpec, precision: Precision) -> list[str]:

@@ -36,7 +36,11 @@ def arguments() -> argparse.ArgumentParser:
                         "a JSON file of COCO's")  # fmt: skip
     parser.add_argument("--val", metavar="DIR|TAR", help="pictures to validate with (`val` in or beside --data)")
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="`paper`, for ImageNet, `small`, for small sets "
-                        "on a CPU, or `detector` (small; of a detector, detector)")  # fmt: skip
+                        "on a CPU, `detector`, or `int8`, for --qat (small; of a detector, detector)")  # fmt: skip
+    parser.add_argument("--qat", action="store_true", help="fine-tune for int8: round weights and tensors as `build "
+                        "--precision int8` will, beginning with --weights (recipe `int8`)")  # fmt: skip
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of --qat: weights with scales, as `quantize` "
+                        "writes them")  # fmt: skip
     parser.add_argument("--backbone", type=Path, metavar="FILE", help="weights of the classifier that the detector's "
                         "body is, to begin with")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
@@ -71,6 +75,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.rate is not None and not 0 < args.rate < float("inf"):
         raise UserError(f"--rate {args.rate:g}: expected a number above 0")
 
+    if args.weights and not args.qat:
+        raise UserError(f"--weights {args.weights}: expected with --qat; a detector begins with --backbone")
+    if args.qat and not (args.weights or args.resume):
+        raise UserError("--qat: expected --weights FILE, as `python -m tvm_shufflenet.quantize` writes it")
+
     from ..bridge import require_torch
 
     require_torch("to train")
@@ -84,8 +93,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     check_out(out)
     net = network(options.model, (options.size, options.size))  # refuses unknown names and sizes before data are read
-    if options.start and not net.detector:
+    if args.backbone and not net.detector:
         raise UserError(f"--backbone {options.start}: {options.model} is no detector")
+    if options.int8 and options.precision != "fp32":
+        raise UserError(f"--precision {options.precision}: --qat computes in fp32, beside the rounding to bytes")
     try:
         train(args, options, checkpoint, process, out)
     finally:
@@ -102,11 +113,14 @@ def choose_options(args: argparse.Namespace, resumed: Options | None, device: st
     elif args.iterations:
         length = {"epochs": 0, "iterations": args.iterations}
     changes = length | {name: getattr(args, name) for name in ("batch", "rate") if getattr(args, name) is not None}
-    model = args.model or DEFAULT_MODEL
-    known, size = own_name(model), usual_size(model)[0]
+    model, size = args.model or DEFAULT_MODEL, 0
+    if args.weights and not resumed:
+        model, size = _begun(args)
+    known, size = own_name(model), size or usual_size(model)[0]
     detects = bool(known and backbone(known))
-    base = resumed or Options(model, RECIPES[args.recipe or ("detector" if detects else "small")], size, 0,
-                              "fp32" if device == "cpu" else "bf16")  # fmt: skip
+    usual = "detector" if detects else "int8" if args.qat else "small"
+    base = resumed or Options(model, RECIPES[args.recipe or usual], size, 0,
+                              "fp32" if device == "cpu" or args.qat else "bf16")  # fmt: skip
     recipe = RECIPES[args.recipe] if args.recipe and args.recipe != base.recipe.name else base.recipe
     said = {
         name: getattr(args, name) for name in ("model", "size", "seed", "precision") if getattr(args, name) is not None
@@ -115,12 +129,26 @@ def choose_options(args: argparse.Namespace, resumed: Options | None, device: st
         said["model"] = own_name(args.model) or args.model  # what is unknown is refused with the size
     if args.backbone:
         said["start"] = args.backbone.name
+    if args.qat:
+        said |= {"int8": True} | ({"start": str(args.weights)} if args.weights else {})
     options = dataclasses.replace(base, recipe=dataclasses.replace(recipe, **changes), **said)
     if resumed and options != resumed:
         raise UserError(
             f"--resume {args.resume} goes on with its own options, and others are given here: leave them out"
         )
     return options
+
+
+def _begun(args: argparse.Namespace) -> tuple[str, int]:
+    """The network and the size of --weights; `UserError` where others are given, or they cannot be fine-tuned."""
+    from ..training.int8_trainer import starting
+
+    found = starting(args.weights)
+    if args.model and (own_name(args.model) or args.model) != found.network.name:
+        raise UserError(f"--weights {args.weights}: it holds {found.network.name}, expected {args.model}")
+    if args.size and args.size != found.network.size[0]:
+        raise UserError(f"--size {args.size}: the scales in {args.weights} are of {found.network.size[0]} pixels")
+    return found.network.name, found.network.size[0]
 
 
 def check_out(out: Path) -> None:
@@ -147,7 +175,7 @@ def train(args: argparse.Namespace, options: Options, checkpoint: dict | None, p
     training, validation = _with_boxes(args.data, held_out) if detects else _with_classes(args.data, held_out)
     processes = workers(args.workers, max(1, min(8, (os.cpu_count() or 1) // 2)))
     with Log(out) if process.first else contextlib.nullcontext(Silent()) as log:
-        kind = _trainer(detects)
+        kind = _trainer(detects, options.int8)
         trainer = kind(options, training, validation, out, process, log, processes, args.validate, checkpoint)
         for notice in (*training.notices, *(validation.notices if validation else ())):
             log.say(notice)
@@ -163,9 +191,13 @@ def train(args: argparse.Namespace, options: Options, checkpoint: dict | None, p
         print(out)
 
 
-def _trainer(detects: bool) -> type[Trainer]:
+def _trainer(detects: bool, int8: bool) -> type[Trainer]:
     from ..training.trainer import Trainer
 
+    if int8:
+        from ..training.int8_trainer import Int8Trainer
+
+        return Int8Trainer
     if not detects:
         return Trainer
     from ..training.box_trainer import BoxTrainer

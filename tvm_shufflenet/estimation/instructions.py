@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..errors import UserError
 from .tools import llvm
 
+BYTES = {"sdot": 16, "smmla": 32}  # multiply-adds of an instruction
 # Whatever the emulator may have executed is to be read, also what the core itself lacks.
 FEATURES = "+v8.6a,+sve2,+crypto,+fullfp16"
 
@@ -58,8 +59,8 @@ def kind(text: str | None) -> Kind:
         shape = re.search(r"\.(4s|2s|8h|4h)\b", operands)
         if shape and re.match(r"v\d+\.", operands):
             vector, lanes = 1, int(shape[1][0])
-    if name == "sdot" or (name == "smull" and ".8h" in operands):
-        vector, lanes = 1, 16 if name == "sdot" else 8
+    if name in BYTES or (name == "smull" and ".8h" in operands):
+        vector, lanes = 1, BYTES.get(name, 8)
     if name in ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmul", "fmla", "fmls") and re.match(r"[sh]\d+,", operands):
         lanes = 1
     atomic = re.match(r"(ldadd|ldclr|ldeor|ldset|ldsmax|ldsmin|ldumax|ldumin|swp|cas)", name)

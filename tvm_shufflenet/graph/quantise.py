@@ -61,7 +61,7 @@ def tensors_of(graph: Graph) -> dict[Node, str]:
         if is_factor(node, graph) or node in graph.outputs:
             continue
         names[node] = node.name
-        if node.op in VIEWS or _keeps_scale(node):
+        if node.op in VIEWS or keeps_scale(node):
             old, new = {names[part] for part in node.inputs}, names[node.inputs[0]]
             names = {key: new if name in (*old, node.name) else name for key, name in names.items()}
     return names
@@ -121,7 +121,8 @@ def _takes_factor(node: Node) -> bool:
     return node.scaled or (node.op == "multiply" and node.inputs[1].shape == (node.channels, 1, 1))
 
 
-def _keeps_scale(node: Node) -> bool:
+def keeps_scale(node: Node) -> bool:
+    """Whether the step's bytes are bytes of its input."""
     return node.op == "pool" and node.attrs["kind"] == "max"
 
 
@@ -171,18 +172,9 @@ def _bytes(node: Node, scale: Scale) -> Bytes:
 def _conv(node: Node, scale: Scale) -> None:
     (step, zero), axes = scale(node.inputs[0]), (1, 2, 3)
     weight, bias = node.weights["weight"].astype(np.float64), node.weights["bias"].astype(np.float64)
-    steps = _steps(np.abs(weight).max(axes), bias, step)
-    gains = np.zeros(len(bias), np.int64)
     summed = node.residual and not node.scaled
-    if summed:
-        other, other_zero = scale(node.inputs[-1])
-        gains = np.minimum(np.floor(other / (step * steps)), GAIN).astype(np.int64)
-        if not gains.all():
-            raise UserError(
-                f"layer {node.name}: its weights are too large for int8 beside the tensor that is added: build with "
-                "--precision fp32 or fp16"
-            )
-        steps = other / (step * gains)
+    other, other_zero = scale(node.inputs[-1]) if node.residual else (0.0, 0)
+    steps, gains = weight_steps(node.name, weight, bias, step, other if summed else None)
     integers = _rounded(weight, steps.reshape(-1, 1, 1, 1))
     sums = integers.astype(np.int64).sum(axes)
     offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * sums
@@ -196,7 +188,6 @@ def _conv(node: Node, scale: Scale) -> None:
     }  # fmt: skip
     node.attrs = {**node.attrs, "bytes": result}
     if node.residual and node.scaled:
-        other, other_zero = scale(node.inputs[-1])
         node.weights["gain"] = np.full(len(bias), other / scale(node)[0], np.float32)
         node.attrs["other"] = other_zero
 
@@ -220,7 +211,7 @@ def _fully_connected(node: Node, scale: Scale, unit: float) -> None:
     step, zero = scale(node.inputs[0])
     bias = node.weights["bias"].astype(np.float64)
     weight = node.weights["weight"].astype(np.float64).reshape(len(bias), -1)
-    steps = _steps(np.abs(weight).max(1), bias, step)
+    steps, _ = weight_steps(node.name, weight, bias, step)
     integers = _rounded(weight, steps[:, None])
     offset = np.rint(bias / (step * steps)).astype(np.int64) - zero * integers.astype(np.int64).sum(1)
     scales = (step * steps / unit).astype(np.float32)
@@ -254,9 +245,25 @@ def _attention(node: Node, scale: Scale) -> None:
     node.attrs = {**node.attrs, "bytes": dataclasses.replace(result, border=zero)}
 
 
-def _steps(largest: np.ndarray, bias: np.ndarray, step: float) -> np.ndarray:
-    """The scale of each channel's weights: as small as weights and bias allow."""
-    return np.maximum.reduce([largest / WEIGHT, np.abs(bias) / (step * BIAS), np.full(len(bias), 1e-12)])
+def weight_steps(
+    name: str, weight: np.ndarray, bias: np.ndarray, step: float, other: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scale of the weights of each output channel of layer `name`, and the gain of what is added, int64.
+
+    The scale is as small as weight (O, ...) and bias (O,), both float64, allow, and with `other`, the scale of what is
+    added, such that the gain is whole.  `step` is the scale of the input.  `UserError` where there is no such gain.
+    """
+    largest = np.abs(weight).reshape(len(weight), -1).max(1)
+    steps = np.maximum.reduce([largest / WEIGHT, np.abs(bias) / (step * BIAS), np.full(len(bias), 1e-12)])
+    if other is None:
+        return steps, np.zeros(len(bias), np.int64)
+    gains = np.minimum(np.floor(other / (step * steps)), GAIN).astype(np.int64)
+    if not gains.all():
+        raise UserError(
+            f"layer {name}: its weights are too large for int8 beside the tensor that is added: build with "
+            "--precision fp32 or fp16"
+        )
+    return other / (step * gains), gains
 
 
 def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -17,16 +17,18 @@ from ..schedules import (
     Int8Dense,
     Int8GlobalAvgPool,
     Int8InnerDense,
+    Int8Matrix,
     Int8Pointwise,
     Int8Stem,
     Int8Strewn,
+    Int8StrewnMatrix,
     Int8StrewnWindow,
     Int8Window,
     Plane,
     WindowPool,
 )  # fmt: skip
 from ..schedules.conv2d import Conv2d
-from ..schedules.dot4 import WORD
+from ..schedules.dot4 import WORD, of_words
 from ..schedules.requantise import limits
 from .abilities import STRIDE, WINDOW, is_depthwise, is_pointwise, square_window
 from .site import Choice, Places, Rule, Site, shuffle_groups
@@ -58,16 +60,21 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
     if not is_pointwise(node):
         return None
     plane, groups = site.planes[0], node.attrs["groups"]
+    inputs, outputs = node.inputs[0].channels // groups, node.channels // groups
+    pairs = site.precision.dot == "smmla" and not node.scaled and Int8Matrix.pays(inputs, outputs)
     fields = dict(
-        groups=groups, inputs=node.inputs[0].channels // groups, outputs=node.channels // groups, plane=plane,
-        lanes=site.lanes, dot=site.precision.dot, residual=node.residual, scaled=node.scaled, dtype=site.dtype,
+        groups=groups, inputs=inputs, outputs=outputs, plane=plane, lanes=site.lanes,
+        dot="smmla" if pairs else of_words(site.precision.dot), residual=node.residual, scaled=node.scaled,
+        dtype=site.dtype,
     )  # fmt: skip
     home = site.home or Places(tuple(range(node.channels)), node.channels)
     shuffle = 0 if home.is_run else shuffle_groups(home.order)
     if all(source.is_run for source in site.sources) and (home.is_run or (shuffle == groups and not node.residual)):
-        return Choice(Int8Pointwise(**fields, shuffle=bool(shuffle)), plane, _integers(node, site))
+        kind = Int8Matrix if pairs else Int8Pointwise
+        return Choice(kind(**fields, shuffle=bool(shuffle)), plane, _integers(node, site))
     source, other = site.sources[0], site.sources[-1] if node.residual else None
-    workload = Int8Strewn(**fields, sources=source.among, targets=home.among, others=other.among if other else 0)
+    strewn = Int8StrewnMatrix if pairs else Int8Strewn
+    workload = strewn(**fields, sources=source.among, targets=home.among, others=other.among if other else 0)
     tables = (np.array(places.planes, "int32") for places in (source, home, other) if places)
     return Choice(workload, plane, (*_integers(node, site), *tables))
 
@@ -83,7 +90,7 @@ def _windows(node: Node, site: Site, integers: tuple[np.ndarray, ...]) -> Choice
     if window is None:
         return None
     plane, source = site.after(node), site.sources[0]
-    fields = node.channels, site.planes[0], plane, *window, site.lanes, site.precision.dot
+    fields = node.channels, site.planes[0], plane, *window, site.lanes, of_words(site.precision.dot)
     if source.is_run:
         return Choice(Int8Window(*fields, dtype=site.dtype), plane, integers)
     workload = Int8StrewnWindow(*fields, sources=source.among, dtype=site.dtype)
@@ -99,7 +106,7 @@ def _stem(node: Node, site: Site) -> Choice | None:
         plane = wanted
     workload = Int8Stem(
         1, -(-entry.channels // WORD), node.channels, site.planes[0], plane, *window, site.lanes,
-        channels=entry.channels, dot=site.precision.dot, dtype=site.dtype,
+        channels=entry.channels, dot=of_words(site.precision.dot), dtype=site.dtype,
     )  # fmt: skip
     less, b = _less(site), entry.attrs["bytes"]
     picture = limits(b.zero - less, b.low - less, b.high - less, b.zero - less)
@@ -114,10 +121,10 @@ def _dense(node: Node, site: Site) -> Choice | None:
     fields = node.inputs[0].channels, node.channels, site.machine.lanes
     parameters = weight, bias.astype(np.int32), node.weights["scale"]
     if node.attrs["last"]:
-        workload = Int8Dense(*fields, dot=site.precision.dot, dtype=site.dtype)
+        workload = Int8Dense(*fields, dot=of_words(site.precision.dot), dtype=site.dtype)
         return Choice(workload, Plane.dense(1, 1), parameters)
     entries = 0 if table is None else len(table)
-    workload = Int8InnerDense(*fields, dot=site.precision.dot, entries=entries, dtype=site.dtype)
+    workload = Int8InnerDense(*fields, dot=of_words(site.precision.dot), entries=entries, dtype=site.dtype)
     bounds = _limits(node.attrs["bytes"], 0 if entries else _less(site))
     further = () if table is None else (table,)
     return Choice(workload, Plane.dense(1, 1), (*parameters, bounds, *further))

@@ -52,7 +52,7 @@ NEON = ("+neon",)
 # Early Cortex-A53s, alone or beside bigger cores, get a multiplication wrong right after a memory
 # access.  LLVM then puts a nop between the two, as the compilers of most distributions do.
 NEON_A53 = ("+neon", "+fix-cortex-a53-835769")
-# Cortex-X3 has SVE, but the kernels of these phones leave it switched off.
+# Cortex-A710 and X3 have SVE, but the kernels of these phones leave it switched off.
 NEON_NO_SVE = ("+neon", "-sve", "-sve2")
 
 # name: (LLVM's name of the core, features, cores, description)
@@ -65,6 +65,7 @@ AARCH64 = {
     "cortex-a73": ("cortex-a73", NEON_A53, 4, "Amlogic S922X, Kirin 960"),
     "cortex-a76": ("cortex-a76", NEON, 4, "Raspberry Pi 5, RK3588"),
     "cortex-a78": ("cortex-a78", NEON, 8, "Dimensity 1200, 8100"),
+    "cortex-a710": ("cortex-a710", NEON_NO_SVE, 8, "Dimensity 9000, Snapdragon 8 Gen 1"),
     "snapdragon-820": ("kryo", NEON, 4, "Kryo: the paper's processor"),
     "snapdragon-835": ("cortex-a73", NEON_A53, 8, "Kryo 280, a Cortex-A73"),
     "snapdragon-845": ("cortex-a75", NEON, 8, "Kryo 385, a Cortex-A75"),

@@ -84,13 +84,14 @@ class Core:
     def computing(self, dtype: str) -> Core:
         """The same with the bound of multiply-adds in that dtype.
 
-        Twice as many halves fit into a vector.  Of bytes sdot multiplies four times as many as there are floats, and
-        without it smull twice as many.
+        Twice as many halves fit into a vector.  Of bytes smmla multiplies eight times as many as there are floats,
+        sdot four times and smull twice as many.
         """
         if dtype == "int8":
             from .detect import features_of
 
-            return replace(self, lanes=(4 if "dotprod" in features_of(resolve(self.name).tvm) else 2) * self.lanes)
+            features = features_of(resolve(self.name).tvm)
+            return replace(self, lanes=(8 if "i8mm" in features else 4 if "dotprod" in features else 2) * self.lanes)
         return replace(self, lanes=2 * self.lanes) if dtype == "float16" else self
 
 
@@ -151,6 +152,11 @@ _CORES = (
              Level("L1", 64, 4, 12, 8, 32, 32, "sbc 4Kvg", FLOW), Level("L2", 256, 8, 44, 12, 16, 16, "sbc 4Kvg", FLOW),
              Level("L3", 4096, 16, 280, 20, 6.4, 8.6, "sbc 4Kvg: 127 ns, copies 14143, fills 18996 MB/s", "in_flight")),
          ((2.6, "Dimensity 1200"),), f"{N2}; {LANES}", 16),
+    Core("cortex-a710", "neoverse-n2", 8, "Dimensity 9000, taken as Genio 1200 but for sizes", (
+             Level("L1", 64, 4, 12, 8, 32, 32, "", ALL), Level("L2", 512, 8, 44, 12, 16, 16, "", ALL),
+             Level("L3", 8192, 16, 280, 20, 6.4, 8.6, "", ALL)),
+         ((2.85, "Dimensity 9000"), (2.5, "Snapdragon 8 Gen 1")), f"LLVM's model of Neoverse N2, a Cortex-A710; "
+         f"{LANES}", 16),
     Core("snapdragon-820", "kryo", 4, "Snapdragon 820: only sizes were found", (
              Level("L1", 32, 4, 16, 6, 16, 16, "", f"ways {ALL}"),
              Level("L2", 1024, 8, 240, 8, 5, 4, "", f"ways {ALL}")),

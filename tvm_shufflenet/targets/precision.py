@@ -92,7 +92,8 @@ def _with_dot(precision: Precision, target: TargetSpec) -> Precision:
 
     features = features_of(target.tvm)
     if target.arch == "aarch64":
-        return replace(precision, dot="sdot" if "dotprod" in features else "smull")
+        kinds = {"smmla": {"i8mm", "dotprod"}, "sdot": {"dotprod"}, "smull": set()}
+        return replace(precision, dot=next(kind for kind, needs in kinds.items() if needs <= features))
     if {"avx512vnni", "avx512vl"} <= features:
         return replace(precision, activations="uint8", dot="vnni512")
     if "avxvnni" in features:

@@ -128,11 +128,12 @@ def run_floats(graph: Graph, picture: torch.Tensor) -> Iterator[tuple[Node, torc
     values: dict[Node, torch.Tensor] = {}
     for node in graph.nodes:
         inputs = [values[source] for source in node.inputs]
-        values[node] = _activated(node, _STEPS[node.op](node, *inputs)) if inputs else picture
+        values[node] = activated(node, STEPS[node.op](node, *inputs)) if inputs else picture
         yield node, values[node]
 
 
-def _activated(node: Node, value: torch.Tensor) -> torch.Tensor:
+def activated(node: Node, value: torch.Tensor) -> torch.Tensor:
+    """The value behind the node's activation."""
     match node.activation.kind:
         case "relu":
             return value.relu()
@@ -150,8 +151,15 @@ def _padded(node: Node, value: torch.Tensor, filler: float) -> torch.Tensor:
     return functional.pad(value, (left, right, top, bottom), value=filler)
 
 
-def _conv(node: Node, value: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+def _weights(node: Node) -> tuple[torch.Tensor, torch.Tensor]:
     weight, bias = (torch.from_numpy(node.weights[key].astype(np.float32)) for key in ("weight", "bias"))
+    return weight, bias
+
+
+def convolved(
+    node: Node, weight: torch.Tensor, bias: torch.Tensor, value: torch.Tensor, *others: torch.Tensor
+) -> torch.Tensor:
+    """What a convolution gives with these weights, scaled and added to by the others, in front of its activation."""
     a = node.attrs
     result = functional.conv2d(_padded(node, value, 0), weight, bias, a["stride"], 0, a["dilation"], a["groups"])
     if node.scaled:
@@ -159,8 +167,8 @@ def _conv(node: Node, value: torch.Tensor, *others: torch.Tensor) -> torch.Tenso
     return result + others[-1] if node.residual else result
 
 
-def _dense(node: Node, value: torch.Tensor) -> torch.Tensor:
-    weight, bias = (torch.from_numpy(node.weights[key].astype(np.float32)) for key in ("weight", "bias"))
+def connected(node: Node, weight: torch.Tensor, bias: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The same of a fully connected layer: (B, classes, 1, 1)."""
     return functional.linear(value.flatten(1), weight.flatten(1), bias)[:, :, None, None]
 
 
@@ -174,8 +182,9 @@ def _pool(node: Node, value: torch.Tensor) -> torch.Tensor:
     return result[:, :, :height, :width]
 
 
-_STEPS: dict[str, Callable[..., torch.Tensor]] = {
-    "conv": _conv, "dense": _dense, "pool": _pool,
+STEPS: dict[str, Callable[..., torch.Tensor]] = {
+    "conv": lambda node, value, *others: convolved(node, *_weights(node), value, *others),
+    "dense": lambda node, value: connected(node, *_weights(node), value), "pool": _pool,
     "global_pool": lambda node, value: value.mean((2, 3), keepdim=True),
     "multiply": lambda node, value, factors: value * factors,
     "concat": lambda node, *parts: torch.cat(parts, 1),

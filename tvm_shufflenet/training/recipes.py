@@ -51,6 +51,11 @@ RECIPES = {
         weight_decay=4e-4, smoothing=0.1, least_area=0.3, colour=0.3,
         zoom=((0.0, 4 / 7), (0.6, 5 / 7), (0.88, 13 / 14)),
     ),
+    # Fine-tuning for int8: little, on whole crops, since scales of tensors stay.
+    "int8": Recipe(
+        "int8", epochs=3, iterations=0, batch=64, rate=0.001, warm_up=0.05, momentum=0.9, nesterov=True,
+        weight_decay=4e-5, smoothing=0.1, least_area=0.3, colour=0.3,
+    ),
     # Detectors, on a body that has learnt to classify.
     "detector": Recipe(
         "detector", epochs=60, iterations=0, batch=16, rate=0.04, warm_up=0.05, momentum=0.9, nesterov=True,

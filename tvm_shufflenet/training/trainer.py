@@ -45,7 +45,8 @@ class Options:
     size: int
     seed: int
     precision: str  # a key of PRECISIONS
-    start: str = ""  # the file of the classifier whose weights a detector's body began with
+    start: str = ""  # the file of weights that it began with: of a detector's body, or of what is tuned for int8
+    int8: bool = False  # whether the network is rounded as a library of int8 is
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,11 @@ class Trainer:
         self._stop: int | None = None  # the signal that asked for the end
         if resume:
             self._restore(resume)
-        self.parallel: nn.Module = self.model
+        self.trained = self._trained(resume)
+        self.parallel = self.trained
         if process.world > 1:
             ids = [process.device.index] if process.device.type == "cuda" else None
-            self.parallel = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+            self.parallel = nn.parallel.DistributedDataParallel(self.trained, device_ids=ids)
 
     def run(self) -> None:
         """Trains to the end.  Raises KeyboardInterrupt after SIGINT or SIGTERM, when the checkpoint is written."""
@@ -243,6 +245,10 @@ class Trainer:
         if self.process.first:
             self.log.epoch(self, row)
 
+    def _trained(self, resume: dict | None) -> nn.Module:
+        """What gives the answers that are learnt from; its parameters are those of the twin, `self.model`."""
+        return self.model
+
     def begin(self, classifier: Path | None) -> None:
         """First weights of a new run, where those that PyTorch gives are not all."""
 
@@ -274,11 +280,11 @@ class Trainer:
         mine = np.arange(self.process.rank, len(pictures), self.process.world)
         orders = [Order(mine[start : start + 64], size) for start in range(0, len(mine), 64)]
         counts = torch.zeros(3, dtype=torch.float64, device=self.process.device)
-        self.model.eval()
+        self.trained.eval()
         with torch.inference_mode(), self._autocast():
             for batch in load(Batches(decoded, pictures.labels), orders, self.workers):
                 self._report(batch.broken)
-                ranks = label_ranks(self.model(self._inputs(batch.pixels)), batch.labels.to(self.process.device))
+                ranks = label_ranks(self.trained(self._inputs(batch.pixels)), batch.labels.to(self.process.device))
                 counts += torch.stack([(ranks < 1).sum(), (ranks < 5).sum(), torch.ones_like(ranks).sum()])
         top1, top5, images = self.process.sum(counts).tolist()
         if not images:
