@@ -292,7 +292,7 @@ fun main() {
 
 @pytest.mark.slow  # Kotlin's compiler takes about 15 s
 def test_the_kotlin_of_the_example_runs(javac, build, tmp_path):
-    """`Pictures.kt` is compiled against a stub of Bitmap, whose lines are wider than the picture; classes have no names."""
+    """`Pictures.kt` is compiled against a stub of Bitmap, of wider lines; classes have no names."""
     jars = [KOTLIN / f"{name}.jar" for name in ("kotlin-compiler", "kotlin-stdlib", "kotlin-reflect")]
     if missing := [jar for jar in jars if not jar.exists()]:
         pytest.skip(f"there is no {missing[0]}: apt-get install kotlin")

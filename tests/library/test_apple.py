@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import plistlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tvm_shufflenet.architectures import NetworkBuilder
+from tvm_shufflenet.building.apple import apple_options, write_xcframework
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.cli import build as build_command
 from tvm_shufflenet.cli import inspect as inspect_command
@@ -134,3 +136,40 @@ def test_other_files_are_no_macho(tmp_path, dylib):
             read_macho(path)
     with pytest.raises(UserError, match="cannot read"):
         read_macho(tmp_path / "nothing")
+
+
+def test_xcframework(tmp_path):
+    """Clang reads the module and its headers for both systems, as Objective-C imports them; Swift takes the same."""
+    network = NetworkBuilder((8, 8))
+    x = network.conv("conv", 0, 5, 3, pad=1)
+    network = network.network("toy", outputs=[network.dense("fc", network.global_avg_pool("pool", x), 7)])
+    options = BuildOptions(network=network, name="dogs", records=None)
+    built = {system: build_library(each) for system, each in apple_options(options, tmp_path / "made").items()}
+    for _ in range(2):  # the second in the place of the first
+        path = write_xcframework(built, "dogs", tmp_path / "out")
+    assert sorted(each.name for each in path.parent.iterdir()) == ["Package.swift", "dogs.xcframework"]
+    text = (tmp_path / "out" / "Package.swift").read_text()
+    assert '.binaryTarget(name: "dogs", path: "dogs.xcframework")' in text and '.macOS("11.0"), .iOS("13.0")' in text
+    about = plistlib.loads((path / "Info.plist").read_bytes())
+    assert [each["SupportedPlatform"] for each in about["AvailableLibraries"]] == ["ios", "macos"]
+    (tmp_path / "main.m").write_text("@import dogs;\nint main(void) { return dogs_run(0, 0, 0) + TSN_ABI; }\n")
+    for each in about["AvailableLibraries"]:
+        place = path / each["LibraryIdentifier"]
+        assert (place / each["LibraryPath"]).read_bytes() == built[each["SupportedPlatform"]].path.read_bytes()
+        target = f"arm64-apple-{each['SupportedPlatform']}13.0"
+        argv = [zig(), "clang", "-target", target, "-ffreestanding", "-fmodules", f"-fmodules-cache-path={tmp_path}"]
+        argv += [f"-I{Path(zig()).parent / 'lib' / 'include'}", f"-I{place / each['HeadersPath']}", "-fsyntax-only"]
+        subprocess.run([*argv, "-Werror", tmp_path / "main.m"], check=True)
+
+
+@pytest.mark.parametrize("argv, message", [
+    (["--target", "cortex-a72"], "leave --target out"),
+    (["--prefix", "dogs"], "leave --prefix out"),
+    (["--name", "two-dogs"], "--name two-dogs: of an XCFramework"),
+    (["--package"], "--apple goes with neither --package nor --android"),
+    (["alexnet"], "--apple is of one network, but 2 are named"),
+])  # fmt: skip
+def test_refused_of_an_xcframework(tmp_path, argv, message):
+    with pytest.raises(UserError, match=message):
+        build_command.main(["shufflenet-v1-0.25x-g3", *argv, "--apple", "-o", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
