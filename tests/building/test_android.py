@@ -27,6 +27,8 @@ from tvm_shufflenet.library import FORMAT
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.zig import zig
 
+from ..conftest import ROOT
+
 MODEL, PACKAGE = "shufflenet-v1-0.25x-g3", "com.example.my_app"
 NATIVES = re.findall(r"native \w+ (\w+)\(", JNI.with_name("Network.java").read_text())
 JAVA_NAMES = {f"Java_com_example_my_1app_Network_{name}" for name in NATIVES}
@@ -214,6 +216,8 @@ def test_both_calling_conventions_of_armv7_are_one(tmp_path):
 @pytest.mark.parametrize("argv, message", [
     (["--android", "dogs"], "expected a Java package of two names or more"),
     (["--android", PACKAGE, "--target", "armv7"], "arm, expected a 64-bit Arm"),
+    (["--android", PACKAGE, "--target", "apple-ios"], "ios, expected a 64-bit Arm"),
+    (["--android", PACKAGE, "--size", "64", "--size", "96"], "the class of an AAR runs one size, give one"),
     (["--android", PACKAGE, "--emit", "static"], "an AAR has shared libraries"),
     (["--android", PACKAGE, "--package"], "an AAR has files for CMake of its own"),
     (["--android", PACKAGE, "--cc", "cc"], "--cc is of one target"),
@@ -231,3 +235,91 @@ def test_no_compiler_of_java_is_told(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="there is no javac: install a JDK"):
         build_command.main([MODEL, "--android", PACKAGE, "-o", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+# Debian's package `kotlin`, whose compiler runs on this Java machine with these options.
+KOTLIN = Path(os.environ.get("KOTLIN_JARS", "/usr/share/java"))
+OPENED = [word for part in ("lang", "util") for word in ("--add-opens", f"java.base/java.{part}=ALL-UNNAMED")]
+OPENED += ["--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED"]
+PICTURES = (
+    ROOT / "examples" / "android" / "app" / "src" / "main" / "kotlin" / "com" / "example" / "dogs" / "Pictures.kt"
+)
+
+# What Pictures.kt calls of Android's class, over bytes in memory; a picture of another format has other bytes.
+BITMAP = """
+package android.graphics;
+public final class Bitmap {
+  public enum Config { RGB_565, ARGB_8888 }
+  private final int width, height;
+  private final byte[] pixels;
+  private final Config config;
+  public Bitmap(int width, int height, byte[] pixels, Config config) {
+    this.width = width;
+    this.height = height;
+    this.pixels = pixels;
+    this.config = config;
+  }
+  public Config getConfig() { return config; }
+  public Bitmap copy(Config config, boolean mutable) { return new Bitmap(width, height, pixels, config); }
+  public int getWidth() { return width; }
+  public int getHeight() { return height; }
+  public int getRowBytes() { return pixels.length / height; }
+  public void copyPixelsToBuffer(java.nio.Buffer buffer) {
+    if (config != Config.ARGB_8888) throw new IllegalStateException("not copied to ARGB_8888");
+    ((java.nio.ByteBuffer) buffer).put(pixels);
+  }
+}
+"""
+KOTLIN_PROGRAM = """
+package com.example.dogs
+import android.graphics.Bitmap
+import java.io.File
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+fun main() {
+  val pixels = File("pixels").readBytes()
+  for (config in Bitmap.Config.values()) {
+    val logits = Network().logits(Bitmap(70, 90, pixels, config), 90)
+    val bytes = ByteBuffer.allocate(4 * logits.size).order(ByteOrder.nativeOrder())
+    bytes.asFloatBuffer().put(logits)
+    File("logits-$config").writeBytes(bytes.array())
+    for (guess in guesses(logits)) println("${guess.label} ${guess.probability}")
+  }
+}
+"""
+
+
+@pytest.mark.slow  # Kotlin's compiler takes about 15 s
+def test_the_kotlin_of_the_example_runs(javac, build, tmp_path):
+    """`Pictures.kt` is compiled against a stub of Bitmap, of wider lines; classes have no names."""
+    jars = [KOTLIN / f"{name}.jar" for name in ("kotlin-compiler", "kotlin-stdlib", "kotlin-reflect")]
+    if missing := [jar for jar in jars if not jar.exists()]:
+        pytest.skip(f"there is no {missing[0]}: apt-get install kotlin")
+    jars += [KOTLIN / "kotlin-script-runtime.jar", *KOTLIN.glob("*trove*.jar"), *KOTLIN.glob("*annotations*.jar")]
+    built = build(MODEL, size=(64, 64), name="libnetwork")
+    write_layer(built, "com.example.dogs", "network")
+    for place, data in classes(built, "com.example.dogs", "network").items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(data)
+    (tmp_path / "Bitmap.java").write_text(BITMAP)
+    (tmp_path / "Program.kt").write_text(KOTLIN_PROGRAM)
+    subprocess.run([javac, "-d", tmp_path, tmp_path / "Bitmap.java"], check=True)
+    compiler = ["java", *OPENED, "-noverify", "-Xmx1g", "-cp", ":".join(map(str, jars))]
+    compiler += ["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib", "-no-reflect", "-Werror"]
+    path = f"{tmp_path}:{jars[1]}"
+    subprocess.run([*compiler, "-cp", path, "-d", tmp_path, PICTURES, tmp_path / "Program.kt"], check=True)
+    pixels = np.random.default_rng(3).integers(0, 256, (90, 80, 4), np.uint8)  # of each line 70 are the picture
+    (tmp_path / "pixels").write_bytes(pixels.tobytes())
+    place = str(built.path.parent)
+    argv = ["java", "-Xcheck:jni", f"-Djava.library.path={place}", "-cp", path, "com.example.dogs.ProgramKt"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": place}
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    library = tvm_shufflenet.load(built.path)
+    expected = library.run_image(np.ascontiguousarray(pixels[:, :70]), "RGBA", rotation=90)
+    for config in ("ARGB_8888", "RGB_565"):
+        assert (tmp_path / f"logits-{config}").read_bytes() == expected.tobytes()
+    shares = np.sort(np.exp(expected - expected.max()).ravel() / np.exp(expected - expected.max()).sum())[::-1]
+    given = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("class ")]
+    np.testing.assert_allclose(given, [*shares[:3], *shares[:3]], rtol=1e-4)

@@ -60,8 +60,10 @@ def android_options(options: BuildOptions, package: str) -> dict[str, BuildOptio
     for option, value in (("--cc", options.cc), ("--debug-dump", options.debug_dump)):
         if value is not None:
             raise UserError(f"{option} is of one target, but --android builds for two: leave it out")
-    if (arch := resolve(options.target).arch) != "aarch64":
-        raise UserError(f"--target {options.target}: {arch}, expected a 64-bit Arm, to which --android adds armv7")
+    target = resolve(options.target)
+    if target.arch != "aarch64" or target.system != "linux":
+        what = target.arch if target.system == "linux" else target.system
+        raise UserError(f"--target {options.target}: {what}, expected a 64-bit Arm, to which --android adds armv7")
     compiler()
     name = archive_name(options)
     targets = {"arm64-v8a": options.target, "armeabi-v7a": "armv7"}

@@ -23,12 +23,13 @@ from ..bridge.parameters import digest
 from ..errors import UserError
 from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
+from ..library.apple import check_emit
 from ..library.interface import BATCH, LARGEST, ports
-from ..library.link import SUFFIXES, link_networks
+from ..library.link import DYLIB, SUFFIXES, link_networks, suffix
 from ..library.link import Network as Linked
 from ..library.symbols import HEADER, PREFIX, check_prefix, header_of, of_size, prefix_in
 from ..records.store import FOLDER, Records
-from ..targets import DEFAULT_TARGET, TargetSpec, resolve
+from ..targets import APPLE_LEAST, DEFAULT_TARGET, TargetSpec, resolve
 from ..targets.calibration import Calibration, calibration_in
 from ..targets.precision import FP16, FP32, Precision, precision_of
 from .origin import Origin
@@ -102,7 +103,7 @@ class Built:
 
     @property
     def described(self) -> Path:
-        """The .json beside the library; its name has the library's ending where that is not .so."""
+        """The .json beside the library; its name has the library's ending where that is not of a shared library."""
         return described_beside(self.path)
 
     @property
@@ -125,8 +126,10 @@ def build_library(options: BuildOptions) -> Built:
     it.
     """
     _check_names(options)
+    if (target := resolve(options.target)).system in APPLE_LEAST:
+        check_emit(target.name, target.system, options.emit, options.cc)
     nets, parameters, origin, names, prepared, metadata = _sizes(options)
-    net, target = nets[0], resolve(options.target)
+    net = nets[0]
     precision = precision_of(options.precision, options.weights_precision, target)
     if net.two_stages and precision.activations != FP32.activations:
         raise UserError(
@@ -157,7 +160,7 @@ def build_library(options: BuildOptions) -> Built:
         raise UserError(f"{net.name} needs a workspace of {workspace} bytes, expected at most {LARGEST}: "
                         "build it for smaller pictures, or fewer with --batch")  # fmt: skip
     stem = options.name or library_name(nets, target, precision, options.batch)
-    path = options.output / f"{stem}{SUFFIXES[options.emit]}"
+    path = options.output / (stem + suffix(target, options.emit))
     first, *further = _linked(compiled, parameters, origin, names, prepared, options, path)
     # A file cannot hold its own digest: the manifest inside is the same without it.
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -197,7 +200,7 @@ def _linked(
 
 def described_beside(path: Path) -> Path:
     """Where `build` writes the manifest of the library at `path`."""
-    return path.with_suffix(".json") if path.suffix == SUFFIXES["so"] else path.with_name(path.name + ".json")
+    return path.with_suffix(".json") if path.suffix in (SUFFIXES["so"], DYLIB) else path.with_name(path.name + ".json")
 
 
 def _check_names(options: BuildOptions) -> None:

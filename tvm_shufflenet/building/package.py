@@ -41,7 +41,7 @@ else()
   endif()
 endif()
 """
-KINDS = {".so": "SHARED", ".a": "STATIC"}
+KINDS = {".so": "SHARED", ".dylib": "SHARED", ".a": "STATIC"}
 
 
 def check_package(emit: str) -> None:

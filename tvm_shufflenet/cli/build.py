@@ -69,6 +69,8 @@ def arguments() -> argparse.ArgumentParser:
                         "for pkg-config, of the name of the library")  # fmt: skip
     parser.add_argument("--android", metavar="PACKAGE", help="make NAME.aar, an Android archive: libraries for "
                         "--target and armv7, the Java class PACKAGE.Network, and headers for CMake")  # fmt: skip
+    parser.add_argument("--apple", action="store_true", help="make NAME.xcframework and Package.swift: archives for "
+                        "macOS and iOS, with the module NAME for Swift and functions NAME_run and so on")  # fmt: skip
     add_precision_options(parser)
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures of a call, 1 to 64: its arrays "
                         "hold so many, and weights are read less often; results are equal to the bit (1)")  # fmt: skip
@@ -91,10 +93,11 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--weights {file} fits one network, but {len(models)} are named: build them one by one")
     if len(models) > 1:
         for option, value in (("--name", args.name), ("--prefix", args.prefix if args.prefix != PREFIX else None),
-                              ("--android", args.android)):  # fmt: skip
+                              ("--android", args.android), ("--apple", "" if args.apple else None)):  # fmt: skip
             if value is not None:
                 raise UserError(
-                    f"{option} {value} is of one network, but {len(models)} are named: build them one by one"
+                    f"{option} {value}".rstrip()
+                    + f" is of one network, but {len(models)} are named: build them one by one"
                 )
     if not file and how.given:
         raise UserError(f"{', '.join(how.given)} say how to read a checkpoint: name one with --weights")
@@ -110,12 +113,15 @@ def main(argv: list[str] | None = None) -> None:
     from rich.console import Console
 
     from ..building.android import android_options, archive_name, write_aar
+    from ..building.apple import apple_options, framework_name, write_xcframework
     from ..building.build_library import BuildOptions, build_library
     from ..building.package import check_package, write_package
     from .terminal import Terminal
 
     if args.package and args.android is not None:
         raise UserError("--package: an AAR has files for CMake of its own, leave it out")
+    if args.apple and (args.package or args.android is not None):
+        raise UserError("--apple goes with neither --package nor --android: build these one by one")
     if args.package:
         check_package(args.emit)
     progress = Terminal()
@@ -132,6 +138,8 @@ def main(argv: list[str] | None = None) -> None:
         try:
             with progress.step(f"building {model or file} for {args.target}", number, len(models)):
                 several = android_options(options, args.android) if args.android is not None else {"": options}
+                if args.apple:
+                    several = apple_options(options, args.output)
                 made = {abi: build_library(each) for abi, each in several.items()}
         except UserError as error:
             if len(models) == 1:
@@ -144,6 +152,9 @@ def main(argv: list[str] | None = None) -> None:
             console.print(report(built), soft_wrap=True)
             results.append({"library": str(built.path), "bytes": built.path.stat().st_size,
                             "library_sha256": built.sha256, **built.manifest})  # fmt: skip
+        if args.apple:
+            framework = write_xcframework(made, framework_name(options), args.output)
+            console.print(f"[bold]{framework}[/bold]\n  module {framework.stem}; Package.swift beside it")
         if args.android is not None:
             archive = args.output / f"{archive_name(options)}.aar"
             write_aar(made, args.android, archive)

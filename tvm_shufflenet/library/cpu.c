@@ -4,11 +4,13 @@
  *   TSN_NEEDS   rows of what is asked for; not there where nothing is
  *   TSN_STATES  of x86-64: bits of XCR0, the registers that the system must keep
  *
+ * Apple's systems are asked nothing: their targets are the oldest processors that they run on.
+ *
  * The answer stays in a word of the library, since on a virtual machine `cpuid` takes microseconds, and files longer.
  * Threads that ask at the same time write the same.
  */
 
-#ifdef TSN_NEEDS
+#if defined TSN_NEEDS && !defined __APPLE__
 #ifdef __x86_64__
 
 typedef struct {

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..targets import TargetSpec
+from ..targets import APPLE_LEAST, TargetSpec
 from ..zig import zig
-from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, THREADS, TVM_FUNCTION
+from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, THREADS, TVM_FUNCTION, apple
 from .elf import read_elf
+from .embedding import texts
 from .extras import EXTRAS, labels, network_of, variant, vector_options
 from .instructions import macros as needs_macros
 from .interface import ALIGNMENT, TEAM_BYTES, Port, room, round_up
@@ -40,9 +41,11 @@ from .symbols import PREFIX, renamed
 
 SOURCE, MEMORY = (Path(__file__).with_name(name) for name in ("runtime.c", "memory.c"))
 ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "x86_64": "x86_64-linux-gnu"}
+APPLE_TARGETS = {system: f"aarch64-{system}.{least}" for system, least in APPLE_LEAST.items()}
 # What a library is put out as, and the end of its file: a shared library; an archive to link into programs; its one
 # member alone.
 SUFFIXES = {"so": ".so", "static": ".a", "object": ".o"}
+DYLIB = ".dylib"  # of a shared library for macOS
 # No unwinding tables, which name functions of a C library.
 COMPILE = (
     "-std=c11 -O2 -fPIC -ffreestanding -fomit-frame-pointer -fvisibility=hidden -ffunction-sections "
@@ -59,38 +62,6 @@ LINK = (
 LINK_AARCH64 = ["--fix-cortex-a53-843419"]
 
 VERSIONS = "{{ global: {}; local: *; }};\n"
-# The manifest has a second name, hidden, since exported data is reached through a table.
-TEXT = """\
-        .section .rodata.{manifest}, "a", %progbits
-        .globl {manifest}
-        .type {manifest}, %object
-        .globl tsn_manifest_text
-        .hidden tsn_manifest_text
-{manifest}:
-tsn_manifest_text:
-        .incbin "{folder}/manifest"
-        .byte 0
-        .size {manifest}, . - {manifest}
-
-        .section .note.GNU-stack, "", %progbits
-"""
-DATA = """\
-        .section .rodata.tsn_weights, "a", %progbits
-        .balign 64
-        .globl tsn_weights_data
-        .hidden tsn_weights_data
-tsn_weights_data:
-        .incbin "{folder}/weights"
-
-        .section .rodata.tsn_labels, "a", %progbits
-        .globl tsn_labels_data
-        .hidden tsn_labels_data
-tsn_labels_data:
-        .incbin "{folder}/labels"
-        .byte 0
-
-        .section .note.GNU-stack, "", %progbits
-"""
 
 
 @dataclass(frozen=True)
@@ -187,16 +158,17 @@ def link_networks(
     tool fails or `output` cannot be written.
     """
     output = Path(os.path.realpath(output))  # a link stays a link
-    texts = []
+    described = []
     for network in networks:
         known = network.known(spec, team_scratch)
-        texts.append(json.dumps({**known, **network.manifest, **known}, separators=(",", ":")))  # known comes first
+        described.append(json.dumps({**known, **network.manifest, **known}, separators=(",", ":")))  # known comes first
     if output.exists() and not output.is_file():
         raise UserError(f"cannot write {output}: it is not a file")
+    text_of, data_of = texts(spec.system)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as name:
             folder, groups = Path(name), []
-            for number, (network, text) in enumerate(zip(networks, texts)):
+            for number, (network, text) in enumerate(zip(networks, described)):
                 its = folder / str(number)
                 its.mkdir()
                 (its / "manifest").write_text(text)
@@ -206,19 +178,19 @@ def link_networks(
                 )  # fmt: skip
                 compiled = _compile(its, source, macros, extra, spec, cc)
                 groups.append(
-                    [*compiled, network.object_file, *filter(None, [network.team]), _embed(its, TEXT, spec, cc)]
+                    [*compiled, network.object_file, *filter(None, [network.team]), _embed(its, text_of, spec, cc)]
                 )
             (folder / "labels").write_bytes(labels(networks[0].manifest))
             with (folder / "weights").open("wb") as file:
                 for array in weights:
                     file.write(np.ascontiguousarray(array).data)
             names = [network.names(functions) for network in networks]
-            data = _embed(folder, DATA, spec, cc)
+            data = _embed(folder, data_of, spec, cc)
             library = _put_together(folder, groups, data, names, output.name, emit, spec, cc)
             os.replace(library, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}") from None
-    return [json.loads(text) for text in texts]
+    return [json.loads(text) for text in described]
 
 
 def _initialiser(port: Port) -> str:
@@ -230,18 +202,18 @@ def _compile(
     folder: Path, source: Path, macros: list[str], extra: tuple[str, ...], spec: TargetSpec, cc: str | None
 ) -> list[Path]:  # fmt: skip
     """The objects of runtime.c and extras.c, with everything that the tools write in `folder`."""
-    compiler, *_ = _tools(spec.arch, cc)
+    compiler, *_ = _tools(zig_target(spec), cc)
     runtime, extras = folder / "runtime.o", folder / "extras.o"
     _call(f"compiling {source.name}", [*compiler, *COMPILE, *macros, "-c", str(source), "-o", str(runtime)])
-    if (arch := read_elf(runtime).arch) != spec.arch:
+    if cc and (arch := read_elf(runtime).arch) != spec.arch:
         raise UserError(f"--cc {cc} compiles for {arch}, but target {spec.name} is {spec.arch}")
-    extras.write_bytes(_compiled(EXTRAS, spec.arch, cc, extra))
+    extras.write_bytes(_compiled(EXTRAS, zig_target(spec), cc, extra))
     return [runtime, extras]
 
 
 def _embed(folder: Path, text: str, spec: TargetSpec, cc: str | None) -> Path:
     """An object with the files of the folder that the assembler's text names."""
-    _, assembler, *_ = _tools(spec.arch, cc)
+    _, assembler, *_ = _tools(zig_target(spec), cc)
     source, embedded = folder / "embedded.s", folder / "embedded.o"
     quoted = str(folder).replace("\\", r"\\").replace('"', r"\"")
     source.write_bytes(os.fsencode(text.format(manifest=MANIFEST, folder=quoted)))
@@ -260,7 +232,9 @@ def _put_together(
     cc: str | None,
 ) -> Path:
     """Links the objects of each network, and their `data`, to what `emit` says; `names` are `Network.names`."""
-    _, _, linker, before = _tools(spec.arch, cc)
+    if spec.system in APPLE_TARGETS:
+        return apple.put_together(folder, groups, data, names, soname, emit, zig_target(spec))
+    _, _, linker, before = _tools(zig_target(spec), cc)
     every = {new: new for each in names for new in each.values()}
 
     def join(objects: list[Path], kept: dict[str, str], joined: Path) -> Path:
@@ -298,21 +272,31 @@ def _put_together(
     return library
 
 
+def suffix(spec: TargetSpec, emit: str) -> str:
+    """The end of the name of a file for a target; `emit` is a key of `SUFFIXES`."""
+    return DYLIB if spec.system in APPLE_TARGETS and emit == "so" else SUFFIXES[emit]
+
+
+def zig_target(spec: TargetSpec) -> str:
+    """What Zig calls the system and the architecture of a target."""
+    return APPLE_TARGETS.get(spec.system) or ZIG_TARGETS[spec.arch]
+
+
 def memory_functions(arch: str) -> bytes:
     """The object file of memory.c for an architecture."""
-    return _compiled(MEMORY, arch, None, ())
+    return _compiled(MEMORY, ZIG_TARGETS[arch], None, ())
 
 
 @functools.cache
-def _compiled(source: Path, arch: str, cc: str | None, options: tuple[str, ...]) -> bytes:
+def _compiled(source: Path, target: str, cc: str | None, options: tuple[str, ...]) -> bytes:
     """The object file of a C file that is the same for many networks."""
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
-        found, (compiler, *_) = Path(folder, "compiled.o"), _tools(arch, cc)
+        found, (compiler, *_) = Path(folder, "compiled.o"), _tools(target, cc)
         _call(f"compiling {source.name}", [*compiler, *COMPILE, *options, "-c", str(source), "-o", str(found)])
         return found.read_bytes()
 
 
-def _tools(arch: str, cc: str | None) -> tuple[list[str], list[str], list[str], list[str]]:
+def _tools(target: str, cc: str | None) -> tuple[list[str], list[str], list[str], list[str]]:
     """Commands that compile C, assemble and link, and what goes before each option for the linker."""
     if cc is not None:
         command = compiler_command(cc)
@@ -320,8 +304,8 @@ def _tools(arch: str, cc: str | None) -> tuple[list[str], list[str], list[str], 
     if not importlib.util.find_spec("ziglang"):
         raise UserError("nothing to link with: pip install ziglang, or give a C compiler for the target with --cc")
     tools = [sys.executable, "-m", "ziglang"]
-    target = ["-target", ZIG_TARGETS[arch]]
-    return [*tools, "cc", *target], [*tools, "clang", *target], [*tools, "ld.lld"], []
+    chosen = ["-target", target]
+    return [*tools, "cc", *chosen], [*tools, "clang", *chosen], [*tools, "ld.lld"], []
 
 
 def compiler_command(cc: str) -> list[str]:

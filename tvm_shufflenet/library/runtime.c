@@ -49,10 +49,22 @@ extern const float tsn_weights_data[];
 /* In TVM's object. */
 extern int __tvm_ffi_main(void *self, const Any *arguments, int32_t count, Any *result);
 
-/* In TVM and in the C library: null where the program has none. */
+/* In TVM and in the C library: null where the program has none.  On Apple's systems all programs have libSystem. */
 typedef void SetRaised(const char *kind, const char *message);
+#ifdef __APPLE__
+extern void *dlsym(void *handle, const char *name) __attribute__((visibility("default")));
+#define EVERYWHERE (void *)-2 /* RTLD_DEFAULT */
+static SetRaised *find_set_raised(void) { return (SetRaised *)dlsym(EVERYWHERE, "TVMFFIErrorSetRaisedFromCStr"); }
+#else
 extern SetRaised TVMFFIErrorSetRaisedFromCStr __attribute__((weak, visibility("default")));
 extern void *dlsym(void *handle, const char *name) __attribute__((weak, visibility("default")));
+static SetRaised *find_set_raised(void) {
+  SetRaised *set_raised = TVMFFIErrorSetRaisedFromCStr;
+  if (!set_raised && dlsym) /* TVM may have come after this library; null is RTLD_DEFAULT */
+    set_raised = (SetRaised *)dlsym(0, "TVMFFIErrorSetRaisedFromCStr");
+  return set_raised;
+}
+#endif
 
 /* ------------------------------------------------------------------------------ the interface */
 
@@ -166,9 +178,7 @@ const float *tsn_weights(void) { return tsn_weights_data; }
 void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
   char message[2048];
   size_t length = 0;
-  SetRaised *set_raised = TVMFFIErrorSetRaisedFromCStr;
-  if (!set_raised && dlsym) /* TVM may have come after this library; null is RTLD_DEFAULT */
-    set_raised = (SetRaised *)dlsym(0, "TVMFFIErrorSetRaisedFromCStr");
+  SetRaised *set_raised = find_set_raised();
   if (!set_raised) return;
   for (int32_t i = 0; i < count; ++i)
     for (const char *at = parts[i]; at && *at && length < sizeof message - 1; ++at)
@@ -197,7 +207,9 @@ static const Tensor *tensor_in(const Any *argument) {
 #include "tvm_team.c"
 #endif
 
+#ifndef __APPLE__ /* libSystem has these */
 #include "memory.c"
+#endif
 
 #ifdef __arm__
 /* The unwinding tables of 32-bit Arm name it: no exception passes through here (_URC_FAILURE). */

@@ -9,7 +9,16 @@ typedef struct { /* TVMParallelGroupEnv, tvm/runtime/c_backend_api.h */
 } Group;
 typedef int Task(int task, Group *group, void *data);
 typedef int ParallelLaunch(Task *task, void *data, int tasks);
+#ifdef __APPLE__
+static ParallelLaunch *find_launch(void) { return (ParallelLaunch *)dlsym(EVERYWHERE, "TVMBackendParallelLaunch"); }
+#else
 extern ParallelLaunch TVMBackendParallelLaunch __attribute__((weak, visibility("default")));
+static ParallelLaunch *find_launch(void) {
+  ParallelLaunch *launch = TVMBackendParallelLaunch;
+  if (!launch && dlsym) launch = (ParallelLaunch *)dlsym(0, "TVMBackendParallelLaunch");
+  return launch;
+}
+#endif
 
 typedef struct {
   const float *input;
@@ -58,8 +67,7 @@ __attribute__((visibility("default"))) int __tvm_ffi_team(void *self, const Any 
   }
   if (status == TSN_ERROR_CPU) return fail(name, "this processor lacks instructions of the library");
   if (status) return fail(name, "expected float32 arrays as main has them, and a team of tsn_team_bytes(threads) bytes");
-  ParallelLaunch *launch = TVMBackendParallelLaunch;
-  if (!launch && dlsym) launch = (ParallelLaunch *)dlsym(0, "TVMBackendParallelLaunch");
+  ParallelLaunch *launch = find_launch();
   if (!launch) return fail(name, "TVM's threads are not to be found here");
   run.status = 1;
   if (launch(run_as, &run, 0) || run.status) /* 0: all that TVM has; asked for more, it would end the program */

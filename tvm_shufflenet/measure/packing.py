@@ -75,6 +75,8 @@ class Program:
 def pack(options: PackOptions, progress: Progress = Silent()) -> Program:
     """Builds the networks and the program; `UserError` for names, targets and files that are none."""
     target = resolve(options.target)
+    if target.system != "linux":
+        raise UserError(f"--target {target.name}: the program is one for Linux or Android, expected such as cortex-a72")
     for name in options.names:
         if not own_name(name):
             _read(Path(name), target)  # before anything slow

@@ -13,7 +13,7 @@ from ..bridge.contents import LIBRARY, ONNX, kind_of_file
 from ..errors import UserError
 from ..exchange import CAFFE, Reading, load_network
 from ..library.elf import read_elf
-from ..library.link import SUFFIXES
+from ..library.link import DYLIB, SUFFIXES
 from ..library.loading import read_manifest
 from ..library.plan import COLUMNS, unpacked
 
@@ -30,7 +30,7 @@ def facts(path: Path, reading: Reading | None = None) -> dict:
         )
         raise UserError(f"{path}: no such file{built}")
     kind = kind_of_file(path)
-    if kind == LIBRARY or path.suffix in SUFFIXES.values():  # which says what is wrong with it
+    if kind == LIBRARY or path.suffix in (*SUFFIXES.values(), DYLIB):  # which says what is wrong with it
         return library_facts(path, reading.size if reading else None)
     found = _raw(path, kind)
     try:

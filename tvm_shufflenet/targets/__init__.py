@@ -38,6 +38,11 @@ class TargetSpec:
     description: str
 
     @property
+    def system(self) -> str:
+        """For which system the files are: "macos" or "ios", whose files are Mach-O, else "linux", Android included."""
+        return APPLE_SYSTEMS.get(self.tvm["mtriple"], "linux")
+
+    @property
     def machine(self) -> Machine:
         from ..schedules import Machine  # which imports TVM
 
@@ -88,6 +93,26 @@ ARMV7 = {
 }  # fmt: skip
 TARGETS = {name: _aarch64(name) for name in AARCH64}
 TARGETS["armv7"] = TargetSpec("armv7", ARMV7, "arm", 4, 16, "any 32-bit Arm with NEON, hard float")
+
+# The least version of each of Apple's systems.  Arm came with macOS 11; 32-bit programs had gone before iOS 13.
+APPLE_LEAST = {"macos": "11.0", "ios": "13.0"}
+APPLE_SYSTEMS = {f"arm64-apple-{system}{least}": system for system, least in APPLE_LEAST.items()}
+# name: (system, LLVM's name of the oldest core that this system's least version runs on, cores, description).
+# So a library needs nothing that a processor could lack, and tsn_supported() has nothing to ask.
+APPLE = {
+    "apple-macos": ("macos", "apple-m1", 8, "any Mac of Apple's: M1 and newer"),
+    "apple-ios": ("ios", "apple-a9", 2, "iPhone and iPad: A9 and newer"),
+}
+
+
+def _apple(name: str) -> TargetSpec:
+    system, cpu, cores, description = APPLE[name]
+    triple = f"arm64-apple-{system}{APPLE_LEAST[system]}"
+    tvm = {"kind": "llvm", "mtriple": triple, "mcpu": cpu, "mattr": [*NEON], "num-cores": cores}
+    return TargetSpec(name, tvm, "aarch64", 4, 32, description)
+
+
+TARGETS |= {name: _apple(name) for name in APPLE}
 
 DEFAULT_TARGET = "arm"  # of every command that makes code
 

@@ -28,11 +28,11 @@ fun Network.logits(picture: Bitmap, rotation: Int = 0): FloatArray {
 
 /** The [count] classes that are most probable, the first of all first. */
 fun guesses(logits: FloatArray, count: Int = 3): List<Guess> {
-  val largest = logits.maxOf { it }
+  val largest = logits.fold(Float.NEGATIVE_INFINITY, ::maxOf)
   val weights = logits.map { exp(it - largest) }
   val sum = weights.sum()
   return logits.indices
       .sortedByDescending { logits[it] }
       .take(count)
-      .map { Guess(Network.label(it), weights[it] / sum) }
+      .map { Guess(Network.label(it) ?: "class $it", weights[it] / sum) }
 }
