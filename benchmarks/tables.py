@@ -136,7 +136,9 @@ def _conditions(data: dict) -> list[str]:
     if processor := data.get("processor"):
         parts.append(processor["name"])
     if "threads" in data:
-        parts.append(f"one core, {data['threads']} thread, batch {data['batch']}, fp32")
+        threads = data["threads"]
+        cores = "one core, 1 thread" if threads == 1 else f"{threads} cores, {threads} threads"
+        parts.append(f"{cores}, batch {data['batch']}, {data.get('precision', 'fp32')}")
     rounds = {data["rounds"]} if "rounds" in data else {each["rounds"] for each in data.get("networks", ())
                                                         if "rounds" in each}  # fmt: skip
     if rounds:

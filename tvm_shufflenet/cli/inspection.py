@@ -26,10 +26,8 @@ def library_view(found: dict) -> Iterator[str | Table]:
         yield f"  for {found['triple']}, {found['cpu']} {' '.join(found['features'])}".rstrip()
         yield f"  precision {precisions(found)}"
         if calibration := found.get("calibration"):
-            yield (
-                f"  scales of {calibration['tensors']} tensors, by {calibration['observer']}, from "
-                f"{counted(calibration['pictures'], 'picture')}"
-            )
+            seen = f", from {counted(calibration['pictures'], 'picture')}" if calibration["pictures"] else ""
+            yield f"  scales of {calibration['tensors']} tensors, by {calibration['observer']}{seen}"
     else:
         yield f"  for {found.get('arch', 'an architecture that is not recorded')}; of its network nothing is recorded"
     for port in found["inputs"]:
