@@ -37,6 +37,8 @@ from tvm_shufflenet.records import store as records
 from tvm_shufflenet.records.remembered import Remembered
 from tvm_shufflenet.targets import resolve
 
+from .quantised_onnx import quantised
+
 MEMORY = 16 << 30  # bytes
 SECONDS = 60  # for a file: many times what the slowest takes on a busy machine
 NUMBERS = [
@@ -166,7 +168,8 @@ def _onnx_seeds() -> list[bytes]:
     ]
     graph = helper.make_graph(nodes, "small", ends[:1], ends[1:], constants)
     opset = [helper.make_opsetid("", 13)]
-    return [helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()]
+    floats = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return [floats.SerializeToString(), quantised(floats).SerializeToString()]
 
 
 def _checkpoint_seeds(suffix: str) -> Callable[[], list[bytes]]:

@@ -18,7 +18,7 @@ from ..bridge.parameters import digest
 from ..errors import UserError
 from ..targets.calibration import Calibration
 from .onnx_files import array
-from .onnx_values import Refused
+from .onnx_values import Refused, shown
 from .onnx_writer import require_onnx
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ def without_pairs(graph: GraphProto, path: Path) -> tuple[GraphProto, dict[str, 
     for number, node in enumerate(graph.node):
         try:
             taken.node(node)
-        except Refused as error:
-            what = node.name if node.name.isprintable() and node.name else f"number {number}"
-            raise UserError(f"{path}: node {what} ({node.op_type}): {error}") from None
+        except (Refused, ValueError, IndexError) as error:
+            what, kind = shown(node.name) or f"number {number}", shown(node.op_type)
+            said = error if isinstance(error, Refused) else "has too few or too many inputs or outputs"
+            raise UserError(f"{path}: node {what} ({kind}): {said}") from None
     return taken.graph(), taken.scales
 
 

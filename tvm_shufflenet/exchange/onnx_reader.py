@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..architectures import Network, NetworkBuilder
-from ..architectures.checks import ELEMENTS, NAME
+from ..architectures.checks import ELEMENTS
 from ..errors import UserError
 from . import onnx_nodes_elements, onnx_nodes_shapes, onnx_nodes_windows
 from .canonical import renamed, without_dead_layers
@@ -30,7 +30,7 @@ from .onnx_constants import folded
 from .onnx_files import array, load_model
 from .onnx_node import Node
 from .onnx_qdq import Scale, without_pairs
-from .onnx_values import Given, Looks, Refused, Value, plain, text
+from .onnx_values import Given, Looks, Refused, Value, plain, shown, text
 from .onnx_writer import require_onnx
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class Reader:
         shape = [max(0, d.dim_value) if d.HasField("dim_value") else 0 for d in kind.shape.dim]
         if len(shape) != 4 or kind.elem_type != require_onnx("to read it").TensorProto.FLOAT:
             raise UserError(
-                f"{self.path}: its input {_shown(entry.name)} is no float tensor of the shape N x C x H x W or "
+                f"{self.path}: its input {shown(entry.name)} is no float tensor of the shape N x C x H x W or "
                 "N x H x W x C"
             )
         last = self._channels_last(entry.name)
         batch, *shape = [shape[axis] for axis in ((0, 3, 1, 2) if last else (0, 1, 2, 3))]
         if min(shape[1:]) < 1 and size is None:
-            raise UserError(f"{self.path}: height and width of its input {_shown(entry.name)} are open: give --size")
+            raise UserError(f"{self.path}: height and width of its input {shown(entry.name)} are open: give --size")
         channels = shape[0] or self._channels_of_weights(entry.name)
         height, width = (n or wanted for n, wanted in zip(shape[1:], size or (0, 0)))
         self.batch = batch or 1
@@ -130,7 +130,7 @@ class Reader:
         try:
             self.net = NetworkBuilder((height, width), channels, "NHWC" if last else "NCHW")
         except UserError as error:
-            raise UserError(f"{self.path}: its input {_shown(entry.name)}: {error}") from None
+            raise UserError(f"{self.path}: its input {shown(entry.name)}: {error}") from None
         self.looks = Looks(self.net, self.name)
         picture = plain(0, self.net.shape(0))
         self.values[entry.name] = picture.transposed((0, 2, 3, 1)) if last else picture
@@ -160,9 +160,7 @@ class Reader:
             if node.op_type == "Conv" and isinstance(weight, np.ndarray) and weight.ndim == 4:
                 groups = next((a.i for a in node.attribute if a.name == "group"), 1)
                 return weight.shape[1] * groups
-        raise UserError(
-            f"{self.path}: the number of channels of its input {_shown(name)} is open, expected a fixed one"
-        )
+        raise UserError(f"{self.path}: the number of channels of its input {shown(name)} is open, expected a fixed one")
 
     # The nodes
 
@@ -172,9 +170,9 @@ class Reader:
             try:
                 self._node(node)
             except (Refused, UserError) as error:
-                what = _shown(node.name) if node.name else f"number {number[id(node)]}"
+                what = shown(node.name) if node.name else f"number {number[id(node)]}"
                 message = str(error).removeprefix(f"{self.path}: ").splitlines()[0]
-                raise UserError(f"{self.path}: node {what} ({_shown(node.op_type)}): {message}") from None
+                raise UserError(f"{self.path}: node {what} ({shown(node.op_type)}): {message}") from None
         return self._finished()
 
     def _node(self, proto) -> None:
@@ -183,7 +181,7 @@ class Reader:
                 raise Refused(f"gives {name!r}, which is there already: expected names that differ")
         missing = next((name for name in proto.input if name and name not in self.values), None)
         if missing is not None:
-            raise Refused(f"its input {_shown(missing)} is not known")
+            raise Refused(f"its input {shown(missing)} is not known")
         node = Node(proto, self.path)
         inputs = [self.values[name] if name else None for name in proto.input]
         constants = [value for value in inputs if not isinstance(value, Value)]
@@ -285,14 +283,14 @@ class Reader:
             value = self.values.get(name)
             if not isinstance(value, Value):
                 said = "does not depend on its input, or nothing computes it"
-                raise UserError(f"{self.path}: its output {_shown(name)} {said}")
+                raise UserError(f"{self.path}: its output {shown(name)} {said}")
             try:
                 # The shape is the file's, but for a vector whose batch was squeezed away.
                 layer = self.looks.layer(value, (1, *value.shape) if len(value.shape) == 1 else None)
                 if layer in outputs or layer == 0:  # each output is a layer of its own
                     layer = self.net.reshape(self.name("output"), layer, self.net.shape(layer))
             except (Refused, UserError) as error:
-                raise UserError(f"{self.path}: its output {_shown(name)}: {error}") from None
+                raise UserError(f"{self.path}: its output {shown(name)}: {error}") from None
             outputs.append(layer)
             self._names[layer] = name
         net = self.net.network(self.graph.name or "onnx", outputs=outputs)
@@ -314,11 +312,6 @@ class Reader:
         """From a layer's name here to that which the file gives to its result; those of the outputs come first."""
         order = [*outputs, *(layer for layer in self._names if layer not in outputs)]
         return {self.net.layers[layer].name: self._names[layer] for layer in order}
-
-
-def _shown(name: str) -> str:
-    """A name of the file, in one line of a message."""
-    return name[:NAME] if name.isprintable() else ascii(name[:NAME])
 
 
 def _shape(reader: Reader, node: Node, shape: tuple[int, ...]) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..architectures import NetworkBuilder
+from ..architectures.checks import NAME
 from .canonical import shuffled
 
 GATHERED = 1 << 13  # pieces from which a tensor may be put together where no other layer does it
@@ -22,6 +23,11 @@ Factor = tuple[int, int]  # extent and stride
 
 class Refused(Exception):
     """What is wrong with a node; the reader says with which."""
+
+
+def shown(name: str) -> str:
+    """A name of the file, in one line of a message."""
+    return name[:NAME] if name.isprintable() else ascii(name[:NAME])
 
 
 def text(shape: Iterable[int]) -> str:
