@@ -33,7 +33,7 @@ def needs(*names: str):
     return pytest.mark.skipif(bool(missing), reason=f"no {', '.join(missing)}: {INSTALL}")
 
 
-SLOW = ("executorch", "torch_compile")  # to export for
+SLOW = {"executorch": pytest.mark.slow, "torch_compile": pytest.mark.full}  # to export for: torch compiles minutes
 needs_emulator = [
     pytest.mark.emulator,
     needs("ncnn"),
@@ -183,7 +183,7 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "rival", [pytest.param(name, marks=[needs(name), *([pytest.mark.slow] if name in SLOW else [])]) for name in RIVALS]
+    "rival", [pytest.param(name, marks=[needs(name), *([SLOW[name]] if name in SLOW else [])]) for name in RIVALS]
 )
 def test_rivals_agree_with_pytorch_and_sleep_while_others_work(files, rival):
     net = small()
