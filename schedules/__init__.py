@@ -2,6 +2,7 @@
 
 from .activation import IDENTITY, RELU, Activation
 from .batched_dense import BatchedDense
+from .bin_planes import BinPlanes
 from .common import BYTES, LONGEST, Knobs, Machine, Plane, round_up, tuning_space
 from .conv2d import Conv2d
 from .copy import Copy
@@ -51,8 +52,9 @@ from .workload import (
 
 __all__ = [
     "BYTES", "FACTOR", "IDENTITY", "INPUT", "INPUTS", "LONGEST", "LRN", "OUTPUT", "RELU", "RESIDUAL", "SCRATCH",
-    "WEIGHT", "Activation", "AdaptiveAvgPool", "BatchedDense", "Binary", "Conv2d", "Copy", "Dense", "Depthwise",
-    "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool", "GroupedSoftmax",
+    "WEIGHT", "Activation", "AdaptiveAvgPool", "BatchedDense", "BinPlanes", "Binary", "Conv2d", "Copy", "Dense",
+    "Depthwise", "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool",
+    "GroupedSoftmax",
     "Int8Attention", "Int8BatchedDense", "Int8Dense", "Int8GlobalAvgPool", "Int8InnerDense", "Int8Matrix",
     "Int8StrewnMatrix", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow", "Int8Window", "Knobs",
     "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale",

@@ -19,6 +19,7 @@ from tvm_shufflenet.schedules import (
     AdaptiveAvgPool,
     BatchedDense,
     Binary,
+    BinPlanes,
     Conv2d,
     Copy,
     Dense,
@@ -261,4 +262,4 @@ def test_every_kernel_is_here():
     seen = {type(make(16)) for make, _, _ in KERNELS.values()} | {schedules.Workload}
     # Tables of the one are no weights that `pack` takes; the places of regions are another kernel's results, see
     # tests/schedules/test_regions.py for two threads; the others have no loop whose rounds are independent.
-    assert workloads - seen == {Resize, Regions, Detections, RegionDetections}
+    assert workloads - seen == {Resize, BinPlanes, Regions, Detections, RegionDetections}

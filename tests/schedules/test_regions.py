@@ -21,7 +21,7 @@ from tvm_shufflenet.exchange.onnx_writer import onnx_model
 from tvm_shufflenet.lowering.plan_memory import plan_memory
 from tvm_shufflenet.lowering.verify import InvalidProgram, verify, verify_plan
 from tvm_shufflenet.pipeline import lower_graph
-from tvm_shufflenet.schedules import Plane, RegionDetections, Regions
+from tvm_shufflenet.schedules import BinPlanes, Plane, RegionDetections, Regions
 from tvm_shufflenet.targets import resolve
 
 from .. import fences
@@ -51,6 +51,24 @@ def test_regions_agree_with_pytorch(mode, size):
         out = run(Regions(20, before, after, mode, 8), lay(data, before), np.array(edges, "float32"))
         found = out.reshape(20, after.size)[:, : size * size].reshape(wanted.shape)
         np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5 if mode == "align" else 0)
+
+
+@pytest.mark.parametrize("size", [2, 7])
+def test_bins_are_read_in_planes_of_their_own(size):
+    """Kernel and twin have of RoI align of all planes what is each bin's, in R-FCN's order c * size^2 + bin."""
+    data = np.random.default_rng(0).standard_normal((3 * size**2, 9, 13)).astype("float32")
+    planes, bins = torch.from_numpy(data)[None], np.arange(size)
+    all_means = regions.Regions(size, "align", 8)(planes, found_of(EDGES)).numpy()
+    rows, columns = bins[:, None], bins[None]
+    chosen = (np.arange(3)[:, None, None] * size + rows) * size + columns
+    expected = all_means[:, chosen, rows, columns]
+    twin = regions.Regions(size, "bins", 8)(planes, found_of(EDGES)).numpy()
+    np.testing.assert_allclose(twin, expected, rtol=1e-6, atol=1e-5)
+    before, after = Plane.padded_rows(9, 13, 16), Plane.padded(size, size, 16)
+    for edges, wanted in zip(EDGES, expected, strict=True):
+        out = run(BinPlanes(3, before, after, 8), lay(data, before), np.array(edges, "float32"))
+        found = out.reshape(3, after.size)[:, : size * size].reshape(wanted.shape)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
 
 
 def test_the_twin_pools_as_defined():
@@ -97,13 +115,26 @@ def small(mode: str = "max", size=SIZE, count: int = COUNT, pooled: int = 14):
     return faster_rcnn.faster_rcnn(faster_rcnn.Backbone(body, head), "small", size, CLASSES, count, mode, pooled)
 
 
+def small_of_bins():
+    """Position-sensitive: 5 channels of 7x7 bins, and fully connected layers behind them."""
+    structure = shufflenet_v1.planned(60, 3, 12)
+
+    def body(net):
+        return net.conv("thin", faster_rcnn._body_of_v1(structure, net), 5 * 49, bias=True)
+
+    def head(net, x):
+        return net.conv("region", x, 16, kernel=7, bias=True)
+
+    return faster_rcnn.faster_rcnn(faster_rcnn.Backbone(body, head), "small", SIZE, CLASSES, COUNT, "bins", 7)
+
+
 @pytest.mark.parametrize("mode,target", [
-    ("max", "native"), ("align", "native"),
+    ("max", "native"), ("align", "native"), ("bins", "native"),
     pytest.param("max", "cortex-a72", marks=[pytest.mark.emulator, pytest.mark.slow]),
 ])  # fmt: skip
 def test_a_detector_of_two_stages_agrees_with_pytorch(mode, target, build_folder):
     """Random weights, whose decisions differ; threads change nothing, and nothing around the arrays is touched."""
-    net = small(mode)
+    net = small_of_bins() if mode == "bins" else small(mode)
     parameters, data = random_parameters(net), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
     expected = twin_boxes(net, parameters, data)
     assert len(set(expected[2][0, : int(expected[3].item())])) > 1 and 5 < expected[3].item() < 100
@@ -229,7 +260,8 @@ def test_what_is_no_detector_is_refused():
     for call, message in (
         (lambda: net.regions("e", x, net.flatten("f", x), 4), "its regions are those of f, expected proposals"),
         (lambda: net.regions("e", planes, found, 4), "an input is of each region"),
-        (lambda: net.regions("e", x, found, 4, "mean"), "its mode is 'mean', expected max or align"),
+        (lambda: net.regions("e", x, found, 5, "bins"), "channels, expected a multiple of 5x5 bins"),
+        (lambda: net.regions("e", x, found, 4, "mean"), "its mode is 'mean', expected max or align or bins"),
         (lambda: net.proposals("e", *maps[::-1], anchors=anchors), "scores of 1x8x4x4 and boxes of 1x4x4x4"),
         (lambda: net.region_detections("e", found, boxes, scores), "scores of 5x12 and boxes of 5x3"),
         (lambda: net.region_detections("e", found, net.flatten("h", x), boxes), "scores of 1x128 and boxes of 5x12"),

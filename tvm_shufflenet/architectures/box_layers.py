@@ -12,7 +12,7 @@ from .network import Layer
 
 Anchors = Sequence[Sequence[Sequence[float]]]
 BOXES = 1 << 14  # of a layer, at most
-POOLINGS = ("max", "align")
+POOLINGS = ("max", "align", "bins")
 
 
 class BoxLayers:
@@ -127,13 +127,19 @@ class BoxLayers:
     def regions(self, name: str, x: int, found: int, size: int, mode: str = "max", stride: int = 16) -> int:
         """Of each region of `found`, from `proposals`, its pixels of `x` as planes: (best, C, size, size).
 
-        `mode`: the largest number of each bin ("max", RoI pooling), or means of points ("align", RoI align).  A pixel
-        of `x` is `stride` pixels of the picture.  Regions behind the last one that was found are a corner.
+        `mode`: the largest number of each bin ("max", RoI pooling), means of points ("align", RoI align), or such means
+        of which each bin's are of a plane of its own ("bins", position-sensitive RoI align: C / size^2 channels, bin
+        (i, j) of channel c from plane (c * size + i) * size + j).  A pixel of `x` is `stride` pixels of the picture.
+        Regions behind the last one that was found are a corner.
         """
         channels = self._picture(name, x)[1]
         size = checks.integer(name, "its size", size, 1, 64)
         mode = checks.choice(name, "its mode", mode, POOLINGS)
         stride = checks.integer(name, "its stride", stride, 1, 1 << 10)
+        if mode == "bins":
+            if channels % size**2:
+                raise UserError(f"layer {name}: {channels} channels, expected a multiple of {size}x{size} bins")
+            channels //= size**2
         return self._append(
             "regions", name, [x, found], (self._regions(name, found), channels, size, size), size=size, mode=mode,
             stride=stride,

@@ -37,7 +37,7 @@ class Regions(nn.Module):
         self.size, self.mode, self.stride = size, mode, stride
 
     def forward(self, x: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-        pool = self._largest if self.mode == "max" else self._means
+        pool = {"max": self._largest, "align": self._means, "bins": self._of_bins}[self.mode]
         return torch.cat([pool(planes, boxes) for planes, boxes in zip(x, edges(found))])
 
     def _largest(self, planes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
@@ -72,6 +72,13 @@ class Regions(nn.Module):
         rows = self._shares(boxes[:, 1], boxes[:, 3], planes.shape[1])
         columns = self._shares(boxes[:, 0], boxes[:, 2], planes.shape[2])
         return torch.einsum("niy,cyx,njx->ncij", rows, planes, columns)
+
+    def _of_bins(self, planes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Of each channel a plane for each bin, row by row."""
+        rows = self._shares(boxes[:, 1], boxes[:, 3], planes.shape[1])
+        columns = self._shares(boxes[:, 0], boxes[:, 2], planes.shape[2])
+        each = planes.unflatten(0, (-1, self.size, self.size))
+        return torch.einsum("niy,cijyx,njx->ncij", rows, each, columns)
 
     def _shares(self, start: torch.Tensor, end: torch.Tensor, extent: int) -> torch.Tensor:
         """What each row (or column) has of the mean of each bin: (N, size, extent)."""

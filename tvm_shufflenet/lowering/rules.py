@@ -17,6 +17,7 @@ from ..schedules import (
     LRN,
     AdaptiveAvgPool,
     Binary,
+    BinPlanes,
     Conv2d,
     Copy,
     Dense,
@@ -319,6 +320,8 @@ def _detections(node: Node, site: Site) -> Choice:
 
 def _regions(node: Node, site: Site) -> Choice:
     a, plane = node.attrs, site.after(node)
+    if a["mode"] == "bins":
+        return Choice(BinPlanes(node.channels, site.planes[0], plane, a["stride"]), plane)
     return Choice(Regions(node.channels, site.planes[0], plane, a["mode"], a["stride"]), plane)
 
 
