@@ -18,6 +18,7 @@ import pytest
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.building.manifest import manifest
+from tvm_shufflenet.building.origin import Origin
 from tvm_shufflenet.library.interface import ports
 from tvm_shufflenet.library.link import link
 from tvm_shufflenet.library.symbols import HEADER
@@ -49,8 +50,9 @@ def build(model: str, size: tuple[int, int], folder: Path) -> Path:
     (compiler := folder / "compiler").write_text(COMPILER.format(gcc=gcc))
     compiler.chmod(0o755)
     taken, given = ports(net)
+    about = manifest(compiled, parameters, Origin("random, seed 0"), None)
     link(
-        kernels, compiled.weights, manifest(compiled, parameters, "random, seed 0", None), inputs=taken, outputs=given,
+        kernels, compiled.weights, about, inputs=taken, outputs=given,
         workspace_bytes=compiled.plan.bytes, spec=spec, output=library, cc=str(compiler), emit="object",
     )  # fmt: skip
     return link_program(folder, size, given[0].bytes // 4)

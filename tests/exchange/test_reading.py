@@ -219,7 +219,7 @@ def test_preprocessing_travels_with_the_weights(tmp_path):
     convert.main([str(tmp_path / "net.pth"), str(out), "--mean", "0,0,0", "--channels", "bgr", "--scale", "1"])
     found = load_network(out)
     assert found.preprocessing == {"channels": "BGR", "mean": [0, 0, 0], "scale": 1}
-    assert found.metadata["origin"].startswith("ShuffleNet v1, mmpretrain style; no tensor tells")
+    assert found.metadata["origin"].startswith("ShuffleNet v1, mmpretrain style\nno tensor tells")
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path):

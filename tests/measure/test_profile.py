@@ -30,7 +30,7 @@ from tvm_shufflenet.measure.attention import attention_parts
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import ProfileOptions, clocked_copy, profile, seconds_of
 from tvm_shufflenet.pipeline import compile_network, lower_graph
-from tvm_shufflenet.targets import resolve, target_names
+from tvm_shufflenet.targets import APPLE, resolve, target_names
 
 from .. import emulator
 from ..boards.test_rpc import HOST, daemon, free_port, relay, wait_for
@@ -407,7 +407,7 @@ def test_nothing_listens(capsys):
 # ---------------------------------------------------------------------------------------- targets
 
 
-@pytest.mark.parametrize("name", target_names())
+@pytest.mark.parametrize("name", [name for name in target_names() if name not in APPLE])
 def test_the_target_of_a_library(name):
     """By its name, if that still means the same, else as the manifest describes it."""
     spec = resolve(name)
