@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Plane
-from .regions import POINTS
+from .regions import POINTS, place_points
 from .workload import INPUT, Operand, Workload
 
 
@@ -43,16 +43,6 @@ class BinPlanes(Workload):
         C, before, after, scale = self.channels, self.before, self.after, 1 / self.stride
         H, W, rows, columns = before.height, before.width, after.height, after.width
 
-        def position(start, end, place, bins, most):
-            """Of a point, between the first pixel and the last."""
-            bin_size = (end - start) * T.float32(scale) / T.float32(bins)
-            at = (
-                start * T.float32(scale)
-                - T.float32(0.5)
-                + bin_size * ((T.Cast("float32", place) + T.float32(0.5)) / T.float32(POINTS))
-            )
-            return T.min(T.max(at, T.float32(0)), T.float32(most))
-
         @T.prim_func(private=True, s_tir=True)
         def bin_planes(
             data: T.Buffer((C * rows * columns, before.size), "float32"),
@@ -64,14 +54,8 @@ class BinPlanes(Workload):
             row_share = T.sblock_alloc_buffer((POINTS * rows,), "float32")
             column_share = T.sblock_alloc_buffer((POINTS * columns,), "float32")
             for c in range(C):
-                for p in range(POINTS * rows):
-                    row_share[p] = position(region[1, 0], region[3, 0], p, rows, H - 1)
-                    row[p] = T.min(T.Cast("int32", row_share[p]), T.max(H - 2, 0))
-                    row_share[p] = row_share[p] - T.Cast("float32", row[p])
-                for p in range(POINTS * columns):
-                    column_share[p] = position(region[0, 0], region[2, 0], p, columns, W - 1)
-                    column[p] = T.min(T.Cast("int32", column_share[p]), T.max(W - 2, 0))
-                    column_share[p] = column_share[p] - T.Cast("float32", column[p])
+                place_points(region[1, 0], region[3, 0], scale, rows, H, row, row_share)
+                place_points(region[0, 0], region[2, 0], scale, columns, W, column, column_share)
                 for i, j in T.grid(rows, columns):
                     out[c, i * after.pitch + j] = T.float32(0)
                     for p, q, down, right in T.grid(POINTS, POINTS, 2, 2):

@@ -88,9 +88,24 @@ class Int8Dense(Dense):
     def _words(self) -> int:
         return -(-self.inputs // WORD)
 
+    @property
+    def _entries(self) -> int | None:
+        """Of the table that results are from; 0 where they are bytes, None where they are the products."""
+        return None
+
     def definition(self) -> tirx.PrimFunc:
-        K, N, L, Q = self.inputs, self.outputs, self.lanes, self._words
+        K, N, L, Q, E = self.inputs, self.outputs, self.lanes, self._words, self._entries
         V = round_up(N, L) // L
+        size, out_dtype, kept = E or 1, self.dtype if E == 0 else "float32", "float32" if E is None else "int32"
+
+        def scaled(total, factor, limits):
+            number = T.Cast("float32", total)
+            return number * factor if E is None else requantised_bits(number, factor, limits)
+
+        def result(value, table):
+            if E is None:
+                return value
+            return table[value & (E - 1)] if E else tirx.Cast(self.dtype, value)
 
         @T.prim_func(private=True, s_tir=True)
         def dense(
@@ -98,8 +113,10 @@ class Int8Dense(Dense):
             weight: T.Buffer((V, L, Q), "int32"),
             bias: T.Buffer((V, L), "int32"),
             factors: T.Buffer((V, L), "float32"),
-            out: T.Buffer((N,), "float32"),
-            sums: T.Buffer((V, L), "float32"),
+            limits: T.Buffer((LIMITS,), "int32"),
+            table: T.Buffer((size,), "float32"),
+            out: T.Buffer((N,), out_dtype),
+            sums: T.Buffer((V, L), kept),
         ):
             acc = T.sblock_alloc_buffer((V, L), "int32")
             for v, i, k in T.grid(V, L, Q):
@@ -113,13 +130,13 @@ class Int8Dense(Dense):
             for v, i in T.grid(V, L):
                 with T.sblock("sums"):
                     vv, vi = T.axis.remap("SS", [v, i])
-                    sums[vv, vi] = T.Cast("float32", acc[vv, vi]) * factors[vv, vi]
+                    sums[vv, vi] = scaled(acc[vv, vi], factors[vv, vi], limits)
             for o in range(N):
                 with T.sblock("out"):
                     vo = T.axis.spatial(N, o)
-                    out[vo] = sums[vo // L, vo % L]
+                    out[vo] = result(sums[vo // L, vo % L], table)
 
-        return dense
+        return leave_out(dense, *(["limits"] if E is None else []), *([] if E else ["table"]))
 
     def knobs(self, machine: Machine) -> Knobs:
         tiles = -(-self.outputs // self.lanes)
@@ -152,45 +169,9 @@ class Int8InnerDense(Int8Dense):
 
     name = "int8_inner_dense"
 
-    def definition(self) -> tirx.PrimFunc:
-        K, N, L, Q, E = self.inputs, self.outputs, self.lanes, self._words, self.entries
-        V = round_up(N, L) // L
-        size, out_dtype = max(E, 1), "float32" if E else self.dtype
-
-        def result(bits, table):
-            return table[bits & (E - 1)] if E else tirx.Cast(self.dtype, bits)
-
-        @T.prim_func(private=True, s_tir=True)
-        def dense(
-            data: T.Buffer((K,), self.dtype),
-            weight: T.Buffer((V, L, Q), "int32"),
-            bias: T.Buffer((V, L), "int32"),
-            factors: T.Buffer((V, L), "float32"),
-            limits: T.Buffer((LIMITS,), "int32"),
-            table: T.Buffer((size,), "float32"),
-            out: T.Buffer((N,), out_dtype),
-            sums: T.Buffer((V, L), "int32"),
-        ):
-            acc = T.sblock_alloc_buffer((V, L), "int32")
-            for v, i, k in T.grid(V, L, Q):
-                with T.sblock("acc"):
-                    vv, vi, vk = T.axis.remap("SSR", [v, i, k])
-                    T.reads(data[0:K], weight[vv, vi, vk], bias[vv, vi])
-                    T.writes(acc[vv, vi])
-                    with T.init():
-                        acc[vv, vi] = bias[vv, vi]
-                    acc[vv, vi] = dot4(self.dot, acc[vv, vi], window4(data[vk * WORD]), weight[vv, vi, vk])
-            for v, i in T.grid(V, L):
-                with T.sblock("sums"):
-                    vv, vi = T.axis.remap("SS", [v, i])
-                    number = T.meta_var(T.Cast("float32", acc[vv, vi]))
-                    sums[vv, vi] = requantised_bits(number, factors[vv, vi], limits)
-            for o in range(N):
-                with T.sblock("out"):
-                    vo = T.axis.spatial(N, o)
-                    out[vo] = result(sums[vo // L, vo % L], table)
-
-        return dense if E else leave_out(dense, "table")
+    @property
+    def _entries(self) -> int | None:
+        return self.entries
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         numbers, further = arrays[:3], arrays[3:]

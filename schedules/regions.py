@@ -25,6 +25,29 @@ BLOCK = 16  # channels that share what is computed of a region
 POINTS = 2  # of a bin, along each axis
 
 
+def _position(start, end, scale, place, bins, most):
+    """Of a point, between the first pixel and the last."""
+    bin_size = (end - start) * T.float32(scale) / T.float32(bins)
+    at = (
+        start * T.float32(scale)
+        - T.float32(0.5)
+        + bin_size * ((T.Cast("float32", place) + T.float32(0.5)) / T.float32(POINTS))
+    )
+    return T.min(T.max(at, T.float32(0)), T.float32(most))
+
+
+@T.macro
+def place_points(start, end, scale, bins, extent, first, share):
+    """Of the points of RoI align along one side: the first of the two pixels around each, and the second one's share.
+
+    The region is from `start` to `end` in pixels of the picture, of which one of the `extent` here has 1 / scale.
+    """
+    for p in range(POINTS * bins):
+        share[p] = _position(start, end, scale, p, bins, extent - 1)
+        first[p] = T.min(T.Cast("int32", share[p]), T.max(extent - 2, 0))
+        share[p] = share[p] - T.Cast("float32", first[p])
+
+
 @dataclass(frozen=True)
 class Regions(Workload):
     """`stride`: pixels of the picture, in which a region's edges are, for each pixel of the planes that are read."""
@@ -106,16 +129,6 @@ class Regions(Workload):
         C, before, after, scale = self.channels, self.before, self.after, 1 / self.stride
         H, W, rows, columns = before.height, before.width, after.height, after.width
 
-        def position(start, end, place, bins, most):
-            """Of a point, between the first pixel and the last."""
-            bin_size = (end - start) * T.float32(scale) / T.float32(bins)
-            at = (
-                start * T.float32(scale)
-                - T.float32(0.5)
-                + bin_size * ((T.Cast("float32", place) + T.float32(0.5)) / T.float32(POINTS))
-            )
-            return T.min(T.max(at, T.float32(0)), T.float32(most))
-
         @T.prim_func(private=True, s_tir=True)
         def regions(
             data: T.Buffer((C, before.size), "float32"),
@@ -128,14 +141,8 @@ class Regions(Workload):
             row_share = T.sblock_alloc_buffer((POINTS * rows,), "float32")
             column_share = T.sblock_alloc_buffer((POINTS * columns,), "float32")
             for block in range(-(-C // BLOCK)):
-                for p in range(POINTS * rows):
-                    row_share[p] = position(region[1, 0], region[3, 0], p, rows, H - 1)
-                    row[p] = T.min(T.Cast("int32", row_share[p]), T.max(H - 2, 0))
-                    row_share[p] = row_share[p] - T.Cast("float32", row[p])
-                for p in range(POINTS * columns):
-                    column_share[p] = position(region[0, 0], region[2, 0], p, columns, W - 1)
-                    column[p] = T.min(T.Cast("int32", column_share[p]), T.max(W - 2, 0))
-                    column_share[p] = column_share[p] - T.Cast("float32", column[p])
+                place_points(region[1, 0], region[3, 0], scale, rows, H, row, row_share)
+                place_points(region[0, 0], region[2, 0], scale, columns, W, column, column_share)
                 for c in T.serial(0, T.min(BLOCK, C - block * BLOCK)):
                     for i in range(rows):
                         for x in T.serial(column[0], T.min(column[POINTS * columns - 1] + 2, W)):
