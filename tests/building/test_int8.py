@@ -138,6 +138,33 @@ def test_odd_channels_and_planes(tmp_path, quantised):
     check(built, integer_network(net, parameters, scales)(data), data, "native")
 
 
+def attention_of_convolutions(folded: bool) -> object:
+    """Its layers are convolutions of one pixel; it scales a convolution with a residual, or what a ReLU gives."""
+    builder = NetworkBuilder((22, 18))
+    first = builder.relu("relu", builder.conv("first", 0, 12, 3, stride=2, pad=1, bias=True))
+    scaled = builder.conv("scaled", first, 12, bias=True)
+    scaled = scaled if folded else builder.relu("behind", scaled)
+    mean = builder.reshape("mean", builder.global_avg_pool("pixels", scaled), (1, 12, 1, 1))
+    inner = builder.relu("hidden", builder.conv("inner", mean, 4, bias=True))
+    product = builder.multiply(
+        "product", scaled, builder.sigmoid("sigmoid", builder.conv("outer", inner, 12, bias=True))
+    )
+    added = builder.add("add", product, first) if folded else product
+    builder.dense("fc", builder.global_avg_pool("pool", added), 7)
+    return builder.network(f"attention{folded}")
+
+
+@BYTES
+@pytest.mark.parametrize("folded", [True, False])
+def test_attention_may_be_convolutions_of_one_pixel(tmp_path, quantised, folded):
+    net, parameters, scales = quantised(attention_of_convolutions(folded))
+    built = build_library(
+        BuildOptions(network=net, target="native", output=tmp_path, precision="int8", calibration=scales, team=True)
+    )
+    data = picture(net.size, 3)
+    check(built, integer_network(net, parameters, scales)(data), data, "native")
+
+
 @BYTES
 def test_the_memory_plan_is_that_of_floats(quantised):
     """The same calls in the same order write the same planes: the shuffle stays an address, and nothing is copied."""
