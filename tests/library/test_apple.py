@@ -15,13 +15,13 @@ from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.cli import build as build_command
 from tvm_shufflenet.cli import inspect as inspect_command
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, TVM_FUNCTION
+from tvm_shufflenet.library import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS_OF, TVM_FUNCTION
 from tvm_shufflenet.library.macho import read_macho
 from tvm_shufflenet.library.symbols import renamed
 from tvm_shufflenet.measure.packing import PackOptions, pack
 from tvm_shufflenet.zig import zig
 
-EXPORTED = {*FUNCTIONS_OF[FORMAT], *TEAM_FUNCTIONS, MANIFEST, TVM_FUNCTION}
+EXPORTED = {*FUNCTIONS_OF[FORMAT], *TEAM_FUNCTIONS_OF[FORMAT], MANIFEST, TVM_FUNCTION}
 LINKERS = {"_mh_dylib_header", "__dso_handle"}  # Zig's linker adds both
 # Of libSystem, which every program has.
 SYSTEM = {"dlsym", "memcpy", "memmove", "memset", "bzero", "dyld_stub_binder"}

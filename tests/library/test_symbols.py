@@ -16,7 +16,7 @@ from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.building.build_library import BuildOptions, build_library, described_beside
 from tvm_shufflenet.cli import build as build_command
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, TVM_FUNCTION, link
+from tvm_shufflenet.library import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS_OF, TVM_FUNCTION, link
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.library.symbols import HEADER, header_of, renamed, tvm_name
@@ -82,8 +82,10 @@ def test_the_number_of_the_interface(toy):  # noqa: F811
 def test_each_number_adds_to_the_one_before():
     for number in range(2, FORMAT + 1):
         assert FUNCTIONS_OF[number][: len(FUNCTIONS_OF[number - 1])] == FUNCTIONS_OF[number - 1]
-        table = re.search(rf"^ \* +{number}   (.*)$", HEADER.read_text(), re.M)
-        assert table and tuple(table[1].split(", ")) == FUNCTIONS_OF[number][len(FUNCTIONS_OF[number - 1]) :]
+        table = re.search(rf"^ \* +{number}   (?:of teams: )?(.*)$", HEADER.read_text(), re.M)
+        before = FUNCTIONS_OF[number - 1] + TEAM_FUNCTIONS_OF[number - 1]
+        added = [name for name in FUNCTIONS_OF[number] + TEAM_FUNCTIONS_OF[number] if name not in before]
+        assert table and table[1].split(", ") == added
 
 
 def test_symbols_carry_no_versions(toy):  # noqa: F811
@@ -103,7 +105,7 @@ def test_names():
 def test_a_header_declares_all_functions():
     text = header_of("dogs", team=True)
     declared = set(re.findall(r"\b(dogs_\w+)\(", text))
-    expected = {*FUNCTIONS_OF[FORMAT], *(name for name in TEAM_FUNCTIONS if name.startswith("tsn_"))}
+    expected = {*FUNCTIONS_OF[FORMAT], *(name for name in TEAM_FUNCTIONS_OF[FORMAT] if name.startswith("tsn_"))}
     assert declared == {renamed(name, "dogs") for name in expected}
     assert "team" not in header_of("dogs", team=False)
 

@@ -18,7 +18,7 @@ import pytest
 
 import tvm_shufflenet
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library import TEAM_FUNCTIONS, processors
+from tvm_shufflenet.library import FORMAT, TEAM_FUNCTIONS_OF, loading, processors
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.library.processors import allowed_processors
@@ -85,9 +85,10 @@ def test_equal_to_the_bit_for_every_family(build, model):
 
 def test_what_the_library_says(small, build):
     assert read_manifest(small)["threads"] == 64
-    assert set(TEAM_FUNCTIONS) <= set(read_elf(small).exported)
+    assert set(TEAM_FUNCTIONS_OF[FORMAT]) <= set(read_elf(small).exported)
     without = build("shufflenet-v1-0.25x-g3", **SMALL).path
-    assert "threads" not in read_manifest(without) and not set(TEAM_FUNCTIONS) & set(read_elf(without).exported)
+    assert "threads" not in read_manifest(without)
+    assert not set(TEAM_FUNCTIONS_OF[FORMAT]) & set(read_elf(without).exported)
     assert np.array_equal(*(tvm_shufflenet.load(path)(standard_picture(path)) for path in (small, without)))
     with pytest.raises(UserError, match="is not made for threads=2: build it anew"):
         tvm_shufflenet.load(without, 2, oversubscribe=True)
@@ -187,6 +188,9 @@ class Functions:
         self.library.tsn_run_team.argtypes = [*[pointer] * 4, ctypes.c_int]
         self.library.tsn_team_init.argtypes = self.library.tsn_team_parts.argtypes = [pointer, ctypes.c_int]
         self.library.tsn_team_wait.argtypes = [pointer, pointer, pointer]
+        self.library.tsn_team_begin.argtypes = [pointer] * 5
+        self.library.tsn_team_work.argtypes = [pointer, ctypes.c_int, ctypes.c_int]
+        self.library.tsn_run_team_outputs.argtypes = self.library.tsn_run_team.argtypes
         self.data = standard_picture(path)
         self.workspace = aligned(self.library.tsn_workspace_bytes())
         self.output = np.full(10, np.nan, "float32")
@@ -229,6 +233,52 @@ def test_parts_from_a_counter(small):
         assert np.array_equal(functions.output, expected)
     for parts in (0, -1, 65):
         assert functions.library.tsn_team_parts(team.ctypes.data, parts) == TEAM_ERROR
+
+
+def test_threads_stay_between_pictures(small):
+    """Who looks for the next picture is not woken for it; who has looked as often as was asked is."""
+    functions = Functions(small)
+    library, team, statuses = functions.library, functions.team(2), []
+    outputs, asleep = (ctypes.c_void_p * 1)(functions.output.ctypes.data), (ctypes.c_int32 * 1)()
+    job = functions.data.ctypes.data, outputs, functions.workspace.ctypes.data, team.ctypes.data
+    expected = tvm_shufflenet.load(small)(functions.data)[0]
+
+    def start(looks):
+        work = threading.Thread(target=lambda: statuses.append(library.tsn_team_work(team.ctypes.data, 1, looks)))
+        work.start()
+        return work
+
+    def run():
+        functions.output[:] = np.nan
+        assert library.tsn_run_team_outputs(*job, 0) == 0 and np.array_equal(functions.output, expected)
+
+    assert library.tsn_team_begin(*job, asleep) == 1 and asleep[0] == 1
+    other = start(looks=1 << 30)
+    run()
+    for _ in range(20):
+        assert library.tsn_team_begin(*job, asleep) == 0
+        run()
+    give_up = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda context: 1)
+    library.tsn_team_wait(team.ctypes.data, ctypes.cast(give_up, ctypes.c_void_p), None)
+    assert library.tsn_team_begin(*job, asleep) == 0  # and nobody runs as the first thread
+    other.join()
+    assert statuses.pop() == TEAM_ERROR and library.tsn_team_begin(*job, asleep) == TEAM_ERROR
+
+    assert library.tsn_team_init(team.ctypes.data, 2) == 0
+    assert library.tsn_team_begin(*job, asleep) == 1
+    other = start(looks=0)
+    run()
+    other.join()
+    assert statuses.pop() == 0 and library.tsn_team_begin(*job, asleep) == 1
+    for thread, looks in ((0, 0), (2, 0), (1, -1)):
+        assert library.tsn_team_work(team.ctypes.data, thread, looks) == TEAM_ERROR
+    assert library.tsn_team_begin(*job, None) == NULL_ERROR
+
+
+def test_libraries_whose_threads_cannot_stay(small, monkeypatch):
+    """As those of number 5: each picture wakes all threads."""
+    monkeypatch.setitem(loading.TEAM_FUNCTIONS_OF, FORMAT, TEAM_FUNCTIONS_OF[FORMAT - 1])
+    assert_equal_for(small, [3], runs=5)
 
 
 def test_a_thread_that_never_arrives(small):
@@ -316,14 +366,19 @@ def stress(tmp_path_factory):
     return program
 
 
+@pytest.mark.parametrize("spins", [None, 0, 50])
 @pytest.mark.parametrize("threads, parts, runs", [
     (2, 1, 100), (3, 4, 100), pytest.param(4, 5, 1000, marks=pytest.mark.slow),
     pytest.param(16, 2, 500, marks=pytest.mark.slow), pytest.param(4, 1, 10_000, marks=pytest.mark.full),
     pytest.param(4, 5, 10_000, marks=pytest.mark.full),
 ])  # fmt: skip
-def test_no_race_under_stress(stress, threads, parts, runs):
-    """With random pauses: the sanitizer finds no race, and all numbers are those of one thread."""
-    done = subprocess.run([stress, *map(str, (threads, parts, runs, 1))], capture_output=True, text=True)
+def test_no_race_under_stress(stress, threads, parts, runs, spins):
+    """With random pauses: the sanitizer finds no race, and all numbers are those of one thread.
+
+    With `spins` the threads stay in the library from run to run, and sleep when they have looked for one so often.
+    """
+    arguments = [threads, parts, runs, 1, *([] if spins is None else [spins])]
+    done = subprocess.run([stress, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0 and "equal" in done.stdout and not done.stderr, done.stdout + done.stderr[:2000]
 
 

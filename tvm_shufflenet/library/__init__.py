@@ -17,7 +17,7 @@
 - `preprocess`: a picture file becomes what a library expects.
 """
 
-FORMAT = 5  # what tsn_abi() gives, of the interface and the manifest, of libraries that are linked now
+FORMAT = 6  # what tsn_abi() gives, of the interface and the manifest, of libraries that are linked now
 MANIFEST = "tsn_manifest"  # exported beside the functions: the text of tsn_describe()
 # What libraries of each format export; those of all are still read.
 FUNCTIONS_OF: dict[int, tuple[str, ...]] = {1: ("tsn_describe", "tsn_workspace_bytes", "tsn_run")}
@@ -28,10 +28,16 @@ FUNCTIONS_OF[3] = (
 )  # fmt: skip
 FUNCTIONS_OF[4] = (*FUNCTIONS_OF[3], "tsn_abi")
 FUNCTIONS_OF[5] = (*FUNCTIONS_OF[4], "tsn_supported")
+FUNCTIONS_OF[6] = FUNCTIONS_OF[5]
 # Of libraries whose manifest has "threads", beside them; the last for load_module(path)["team"].
-TEAM_FUNCTIONS = (
+_FIRST_OF_TEAMS = (
     "tsn_team_bytes", "tsn_team_init", "tsn_team_wait", "tsn_team_parts", "tsn_run_team", "tsn_run_team_outputs",
     "__tvm_ffi_team",
 )  # fmt: skip
+_TEAMS_STAY = 6  # since when threads may stay in the library between pictures
+TEAM_FUNCTIONS_OF = {
+    number: (*_FIRST_OF_TEAMS, *(("tsn_team_begin", "tsn_team_work") if number >= _TEAMS_STAY else ()))
+    for number in FUNCTIONS_OF
+}
 THREADS = 64  # TSN_THREADS_MAX
 TVM_FUNCTION = "__tvm_ffi_main"  # TVM's own way in: load_module(path)["main"]

@@ -30,12 +30,12 @@ import numpy as np
 from ..errors import UserError
 from ..targets import APPLE_LEAST, TargetSpec
 from ..zig import zig
-from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS, THREADS, TVM_FUNCTION, apple
+from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS_OF, THREADS, TVM_FUNCTION, apple
 from .elf import read_elf
 from .embedding import texts
 from .extras import EXTRAS, labels, network_of, variant, vector_options
 from .instructions import macros as needs_macros
-from .interface import ALIGNMENT, TEAM_BYTES, Port, room, round_up
+from .interface import ALIGNMENT, REST_BYTES, TEAM_BYTES, Port, room, round_up
 from .relocatable import only_interface
 from .symbols import PREFIX, renamed
 
@@ -92,7 +92,9 @@ class Network:
         workspace = self.workspace_bytes + room(self.outputs)
         known = {"format": FORMAT, **arrays, "workspace_bytes": workspace, "arch": spec.arch}
         known |= {} if self.prefix == PREFIX else {"prefix": self.prefix}
-        return known | ({"threads": THREADS, "team_bytes": [TEAM_BYTES, round_up(team_scratch)]} if self.team else {})
+        return known | (
+            {"threads": THREADS, "team_bytes": [TEAM_BYTES, REST_BYTES + round_up(team_scratch)]} if self.team else {}
+        )
 
     def macros(self, arch: str, team_scratch: int) -> list[str]:
         """Those of runtime.c; tsn_supported() asks the processor for what the manifest "needs"."""
@@ -107,7 +109,7 @@ class Network:
 
     def names(self, functions: Sequence[str] = ()) -> dict[str, str]:
         """All that is exported, by the names in the object files, as the library calls it."""
-        team = TEAM_FUNCTIONS if self.team else ()
+        team = TEAM_FUNCTIONS_OF[FORMAT] if self.team else ()
         exported = (*FUNCTIONS_OF[FORMAT], MANIFEST, TVM_FUNCTION, *functions, *team)
         return {each: renamed(each, self.prefix) for each in exported}
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS
+from . import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS_OF
 from .camera import Image, Pixels
 from .elf import Elf, read_elf
 from .instructions import lacking
@@ -58,7 +58,11 @@ class Library:
             handle.tsn_image_workspace_bytes.restype = ctypes.c_size_t
             handle.tsn_prepare_image.argtypes = handle.tsn_run_image.argtypes = [ctypes.c_void_p] * 3
         self.threads = threads
-        self._team = Team(handle, path, threads) if threads > 1 else None
+        self._team = self._make_team() if threads > 1 else None
+
+    def _make_team(self) -> Team:
+        stay = "tsn_team_begin" in TEAM_FUNCTIONS_OF[self.manifest["format"]]
+        return Team(self.functions, self.path, self.threads, stay)
 
     def __call__(self, image: np.ndarray, *, check: bool = True) -> np.ndarray | tuple[np.ndarray, ...]:
         """The output for a preprocessed image; of several outputs a tuple; see `run`."""
@@ -82,7 +86,7 @@ class Library:
         array = (ctypes.c_void_p * len(results))(*pointers)
         if self._team:
             if not self._team.is_here:
-                self._team = Team(self.functions, self.path, self.threads)
+                self._team = self._make_team()
             status = self._team.run(image.ctypes.data, ctypes.addressof(array), workspace)
         else:
             target = pointers[0] if len(results) == 1 else array
@@ -233,7 +237,8 @@ def _manifest_of(elf: Elf, prefix: str) -> dict:
     manifest = _manifest(elf.contents(elf.exported[renamed(MANIFEST, prefix)]), elf.path)
     if prefix_in(manifest) != prefix:
         raise UserError(f"{elf.path} is damaged: its functions are called {prefix}_, its manifest says otherwise")
-    names = (*FUNCTIONS_OF[manifest["format"]], *(TEAM_FUNCTIONS if "threads" in manifest else ()))
+    number = manifest["format"]
+    names = (*FUNCTIONS_OF[number], *(TEAM_FUNCTIONS_OF[number] if "threads" in manifest else ()))
     _check_exports(elf, names, prefix)
     return manifest
 

@@ -17,7 +17,18 @@ typedef struct {
   int32_t threads, parts;
   tsn_wait *wait;
   void *context;
+  _Alignas(LINE) uint32_t begun; /* pictures so far, by tsn_team_begin; behind it the arguments of the last one */
+  int (*run)(const float *input, float *const outputs[], void *workspace, void *team, int thread);
+  const float *input;
+  float *const *outputs;
+  void *workspace;
 } Team;
+
+/* What a thread that stays in the library keeps between pictures; each but the first has one, in front of its scratch. */
+typedef struct {
+  _Alignas(LINE) uint32_t seen; /* pictures that it has begun */
+  uint32_t asleep;              /* it has left, and must be woken */
+} Rest;
 
 /* What one thread has of a run. */
 typedef struct {
@@ -27,9 +38,9 @@ typedef struct {
   char *scratch;
 } Share;
 
-enum { MARK = 0x74736e31, SHARE_BYTES = (TSN_TEAM_SCRATCH + LINE - 1) / LINE * LINE };
+enum { MARK = 0x74736e31, SHARE_BYTES = sizeof(Rest) + (TSN_TEAM_SCRATCH + LINE - 1) / LINE * LINE };
 
-_Static_assert(sizeof(Team) == 256, "TEAM_BYTES of interface.py");
+_Static_assert(sizeof(Team) == 320 && sizeof(Rest) == LINE, "TEAM_BYTES of interface.py");
 
 /* In TVM's object. */
 extern void tsn_team_main(const float *input, void *workspace, Share *share);
@@ -39,12 +50,16 @@ size_t tsn_team_bytes(int threads) {
   return sizeof(Team) + (size_t)(threads - 1) * SHARE_BYTES;
 }
 
+/* Of a thread but the first: its scratch is behind it. */
+static Rest *rest_of(Team *team, int thread) { return (Rest *)((char *)(team + 1) + (thread - 1) * SHARE_BYTES); }
+
 int tsn_team_init(void *memory, int threads) {
   Team *team = memory;
   if (!memory) return TSN_ERROR_NULL;
   if ((uintptr_t)memory % TSN_ALIGNMENT) return TSN_ERROR_ALIGNMENT;
   if (threads < 1 || threads > TSN_THREADS_MAX) return TSN_ERROR_TEAM;
   *team = (Team){.marked = MARK, .threads = threads, .parts = threads};
+  for (int thread = 1; thread < threads; ++thread) *rest_of(team, thread) = (Rest){.asleep = 1};
   return TSN_OK;
 }
 
@@ -72,7 +87,7 @@ int tsn_run_team_outputs(const float *input, float *const outputs[], void *works
   if (status) return status;
   Team *team = team_at(memory);
   if (!team || thread < 0 || thread >= team->threads) return TSN_ERROR_TEAM;
-  Share share = {team, thread, -1, outputs, (char *)(team + 1) + (thread - 1) * SHARE_BYTES};
+  Share share = {team, thread, -1, outputs, thread ? (char *)(rest_of(team, thread) + 1) : 0};
   tsn_team_main(input, workspace, &share);
   return __atomic_load_n(&team->gave_up, __ATOMIC_ACQUIRE) ? TSN_ERROR_TEAM : TSN_OK;
 }
@@ -82,6 +97,52 @@ int tsn_run_team(const float *input, float *output, void *workspace, void *memor
   float *outputs[OUTPUTS];
   all_outputs(outputs, output, workspace);
   return tsn_run_team_outputs(input, outputs, workspace, memory, thread);
+}
+
+/* ------------------------------------------------------------------ threads that stay between pictures
+ *
+ * A thread says that it sleeps and then looks for a picture once more; a picture is begun before who sleeps is asked.  In
+ * one order of all four (SEQ_CST) one of the two sees the other: no thread sleeps through a picture.  Both may: a thread
+ * that is woken for a picture which it has run finds nothing to do.
+ */
+
+int tsn_team_begin(const float *input, float *const outputs[], void *workspace, void *memory, int32_t *asleep) {
+  int status = check_arrays(input, outputs, workspace), count = 0;
+  if (status) return status;
+  Team *team = team_at(memory);
+  if (!asleep) return TSN_ERROR_NULL;
+  if (!team || __atomic_load_n(&team->gave_up, __ATOMIC_ACQUIRE)) return TSN_ERROR_TEAM;
+  team->run = tsn_run_team_outputs, team->input = input, team->outputs = outputs, team->workspace = workspace;
+  __atomic_store_n(&team->begun, team->begun + 1, __ATOMIC_SEQ_CST);
+  for (int32_t thread = 1; thread < team->threads; ++thread)
+    if (__atomic_load_n(&rest_of(team, thread)->asleep, __ATOMIC_SEQ_CST)) asleep[count++] = thread;
+  return count;
+}
+
+static void pause_a_little(void) {
+#if defined(__x86_64__)
+  __asm__ volatile("pause");
+#else
+  __asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+int tsn_team_work(void *memory, int thread, int spins) {
+  Team *team = team_at(memory);
+  if (!team || thread < 1 || thread >= team->threads || spins < 0) return TSN_ERROR_TEAM;
+  Rest *rest = rest_of(team, thread);
+  for (;;) {
+    __atomic_store_n(&rest->asleep, 0, __ATOMIC_RELAXED);
+    for (int i = 0; i < spins && __atomic_load_n(&team->begun, __ATOMIC_RELAXED) == rest->seen; ++i) pause_a_little();
+    if (__atomic_load_n(&team->begun, __ATOMIC_ACQUIRE) == rest->seen) {
+      __atomic_store_n(&rest->asleep, 1, __ATOMIC_SEQ_CST);
+      if (__atomic_load_n(&team->begun, __ATOMIC_SEQ_CST) == rest->seen) return TSN_OK;
+      continue;
+    }
+    ++rest->seen;
+    int status = team->run(team->input, team->outputs, team->workspace, memory, thread);
+    if (status) return status;
+  }
 }
 
 /* ------------------------------------------------------------------ what tsn_team_main calls */
@@ -97,14 +158,6 @@ static uint32_t add(uint32_t *to, uint32_t number) {
   return before;
 #else
   return __atomic_fetch_add(to, number, __ATOMIC_ACQ_REL);
-#endif
-}
-
-static void pause_a_little(void) {
-#if defined(__x86_64__)
-  __asm__ volatile("pause");
-#else
-  __asm__ volatile("yield" ::: "memory");
 #endif
 }
 

@@ -1,7 +1,7 @@
 """Threads that run one library together: a pool, whose first thread is the caller's.
 
-The library starts no threads: the others are Python's, which wait in a queue between pictures and spin, outside of
-Python's lock, within one.
+The library starts no threads: the others are Python's.  They spin within a picture and for a while behind one, outside
+of Python's lock, and then wait in a queue.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import queue
 import signal
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from .interface import ALIGNMENT
 from .processors import allowed_processors, are_alike
 from .symbols import Functions
 
+STAY = 2e-3  # seconds that a thread spins for the next picture: waking one may take as long as a picture
+PROBE = 4096  # looks whose time says how many are a STAY
 REST = 50  # microseconds that a thread sleeps which waits for one without a processor
 # What a fault of the program itself raises: it would end the program, blocked or not.
 FAULTS = {getattr(signal, name, None) for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL")}
@@ -43,9 +46,12 @@ def check_threads(threads: int, oversubscribe: bool = False, option: str = "thre
 
 
 class Team:
-    """`threads` threads, the caller's among them, for the library behind `handle`, whose path is for messages."""
+    """`threads` threads, the caller's among them, for the library behind `handle`, whose path is for messages.
 
-    def __init__(self, handle: Functions, path: Path, threads: int):
+    `stay`: the library has tsn_team_begin and tsn_team_work, so that threads stay there between pictures.
+    """
+
+    def __init__(self, handle: Functions, path: Path, threads: int, stay: bool):
         pointer, self._process = ctypes.c_void_p, os.getpid()
         handle.tsn_team_bytes.restype = ctypes.c_size_t
         handle.tsn_team_init.argtypes = [pointer, ctypes.c_int]
@@ -68,12 +74,18 @@ class Team:
         )
         if status:
             raise RuntimeError(f"{path}: no team of {threads} threads: {status}, see tvm_shufflenet.h")
+        # The numbers of threads that are to be woken for a picture: all, or those that tsn_team_begin leaves here.
+        self._asleep = (ctypes.c_int32 * (threads - 1))(*range(1, threads))
+        self._begin, looks = None, 0
+        if stay:
+            self._begin, work = handle.tsn_team_begin, handle.tsn_team_work
+            self._begin.argtypes, work.argtypes = [pointer] * 5, [pointer, ctypes.c_int, ctypes.c_int]
+            looks = 0 if self._crowded else _looks(work, address)
         self._queues: list[queue.SimpleQueue[Job | None]] = [queue.SimpleQueue() for _ in range(threads - 1)]
         self._end = weakref.finalize(self, _end, self._queues)
         for number, jobs in enumerate(self._queues, 1):
-            thread = threading.Thread(
-                target=_work, args=(jobs, self._run, number, self._memory, self._crowded), daemon=True
-            )
+            each = (lambda job, n=number: work(address, n, looks)) if stay else lambda job, n=number: self._run(*job, n)
+            thread = threading.Thread(target=_work, args=(jobs, each, self._memory, self._crowded), daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
@@ -89,17 +101,30 @@ class Team:
         """The status of a run; of arrays the addresses.  Callers come one after the other."""
         job = image, outputs, workspace, self._memory.ctypes.data
         with self._lock:
-            for jobs in self._queues:
-                jobs.put(job)
+            count = self._begin(*job, self._asleep) if self._begin else len(self._queues)
+            if count < 0:
+                return count
+            for number in self._asleep[:count]:
+                self._queues[number - 1].put(job)
             with undisturbed() if self._crowded else contextlib.nullcontext():
                 return self._run(*job, 0)
 
 
-def _work(jobs: queue.SimpleQueue, run, number: int, memory: np.ndarray, crowded: bool) -> None:
+def _work(jobs: queue.SimpleQueue, each: Callable[[Job], int], memory: np.ndarray, crowded: bool) -> None:
     """It keeps the memory of the team, which it may still read when the run has ended for the caller."""
     with undisturbed() if crowded else contextlib.nullcontext():
         while job := jobs.get():
-            run(*job, number)
+            each(job)
+
+
+def _looks(work: Callable[[int, int, int], int], team: int) -> int:
+    """How often a thread looks for a picture in `STAY` seconds, of a team whose threads have not begun."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        work(team, 1, PROBE)
+        times.append(time.perf_counter() - start)
+    return min(int(PROBE * STAY / min(times)), 1 << 30)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,14 @@
  *     void *workspace = aligned_alloc(TSN_ALIGNMENT, tsn_workspace_bytes());
  *     int status = tsn_run(input, output, workspace);
  *
- * This is number 5 of the interface.  A library of a number has all functions of that number and of lower ones:
+ * This is number 6 of the interface.  A library of a number has all functions of that number and of lower ones:
  *
  *     1   tsn_describe, tsn_workspace_bytes, tsn_run
  *     2   tsn_run_outputs, tsn_check_input
  *     3   tsn_image_workspace_bytes, tsn_prepare_image, tsn_run_image, tsn_softmax, tsn_top_k, tsn_label
  *     4   tsn_abi
  *     5   tsn_supported
+ *     6   of teams: tsn_team_begin, tsn_team_work
  *
  * What is here keeps its name, its arguments and its meaning, structures and constants included; a later number only
  * adds.  So a program runs with every library of the number that the program was written for, and of later ones.
@@ -30,7 +31,7 @@
 extern "C" {
 #endif
 
-#define TSN_ABI 5        /* the number of this interface */
+#define TSN_ABI 6        /* the number of this interface */
 #define TSN_ALIGNMENT 64 /* bytes: of the workspace */
 
 #define TSN_OK 0
@@ -210,6 +211,26 @@ int tsn_run_team(const float *input, float *output, void *workspace, void *team,
 
 /* The same for all outputs, as tsn_run_outputs. */
 int tsn_run_team_outputs(const float *input, float *const outputs[], void *workspace, void *team, int thread);
+
+/* Threads that stay in the library from picture to picture, for pools: waking a thread may take as long as a picture.
+ *
+ *     for (;;) { tsn_team_work(team, me, 20000); sleep until woken; }                // in threads 1, 2, ...
+ *
+ *     int count = tsn_team_begin(input, outputs, workspace, team, asleep);           // in thread 0
+ *     wake the threads asleep[0] to asleep[count - 1];
+ *     int status = tsn_run_team_outputs(input, outputs, workspace, team, 0);
+ *
+ * tsn_team_begin begins a picture and returns how many threads sleep, whose numbers are then in `asleep`, an array for
+ * all of them; or a negative error.  The arguments stay as they are until thread 0 has returned from the run.  A thread
+ * that begins with tsn_team_work calls no tsn_run_team of the same team.
+ */
+int tsn_team_begin(const float *input, float *const outputs[], void *workspace, void *team, int32_t *asleep);
+
+/* Runs, as thread number `thread` from 1 on, all pictures that tsn_team_begin begins, whichever size of the library they
+ * are of.  Returns TSN_OK once it has looked `spins` times for the next one: the thread then sleeps until it is woken,
+ * and calls again.  A wake too many does no harm.  TSN_ERROR_TEAM: the team has given up.
+ */
+int tsn_team_work(void *team, int thread, int spins);
 
 #ifdef __cplusplus
 }
