@@ -16,6 +16,7 @@ from tvm_shufflenet.files import today, write_json
 from .rivals import COUNTED, OURS, RIVALS, install
 
 PROGRAM = "python -m benchmarks.arm_rivals"
+LONGEST = "kernels\nchosen for"  # the column that is wrapped where the terminal is narrow
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "shufflenet-v1-2x-g3",
           "mobilenet-v1-1.0", "alexnet")  # fmt: skip
 CORES = ("cortex-a72", "cortex-a53", "cortex-a55", "cortex-a76", "snapdragon-820")
@@ -82,8 +83,8 @@ def table(costs: list, name: str):
     )
     for heading, justify in (("network", "left"), ("engine", "left"), ("instruc-\ntions", "right"),
                              ("vector\nfmla", "right"), ("model\ncycles", "right"), ("ours /\nrival", "right"),
-                             ("kernels\nchosen for", "left")):  # fmt: skip
-        drawn.add_column(heading, justify=justify, no_wrap=True)
+                             (LONGEST, "left")):  # fmt: skip
+        drawn.add_column(heading, justify=justify, no_wrap=heading != LONGEST)
     models = list(dict.fromkeys(cost.model for cost in costs))
     for model in models:
         rows = [cost for cost in costs if cost.model == model]

@@ -328,7 +328,8 @@ class TestLibrary:
 
     def test_the_command_builds(self, capsys):
         assert run(lambda: main([MODEL, "--size", "64", "--classes", "10", "--no-cache"])) == 0
-        assert "compiled for cortex-a72" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert "compiled for cortex-a72" in text and "Second opinion: " in text
 
 
 @pytest.mark.slow

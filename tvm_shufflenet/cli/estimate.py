@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CORE = "cortex-a72"
 HEADING = "model, not a measurement"
+DIFFERENT = 0.1  # of two prices of a kernel: both are shown
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -146,6 +147,20 @@ def _of_barriers(barriers: Barriers, cycles: float) -> str:
     )
 
 
+def _second_opinion(result: Estimate) -> str:
+    """What the measured figures of the core's instructions say of the whole, and of kernels that cost otherwise."""
+    whole = result.network
+    differ = [kernel for kernel in result.kernels if abs(kernel.second_opinion) > DIFFERENT]
+    share = sum(kernel.cycles for kernel in differ) / whole.cycles
+    listed = ", ".join(f"{kernel.name} {kernel.cycles / 1e6:.2f} and {kernel.second_cycles / 1e6:.2f}" for kernel in
+                       sorted(differ, key=lambda kernel: -abs(kernel.second_cycles - kernel.cycles)))  # fmt: skip
+    return (
+        f"Second opinion: {whole.second_cycles / 1e6:.2f} M cycles ({whole.second_opinion:+.0%}) by measured latencies "
+        "and rates of single instructions."
+        + (f"  More than {DIFFERENT:.0%} apart, {share:.0%} of all cycles: {listed}." if differ else "")
+    )
+
+
 def _to_json(result) -> dict:
     from ..estimation.pricing import model_note
 
@@ -211,6 +226,8 @@ def _show(result, console) -> None:
     if about.get("note"):
         console.print(f"Note: {about['note']}.", markup=False, soft_wrap=True)
     console.print(f"Scheduling: {model_note(chosen)}.", soft_wrap=True)
+    if whole.second_cycles:
+        console.print(_second_opinion(result), markup=False, soft_wrap=True)
     if whole.refused:
         names = ", ".join(f"{name} ({times})" for name, times in whole.refused.most_common())
         how = "plain instructions of their registers" if chosen.in_order else "nop"

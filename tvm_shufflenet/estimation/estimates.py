@@ -14,10 +14,11 @@ from ..library.interface import check_one_picture, inputs, outputs
 from ..library.loading import read_manifest
 from ..library.symbols import prefix_in, renamed
 from ..targets.cores import Core
+from ..targets.measured import MEASURED
 from ..targets.precision import precision_in
 from .counting import Block, count, straighten, subtract
 from .instructions import disassemble, kind, words_of
-from .pricing import Price, price
+from .pricing import Price, price, price_measured
 from .tools import runner
 
 ENTRY = "(calls)"  # what is no kernel: the functions that call them
@@ -28,7 +29,8 @@ OTHER = "(unnamed)"  # code of libraries that do not name their kernels
 class Figures:
     """Sums over all executions.  `misses` are lines missed in each cache, as those of `Block`.
 
-    `refused` are executions of instructions that the model lacks, by mnemonic.
+    `refused` are executions of instructions that the model lacks, by mnemonic.  `second_cycles` are by what was
+    measured of the core's instructions, where that is known.
     """
 
     name: str
@@ -42,13 +44,14 @@ class Figures:
     refused: Counter[str] = field(default_factory=Counter)
     misses: list[list[int]] = field(default_factory=list)
     miss_cycles: float | None = None
+    second_cycles: float = 0.0
 
     @property
     def total_cycles(self) -> float:
         return self.cycles + (self.miss_cycles or 0)
 
     def add(self, other: Figures) -> None:
-        for name in ("instructions", "loads", "stores", "vector_fma", "multiply_adds", "cycles"):
+        for name in ("instructions", "loads", "stores", "vector_fma", "multiply_adds", "cycles", "second_cycles"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.refused.update(other.refused)
         self.misses = self.misses or [[0, 0, 0] for _ in other.misses]
@@ -67,7 +70,13 @@ class Figures:
             "miss_cycles": self.miss_cycles, "total_cycles": self.total_cycles,
             "total_share_of_fma_bound": self.multiply_adds / core.lanes / total,
             "instructions_the_model_lacks": dict(self.refused),
+            **({"cycles_as_measured": self.second_cycles} if self.second_cycles else {}),
         }  # fmt: skip
+
+    @property
+    def second_opinion(self) -> float:
+        """By how much the cycles as measured are more than those of the model, as a share of these."""
+        return self.second_cycles / self.cycles - 1 if self.second_cycles and self.cycles else 0.0
 
 
 @dataclass(frozen=True)
@@ -102,13 +111,15 @@ def estimate(
     disassemble({word for block in blocks for word in words_of(block.code)})  # all in one call
     starts, functions = _functions(elf)
     kernels: dict[str, Figures] = {}
-    for block, cost in zip(blocks, price(blocks, core)):
+    second = price_measured(blocks) if core.name in MEASURED else [None] * len(blocks)
+    for block, cost, other in zip(blocks, price(blocks, core), second):
         address = _address(elf, block.offset)
         index = bisect.bisect_right(starts, address) - 1
         found = functions[index] if index >= 0 and address < starts[index] + functions[index].size else None
         group = (ENTRY if found.name in elf.exported else _group(found.name)) if found else OTHER
         kernel = kernels.setdefault(group, Figures(group))
         kernel.add(figures(group, [block], [cost]))
+        kernel.second_cycles += other.cycles * block.executions if other else 0
         kernel.calls += block.executions if found and address == found.address else 0
     total = figures("network", [], [])
     for kernel in kernels.values():

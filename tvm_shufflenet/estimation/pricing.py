@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from ..errors import UserError
 from ..targets.cores import IN_ORDER_VERSION, Core
 from ..targets.inorder import MODELS, cycles_per_round, instruction
+from ..targets.measured import bound
 from .counting import Block
 from .instructions import disassemble, words_of
 from .mca import NOTHING, cycles_of
@@ -48,6 +49,16 @@ def with_model(core: Core, name: str) -> Core:
 def price(blocks: Sequence[Block], core: Core) -> list[Price]:
     """The price of each block, in their order."""
     return _in_order(blocks, core) if core.in_order else _by_llvm(blocks, core)
+
+
+def price_measured(blocks: Sequence[Block]) -> list[Price]:
+    """As `price`, of a core of `MEASURED` by what was measured of its instructions."""
+    text = disassemble({word for block in blocks for word in words_of(block.code)})
+    known: dict[bytes, Price] = {}
+    for block in blocks:
+        if block.code not in known:
+            known[block.code] = Price(*bound([text[word] or NOTHING for word in words_of(block.code)]))
+    return [known[block.code] for block in blocks]
 
 
 def _in_order(blocks: Sequence[Block], core: Core) -> list[Price]:

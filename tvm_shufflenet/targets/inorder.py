@@ -82,6 +82,8 @@ class Instruction:
     addend: str | None
     results: tuple[Result, ...]
     known: bool = True
+    classes: str = ""  # of the registers outside of brackets
+    vectors: int = 0  # in its list, else registers outside of brackets
 
     @property
     def memory(self) -> bool:
@@ -191,7 +193,8 @@ def instruction(text: str, model: Model) -> Instruction:
     return Instruction(
         text, row.unit, (2 if wide else 1) if needed == "w" else int(needed), shared,
         shared == "-" and row.unit not in ("ins", "umov", "none") and (wide or row.unit == "wide"), alone == "1",
-        _amount(issue, vectors), tuple(filter(None, [*read, *base])), part, addend, tuple(results), known,
+        _amount(issue, vectors), tuple(filter(None, [*read, *base])), part, addend, tuple(results), known, classes,
+        vectors,
     )  # fmt: skip
 
 
