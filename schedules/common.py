@@ -169,6 +169,9 @@ def cut_tails(sch: s_tir.Schedule, *tiles: s_tir.schedule.LoopRV) -> None:
         sch.annotate(loop, "pragma_loop_partition_hint", True)
 
 
+RUN = 8  # columns that are computed together
+
+
 def row_filler(
     plane: Plane, pad: int, step: int, columns: int, dtype: str = "float32", read: Callable | None = None,
     border: Callable | None = None,
@@ -186,6 +189,11 @@ def row_filler(
     left = -(-pad // step)
     right = max(left, min(columns, (W + pad) // step))
     behind = min(columns, right + 1)
+    # Where columns are computed, the last run begins earlier than the one before it ends: a scalar loop of LLVM's for
+    # 7 of 111 columns took half of the time.
+    inside = right - left
+    overlap = read and inside > RUN and inside % RUN
+    runs = [(left, inside - inside % RUN), (right - RUN, RUN)] if overlap else [(left, inside)]
 
     def number(data, c, place):
         return read(data, c, place) if read else cast(data[c, place], dtype)
@@ -204,12 +212,18 @@ def row_filler(
                 )
 
     @T.macro
+    def run(data, c, y, padded, i, j, start, extent):
+        for x in range(extent):  # LLVM makes de-interleaving loads of it
+            for phase in T.unroll(step):
+                padded[i, j, phase, start + x] = number(data, c, (y - pad) * pitch + (start + x) * step + phase - pad)
+
+    @T.macro
     def fill(data, c, y, padded, i, j):
         if tirx.all(y >= pad, y < H + pad):
             edge(data, c, y, padded, i, j, 0, left)
-            for x in range(right - left):  # LLVM makes de-interleaving loads of it
-                for phase in T.unroll(step):
-                    padded[i, j, phase, left + x] = number(data, c, (y - pad) * pitch + (left + x) * step + phase - pad)
+            run(data, c, y, padded, i, j, *runs[0])
+            if len(runs) > 1:
+                run(data, c, y, padded, i, j, *runs[1])
             edge(data, c, y, padded, i, j, right, behind)
             for phase, x in T.grid(step, columns - behind):
                 padded[i, j, phase, behind + x] = zero(data)

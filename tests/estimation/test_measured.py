@@ -48,6 +48,13 @@ def test_the_larger_bound_counts():
     assert cycles(*["fmla v0.4s, v30.4s, v31.s[0]"] * 6) == 18
 
 
+def test_two_pipes():
+    """A product of integers and a pairwise sum go side by side, a multiply-add of floats takes both."""
+    products, sums = apart("smull v{}.8h, v30.8b, v31.8b", 4), apart("sadalp v{}.4s, v30.8h", 4)
+    assert cycles(*products, *sums) == 4
+    assert cycles(*products, *sums, "fmla v9.4s, v30.4s, v31.4s") == 5
+
+
 def test_what_no_row_names_is_told():
     found, lacking = bound(["aese v0.16b, v1.16b", "fadd v2.4s, v3.4s, v4.4s"])
     assert lacking == ("aese",) and found > 0

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_CORE = "cortex-a72"
 HEADING = "model, not a measurement"
 DIFFERENT = 0.1  # of two prices of a kernel: both are shown
+LISTED = 6  # kernels in a sentence; --json has the prices of all
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -152,8 +153,9 @@ def _second_opinion(result: Estimate) -> str:
     whole = result.network
     differ = [kernel for kernel in result.kernels if abs(kernel.second_opinion) > DIFFERENT]
     share = sum(kernel.cycles for kernel in differ) / whole.cycles
-    listed = ", ".join(f"{kernel.name} {kernel.cycles / 1e6:.2f} and {kernel.second_cycles / 1e6:.2f}" for kernel in
-                       sorted(differ, key=lambda kernel: -abs(kernel.second_cycles - kernel.cycles)))  # fmt: skip
+    widest = sorted(differ, key=lambda kernel: -abs(kernel.second_cycles - kernel.cycles))[:LISTED]
+    listed = ", ".join(f"{each.name} {each.cycles / 1e6:.2f} and {each.second_cycles / 1e6:.2f}" for each in widest)
+    listed += f" and {len(differ) - LISTED} others" if len(differ) > LISTED else ""
     return (
         f"Second opinion: {whole.second_cycles / 1e6:.2f} M cycles ({whole.second_opinion:+.0%}) by measured latencies "
         "and rates of single instructions."
