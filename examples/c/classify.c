@@ -82,7 +82,7 @@ int main(int argc, char **argv) {
   } else {
     Pool *pool = pool_start(library, threads, 0);
     if (!pool) fail(argv[1], "no pool: not made for threads, or no memory or threads for it");
-    status = pool_run(pool, input, output, workspace);
+    status = pool_run(pool, input, &output, workspace);
     pool_stop(pool);
   }
   if (status == TSN_ERROR_CPU) fail(argv[1], "this processor lacks instructions of the library");

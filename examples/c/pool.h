@@ -1,11 +1,11 @@
 /* A pool of threads for compiled networks:
  *
- *     Pool *pool = pool_start(dlopen(path, RTLD_NOW), 4, 0);   // three threads, and the caller's
- *     int status = pool_run(pool, input, output, workspace);   // as tsn_run, as often as you like
+ *     Pool *pool = pool_start(dlopen(path, RTLD_NOW), 4, 0);    // three threads, and the caller's
+ *     int status = pool_run(pool, input, outputs, workspace);   // as tsn_run_outputs, as often as you like
  *     pool_stop(pool);
  *
- * Between pictures a thread spins for about POOL_SPINS rounds and then sleeps.  Give it no more threads than there are
- * processors that the program may use: threads that wait for each other need one each.
+ * Between pictures a thread looks POOL_SPINS times for the next one and then sleeps.  Give it no more threads than
+ * there are processors that the program may use: threads that wait for each other need one each.
  */
 #ifndef POOL_H
 #define POOL_H
@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -25,49 +26,28 @@
 #define POOL_SPINS 20000
 
 typedef struct {
-  int (*run)(const float *, float *, void *, void *, int); /* tsn_run_team */
-  void *team, *workspace;
-  const float *input;
-  float *output;
+  int (*begin)(const float *, float *const[], void *, void *, int32_t *); /* tsn_team_begin */
+  int (*work)(void *, int, int);                                          /* tsn_team_work */
+  int (*run)(const float *, float *const[], void *, void *, int);         /* tsn_run_team_outputs */
+  void *team;
   int started; /* threads beside the caller's */
-  atomic_uint pictures; /* begun so far */
-  atomic_int asleep, ending;
-  pthread_mutex_t lock;
-  pthread_cond_t begun;
-  pthread_t threads[TSN_THREADS_MAX];
+  atomic_int ending;
   struct PoolWorker {
     void *pool;
     int number;
-  } workers[TSN_THREADS_MAX];
+    sem_t woken;
+    pthread_t thread;
+  } workers[TSN_THREADS_MAX]; /* the first is the caller's */
 } Pool;
 
 static void *pool_work(void *argument) {
   struct PoolWorker *me = argument;
   Pool *pool = me->pool;
-  for (unsigned seen = 0;; ++seen) {
-    for (int spins = 0; spins < POOL_SPINS && atomic_load(&pool->pictures) == seen; ++spins) {
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
-    }
-    if (atomic_load(&pool->pictures) == seen) {
-      pthread_mutex_lock(&pool->lock);
-      atomic_fetch_add(&pool->asleep, 1);
-      while (atomic_load(&pool->pictures) == seen) pthread_cond_wait(&pool->begun, &pool->lock);
-      atomic_fetch_sub(&pool->asleep, 1);
-      pthread_mutex_unlock(&pool->lock);
-    }
+  for (;;) {
+    while (sem_wait(&me->woken)) continue; /* a signal may end it early */
     if (atomic_load(&pool->ending)) return 0;
-    pool->run(pool->input, pool->output, pool->workspace, pool->team, me->number);
+    pool->work(pool->team, me->number, POOL_SPINS);
   }
-}
-
-static void pool_begin(Pool *pool) {
-  atomic_fetch_add(&pool->pictures, 1);
-  if (!atomic_load(&pool->asleep)) return;
-  pthread_mutex_lock(&pool->lock);
-  pthread_cond_broadcast(&pool->begun);
-  pthread_mutex_unlock(&pool->lock);
 }
 
 /* While a thread waits, its processor is for another of the team, or for other programs. */
@@ -82,8 +62,8 @@ static int pool_give_way(void *context) {
 
 static void pool_stop(Pool *pool) {
   atomic_store(&pool->ending, 1);
-  pool_begin(pool);
-  for (int i = 0; i < pool->started; ++i) pthread_join(pool->threads[i], 0);
+  for (int i = 1; i <= pool->started; ++i) sem_post(&pool->workers[i].woken);
+  for (int i = 1; i <= pool->started; ++i) pthread_join(pool->workers[i].thread, 0);
   free(pool->team);
   free(pool);
 }
@@ -96,30 +76,34 @@ static Pool *pool_start(void *library, int threads, const int *cores) {
   if (!bytes || !init || !wait || !bytes(threads)) return 0;
   Pool *pool = calloc(1, sizeof *pool);
   if (!pool || !(pool->team = aligned_alloc(TSN_ALIGNMENT, bytes(threads)))) return free(pool), (Pool *)0;
-  pool->run = dlsym(library, "tsn_run_team");
-  pthread_mutex_init(&pool->lock, 0), pthread_cond_init(&pool->begun, 0);
+  pool->begin = dlsym(library, "tsn_team_begin"), pool->work = dlsym(library, "tsn_team_work");
+  pool->run = dlsym(library, "tsn_run_team_outputs");
   cpu_set_t allowed;
   int crowded = !sched_getaffinity(0, sizeof allowed, &allowed) && threads > CPU_COUNT(&allowed);
-  if (init(pool->team, threads) || wait(pool->team, pool_give_way, crowded ? pool : 0)) return pool_stop(pool), (Pool *)0;
-  for (int i = 0; i < threads - 1; ++i) {
-    pool->workers[i] = (struct PoolWorker){pool, i + 1};
-    if (pthread_create(&pool->threads[i], 0, pool_work, &pool->workers[i])) return pool_stop(pool), (Pool *)0;
-    pool->started = i + 1;
+  if (!pool->begin || init(pool->team, threads) || wait(pool->team, pool_give_way, crowded ? pool : 0))
+    return pool_stop(pool), (Pool *)0; /* without tsn_team_begin the library is of a lower number than 6 */
+  for (int i = 1; i < threads; ++i) {
+    struct PoolWorker *worker = &pool->workers[i];
+    worker->pool = pool, worker->number = i;
+    if (sem_init(&worker->woken, 0, 0) || pthread_create(&worker->thread, 0, pool_work, worker))
+      return pool_stop(pool), (Pool *)0;
+    pool->started = i;
     if (cores) {
       cpu_set_t set;
       CPU_ZERO(&set);
-      CPU_SET(cores[i], &set);
-      pthread_setaffinity_np(pool->threads[i], sizeof set, &set);
+      CPU_SET(cores[i - 1], &set);
+      pthread_setaffinity_np(worker->thread, sizeof set, &set);
     }
   }
   return pool;
 }
 
-/* The status of tsn_run_team, once all threads have done their parts.  One caller at a time. */
-static int pool_run(Pool *pool, const float *input, float *output, void *workspace) {
-  pool->input = input, pool->output = output, pool->workspace = workspace;
-  pool_begin(pool);
-  return pool->run(input, output, workspace, pool->team, 0);
+/* The status of the run, once all threads have done their parts.  One caller at a time. */
+static int pool_run(Pool *pool, const float *input, float *const outputs[], void *workspace) {
+  int32_t asleep[TSN_THREADS_MAX];
+  int count = pool->begin(input, outputs, workspace, pool->team, asleep);
+  for (int i = 0; i < count; ++i) sem_post(&pool->workers[asleep[i]].woken);
+  return count < 0 ? count : pool->run(input, outputs, workspace, pool->team, 0);
 }
 
 #endif
