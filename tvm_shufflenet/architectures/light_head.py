@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from . import mobilenet_v2, shufflenet_v1, shufflenet_v2, xception
 from .atrous import AtrousBuilder
@@ -79,8 +80,8 @@ def light_head_rcnn(
 
 def large_separable(net: NetworkBuilder, name: str, x: int, middle: int, channels: int) -> int:
     """A tall window and a wide one, and the same the other way round, added up (C. Peng et al., arXiv:1703.02719)."""
-    tall = dict(kernel=(WINDOW, 1), pad=(WINDOW // 2, 0, WINDOW // 2, 0), bias=True)
-    wide = dict(kernel=(1, WINDOW), pad=(0, WINDOW // 2, 0, WINDOW // 2), bias=True)
+    tall: dict[str, Any] = dict(kernel=(WINDOW, 1), pad=(WINDOW // 2, 0, WINDOW // 2, 0), bias=True)
+    wide: dict[str, Any] = dict(kernel=(1, WINDOW), pad=(0, WINDOW // 2, 0, WINDOW // 2), bias=True)
     first = net.conv(f"{name}.wide1", net.conv(f"{name}.tall1", x, middle, **tall), channels, **wide)
     second = net.conv(f"{name}.tall2", net.conv(f"{name}.wide2", x, middle, **wide), channels, **tall)
     return net.relu(f"{name}.relu", net.add(f"{name}.add", first, second))
