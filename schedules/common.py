@@ -174,17 +174,18 @@ RUN = 8  # columns that are computed together
 
 def row_filler(
     plane: Plane, pad: int, step: int, columns: int, dtype: str = "float32", read: Callable | None = None,
-    border: Callable | None = None,
+    border: Callable | None = None, top: int | None = None,
 ) -> Callable:  # fmt: skip
     """A macro `fill(data, c, y, padded, i, j)` for kernels that slide windows over zero-padded planes.
 
     padded[i, j, phase, x], x < `columns`, becomes column x * step + phase of row y of channel c, with
-    `pad` zeros in front of the rows and columns and as many as it takes behind them.  Nothing around
-    `data` is read, and it is aligned as floats are: so is the caller's picture.  `padded` is of `dtype`.
+    `pad` zeros in front of the columns, `top` (by default `pad`) in front of the rows, and as many as it takes behind
+    them.  Nothing around `data` is read, and it is aligned as floats are: so is the caller's picture.  `padded` is of
+    `dtype`.
 
     Where it is no copy, `read(data, c, place)` is a number of it, and `border(data)` what is put in the place of zeros.
     """
-    H, W, pitch = plane.height, plane.width, plane.pitch
+    H, W, pitch, above = plane.height, plane.width, plane.pitch, pad if top is None else top
     # Columns left to right - 1 lie inside in every phase, and only column `right` may do so behind them.
     left = -(-pad // step)
     right = max(left, min(columns, (W + pad) // step))
@@ -207,7 +208,7 @@ def row_filler(
             for phase in T.unroll(step):
                 padded[i, j, phase, x] = T.if_then_else(
                     tirx.all(x * step + phase >= pad, x * step + phase < W + pad),
-                    number(data, c, (y - pad) * pitch + x * step + phase - pad),
+                    number(data, c, (y - above) * pitch + x * step + phase - pad),
                     zero(data),
                 )
 
@@ -215,11 +216,11 @@ def row_filler(
     def run(data, c, y, padded, i, j, start, extent):
         for x in range(extent):  # LLVM makes de-interleaving loads of it
             for phase in T.unroll(step):
-                padded[i, j, phase, start + x] = number(data, c, (y - pad) * pitch + (start + x) * step + phase - pad)
+                padded[i, j, phase, start + x] = number(data, c, (y - above) * pitch + (start + x) * step + phase - pad)
 
     @T.macro
     def fill(data, c, y, padded, i, j):
-        if tirx.all(y >= pad, y < H + pad):
+        if tirx.all(y >= above, y < H + above):
             edge(data, c, y, padded, i, j, 0, left)
             run(data, c, y, padded, i, j, *runs[0])
             if len(runs) > 1:

@@ -1,6 +1,6 @@
 """Depthwise convolution.
 
-    out[c, y, x] = act(bias[c] + sum over ky, kx of weight[c, ky, kx] * in[c, y*s + ky - p, x*s + kx - p])
+    out[c, y, x] = act(bias[c] + sum over ky, kx of weight[c, ky, kx] * in[c, y*s + ky*d - p, x*s + kx*d - p])
 
 Strategy: a tile of `rows` x `vectors` output vectors is accumulated in registers over the whole
 window, unrolled, from input rows that are read where they lie; a vector that is loaded serves every
@@ -9,7 +9,7 @@ output row that needs it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import s_tir, tirx
@@ -24,8 +24,16 @@ from .workload import leave_out
 
 @dataclass(frozen=True)
 class Depthwise(Window):
+    """Taps are `dilation` pixels apart, along both axes."""
+
+    dilation: int = field(default=1, kw_only=True)
+
     name = "depthwise"
     tabled = False  # whether a table says which plane each channel is
+
+    @property
+    def span(self) -> int:
+        return self.dilation * (self.kernel - 1) + 1
 
     @property
     def planes(self) -> int:
@@ -37,14 +45,14 @@ class Depthwise(Window):
         return self.channels * self.after.height * self.after.width * self.kernel**2
 
     def definition(self) -> tirx.PrimFunc:
-        C, K, S, pad = self.channels, self.kernel, self.stride, self.pad
+        C, K, S, D, pad = self.channels, self.kernel, self.stride, self.dilation, self.pad
         before, after = self.before, self.after
         V, L = self.vectors, self.vector
 
         def add(sofar, weight, data, table, wc, y, v, i, ky, kx):
             c = self.source(table, wc)
-            row, x = y * S + ky - pad, (self.column(v) + i) * S + kx - pad
-            tap = self.mask_columns(v, x, strided_tap(data[c, row * before.pitch + x], kx), 0)
+            row, x = y * S + ky * D - pad, (self.column(v) + i) * S + kx * D - pad
+            tap = self.mask_columns(v, x, strided_tap(data[c, row * before.pitch + x], kx * D), 0)
             return self.if_row(row, sofar + weight[wc, kx * K + ky] * tap, sofar)
 
         @T.prim_func(private=True, s_tir=True)

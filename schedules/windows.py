@@ -35,8 +35,13 @@ class Rows(Workload):
     lanes: int
 
     def __post_init__(self):
-        if self.pad >= self.kernel:
-            raise ValueError(f"padding {self.pad} of a window of {self.kernel}: some lie outside")
+        if self.pad >= self.span:
+            raise ValueError(f"padding {self.pad} of a window of {self.span}: some lie outside")
+
+    @property
+    def span(self) -> int:
+        """Pixels from a window's first tap to its last."""
+        return self.kernel
 
     @property
     def vector(self) -> int:
@@ -77,8 +82,8 @@ class Window(Rows):
         if name != "data":
             return 0, 0
         lanes, before = self.vector, self.before
-        span = self.stride * lanes + (round_up(max(self.kernel - self.stride, 1), lanes) if self.kernel > 1 else 0)
-        behind = (before.height - 1) * before.pitch + self._last * self.stride - self.pad + span - before.size
+        read = self.stride * lanes + (round_up(max(self.span - self.stride, 1), lanes) if self.kernel > 1 else 0)
+        behind = (before.height - 1) * before.pitch + self._last * self.stride - self.pad + read - before.size
         return self.pad, max(0, behind)
 
     def mask_columns(self, v: tirx.Expr, x: tirx.Expr, value: tirx.Expr, outside: float) -> tirx.Expr:
@@ -88,7 +93,7 @@ class Window(Rows):
         """
         V, L, width = self.vectors, self.vector, self.before.width
         starts = [min(u * L, self._last) * self.stride - self.pad for u in range(V)]
-        reach = (L - 1) * self.stride + self.kernel
+        reach = (L - 1) * self.stride + self.span
         inside = [u for u, start in enumerate(starts) if 0 <= start <= width - reach] or [V]
         integer = self.dtype.replace("float", "int").replace("uint", "int")
         mask = T.Select(tirx.all(x >= 0, x < width), tirx.const(-1, integer), tirx.const(0, integer))

@@ -179,7 +179,7 @@ def test_pictures_of_every_kind(tmp_path):
 
 def test_the_report_names_generic_kernels(tmp_path, capsys):
     def ends(net, x):
-        x = net.conv("odd", x, 5, kernel=(2, 3), dilation=(3, 2))
+        x = net.conv("odd", x, 5, kernel=(2, 3), stride=(1, 2))
         return [net.dense("fc", net.global_avg_pool("pool", x), 4)]
 
     path, _ = library(tmp_path, "generic", ends)

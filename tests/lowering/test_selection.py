@@ -20,7 +20,7 @@ TARGETS = [resolve('{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "sky
 GENERIC = GenericConv, GenericLRN, GenericPool, GlobalPool
 QUICK = [
     "shufflenet-v1-0.25x-g3-se", "shufflenet-v2-0.5x", "mobilenet-v2-0.35", "squeezenet-1.1",
-    "ssdlite-shufflenet-v2-0.5x",
+    "ssdlite-shufflenet-v2-0.5x", "light-head-rcnn-shufflenet-v2-0.5x-star",
     "resnet-like-38m",  # whose planes leave its 3x3 convolutions no room behind their pixels
 ]  # fmt: skip
 # One of each family and structure; `make full` takes every network.
@@ -60,7 +60,7 @@ def test_listed_networks_need_no_generic_kernel_and_no_other_copy(name):
         verify(program)
         assert [call.layer for call in program.calls if isinstance(call.workload, GENERIC)] == []
         copied = [call.layer for call in program.calls if isinstance(call.workload, Copy)]
-        if name.startswith("ssdlite-"):
+        if name.startswith(("ssdlite-", "light-head-rcnn-")):
             assert copied == FOUND
         elif name.startswith(GATHERED[0]):
             assert copied and all(layer.startswith(GATHERED[1]) for layer in copied)

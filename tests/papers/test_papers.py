@@ -318,7 +318,7 @@ def test_what_is_counted_is_shown_at_once(capsys, tmp_path):
     line = next(line for line in text.splitlines() if line.startswith("shufflenet-v1-1.5x-g3"))
     assert line.split() == ["shufflenet-v1-1.5x-g3", "settled", "(a)", "292", "(a)", "28.5", "292.4", "3.44", "1.94"]
     tables = json.loads((tmp_path / "all.json").read_text())["tables"]
-    assert len(tables) == 13 and tables[-1]["claims"][-1]["figures"]["counted"] == 7_949_760
+    assert len(tables) == 14 and tables[-1]["claims"][-1]["figures"]["counted"] == 7_949_760
     assert max(len(line) for line in text.splitlines() if line.startswith(("shufflenet", "mobilenet"))) <= 100
 
 
@@ -355,11 +355,10 @@ def test_guidelines_measured(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command,arguments,said", [
-    (paper_command, ["v2-7"], "of Light-Head R-CNN, which is not described here"),
     (paper_command, ["v1-9"], "unknown table 'v1-9': expected v1-1, "),
     (paper_command, ["v1-8", "--size", "300"], "--size 300: v1-8 has 224, 480x640, 720x1280"),
     (paper_command, ["v1-8", "--size", "x"], "--size x: expected pixels"),
-    (paper_command, ["v1-1", "--size", "224"], "v1-8 and v2-a1"),
+    (paper_command, ["v1-1", "--size", "224"], "v1-8, v2-7 and v2-a1"),
     (paper_command, ["v1-8", "v2-a1", "--size", "720x1280"], "v2-a1 has none of these sizes, expected one of 320"),
     (paper_command, ["--no-measure", "--rpc", "board:1"], "leave out --rpc"),
     (paper_command, ["--no-measure", "--estimate"], "leave out --estimate"),
@@ -398,3 +397,18 @@ def test_the_table_of_detectors(capsys, tmp_path):
     cells = rows["faster-rcnn-shufflenet-v1-1x-g3", (600, 800)]
     assert cells["map_P"] == cells["map_C"] == 19.8
     assert [round(cells[part]) for part in ("body", "rpn", "head")] == [1003, 4273, 9840]
+
+
+def test_the_table_of_light_head_r_cnn(capsys, tmp_path):
+    paper_command.main(["v2-7", "--no-measure", "--json", str(tmp_path / "x.json")])
+    said = capsys.readouterr().out
+    assert "mmAP is the paper's, on COCO; nothing was trained for this table" in said
+    assert "network left out: which MobileNet v2" in said and "uncertain: no source" in said
+    (table,) = json.loads((tmp_path / "x.json").read_text())["tables"]
+    rows = {row["network"]: row["cells"] for row in table["rows"]}
+    assert len(rows) == 20 and {tuple(row["size"]) for row in table["rows"]} == {(800, 1200)}
+    cells = rows["light-head-rcnn-shufflenet-v2-1x"]
+    assert cells["mmap"] == 29.0 and cells["theory"] == 1
+    assert [round(cells[part]) for part in ("body", "rpn", "head")] == [5347, 4182, 12734]
+    left_out = rows["light-head-rcnn-mobilenet-v2-40m"]
+    assert left_out["mmap"] == 20.7 and "left out" in left_out["head"]["missing"]

@@ -24,7 +24,7 @@ def row_of(table: str, name: str, size=None) -> Row:
 
 
 def test_every_table_is_there():
-    assert list(TABLES) == [f"v1-{n}" for n in range(1, 9)] + ["v2-5", "v2-6", "v2-8", "v2-a1"]
+    assert list(TABLES) == [f"v1-{n}" for n in range(1, 9)] + ["v2-5", "v2-6", "v2-7", "v2-8", "v2-a1"]
     for table in TABLES.values():
         assert set(table.columns) <= set(COLUMNS) and table.name in TABLES
         assert len({(row.network, row.size) for row in table.rows}) == len(table.rows)
@@ -86,6 +86,21 @@ def test_figures_by_size():
     assert row_of("v2-a1", "shufflenet-v1-1x-g3", (480, 640)).figure("images") == 3.7
     assert row_of("v2-a1", "shufflenet-v2-units-128", (28, 28)).figure("images") == 53.4
     assert row_of("v2-a1", "xception-units-64", (56, 56)).figure("images") == 27.0
+
+
+def test_precision_of_detectors():
+    """By backbone and complexity; at another size nothing was published."""
+    expected = {
+        "shufflenet-v2-{}x": (22.5, 29.0, 31.8, 33.3), "shufflenet-v2-{}x-star": (23.7, 29.6, 32.2, 34.2),
+        "shufflenet-v1-{}x-g3": (20.9, 27.0, 29.9, 32.9), "xception-{}x": (21.9, 29.0, 31.3, 32.9),
+    }  # fmt: skip
+    for name, figures in expected.items():
+        for scale, figure in zip(("0.5", "1", "1.5", "2"), figures):
+            row = row_of("v2-7", "light-head-rcnn-" + name.format(scale), (800, 1200))
+            assert row.figure("mmap") == figure
+    for name, figure in {"40m": 20.7, "140m": 24.4, "1.0": 30.0, "1.4": 30.6}.items():
+        assert row_of("v2-7", f"light-head-rcnn-mobilenet-v2-{name}", (800, 1200)).figure("mmap") == figure
+    assert row_of("v2-7", "light-head-rcnn-xception-1x", (600, 800)).figure("mmap") == NOT_PUBLISHED
 
 
 def test_speeds_are_compared_at_one_size():

@@ -21,6 +21,7 @@ from tvm_shufflenet.records.remembered import Remembered, remembered
 from tvm_shufflenet.schedules import (
     LRN,
     RELU,
+    SCRATCH,
     Activation,
     AdaptiveAvgPool,
     BatchedDense,
@@ -49,6 +50,7 @@ from tvm_shufflenet.schedules import (
     Int8StrewnMatrix,
     Int8StrewnWindow,
     Int8Window,
+    LongConv,
     Pad,
     Plane,
     Pointwise,
@@ -79,6 +81,8 @@ BYTES = Plane.padded(14, 14, 16)
 BYTE_WINDOW = (6, BYTES, Plane.padded(7, 7, 16), 3, 2, 1, 16)
 EACH = [
     LRN(12, 49, 4, 5, 1e-4, 2.0),
+    LongConv(1, 6, 12, PLANE, PLANE, (15, 1), 1, (7, 0), (1, 1), 4),
+    LongConv(1, 6, 12, PLANE, SMALL, (3, 5), 2, (1, 2), (1, 1), 4, RELU),
     AdaptiveAvgPool(8, PLANE, SMALL),
     BatchedDense(40, 100, 4, RELU, pictures=3, data_pitch=48, out_pitch=100),
     Binary("add", 8, PLANE, PLANE, PLANE),
@@ -116,6 +120,8 @@ EACH = [
     Pointwise(3, 20, 40, PLANE, 4, RELU, scaled=True),
     Strewn(3, 20, 40, PLANE, 4, RELU, sources=60, targets=240),
     StrewnDepthwise(*WINDOW, sources=12),
+    Depthwise(6, PLANE, PLANE, 3, 1, 2, 4, dilation=2),
+    StrewnDepthwise(6, PLANE, PLANE, 3, 1, 2, 4, sources=12, dilation=2),
     Strewn(3, 20, 40, PLANE, 4, RELU, True, sources=60, targets=240, others=240),
     Winograd(1, 4, 24, PLANE, Winograd.plane(14, 14, 3, 4), 3, 1, 4),
     Copy((2, 3), (3, 1), (1, 2), out_dtype="float16"),
@@ -149,6 +155,13 @@ def test_a_text_names_its_kernel():
         assert workload_of(task_of(workload)) == workload
         assert label_of(task_of(workload)) == label(workload)
     assert len({task_of(workload) for workload in EACH}) == len({label(workload) for workload in EACH}) == len(EACH)
+
+
+def test_all_scratch_is_each_thread_s_own_or_none_is():
+    """As `emit_team` gives a thread one piece of memory for all of a call's."""
+    for workload in EACH:
+        scratch = {operand.name for operand in workload.operands() if operand.role == SCRATCH}
+        assert {*workload.own_scratch} in (set(), scratch), workload
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
 from tvm_shufflenet.lowering.to_object import compile_module
-from tvm_shufflenet.schedules import RELU, Plane, Pointwise
+from tvm_shufflenet.schedules import RELU, LongConv, Plane, Pointwise
 from tvm_shufflenet.targets import resolve
 
 # Of ShuffleNet 1x, stages 2 and 3: into the bottleneck, shuffled, and out of it, with the residual.
@@ -94,3 +94,14 @@ def test_loads_come_together_on_cortex_a53(layer):
     block = hottest(assembly(LAYERS[layer], "cortex-a53"))
     kinds = [line.startswith("fmla") for line in block if line.startswith(("fmla", "ld"))]
     assert [multiplies for multiplies, _ in groupby(kinds)] == [False, True]
+
+
+@pytest.mark.parametrize("kernel,pad", [((15, 1), (7, 0)), ((1, 15), (0, 7))], ids=["tall", "wide"])
+@pytest.mark.parametrize("target", ["cortex-a72", "cortex-a53"])
+def test_long_windows_are_multiply_adds_of_vectors(target, kernel, pad):
+    """Of Light-Head R-CNN at 800x1200."""
+    plane = Plane.dense(50, 75)
+    block = hottest(assembly(LongConv(1, 464, 64, plane, plane, kernel, 1, pad, (1, 1), 4), target))
+    products = [line for line in block if line.startswith("fmla")]
+    assert all(re.fullmatch(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[[0-3]\]", line) for line in products)
+    assert len(products) >= 0.65 * len(block) and not [line for line in block if "[sp" in line]

@@ -23,6 +23,7 @@ from tvm_shufflenet.schedules import (
     Dense,
     Depthwise,
     GlobalAvgPool,
+    LongConv,
     Machine,
     Plane,
     Pointwise,
@@ -146,10 +147,10 @@ def from_plane(flat: np.ndarray, channels: int, plane: Plane) -> np.ndarray:
     return rows.reshape(channels, plane.height, plane.pitch)[:, :, : plane.width]
 
 
-def conv_reference(x, weight, bias, groups, stride, pad):
+def conv_reference(x, weight, bias, groups, stride, pad, dilation=1):
     import torch
 
-    y = torch.nn.functional.conv2d(*map(torch.from_numpy, (x[None], weight, bias)), stride, pad, 1, groups)
+    y = torch.nn.functional.conv2d(*map(torch.from_numpy, (x[None], weight, bias)), stride, pad, dilation, groups)
     return y[0].numpy()
 
 
@@ -252,6 +253,73 @@ def test_depthwise_with_any_tile(rows, vectors, channels, prefetch, stride):
     workload = Depthwise(5, before, after, 3, stride, 1, machine.lanes)
     found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=5 * after.size, knobs=knobs)
     assert relative_error(from_plane(found, 5, after), conv_reference(x, weight, bias, 5, stride, 1)) < 1e-5
+
+
+@EACH_MACHINE
+@pytest.mark.parametrize("height,width,kernel,stride,pad,dilation", [
+    (7, 7, 3, 1, 2, 2), (14, 21, 3, 1, 2, 2), (9, 37, 3, 2, 2, 2), (6, 10, 3, 1, 4, 4), (13, 40, 5, 1, 0, 3),
+    (5, 75, 3, 1, 3, 3), (4, 4, 3, 1, 2, 2),
+])  # fmt: skip
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_dilated_depthwise(machine, height, width, kernel, stride, pad, dilation, anywhere):
+    """Windows that are wider than the plane among them."""
+    span = dilation * (kernel - 1) + 1
+    before, after = window_planes(machine, height, width, span, stride, pad)
+    channels, of = 5, [4, 0, 6, 2, 3]
+    x, weight, bias = random(channels, height, width), random(channels, 1, kernel, kernel), random(channels)
+    shape = channels, before, after, kernel, stride, pad, machine.lanes
+    if anywhere:
+        data = np.full((7, before.size), np.nan, "float32")
+        data[of] = into_plane(x, before)
+        workload = StrewnDepthwise(*shape, sources=7, dilation=dilation)
+        found = run_kernel(workload, machine, data, weight, bias, np.array(of))
+    else:
+        workload = Depthwise(*shape, dilation=dilation)
+        found = run(workload, machine, into_plane(x, before), weight, bias, out_floats=channels * after.size)
+    expected = conv_reference(x, weight, bias, channels, stride, pad, dilation)
+    assert relative_error(from_plane(found, channels, after), expected) < 1e-5
+
+
+LONG = [
+    # groups, inputs, outputs, height, width, kernel, stride, pad, dilation
+    (1, 6, 10, 17, 21, (15, 1), 1, (7, 0), (1, 1)),
+    (1, 6, 10, 17, 21, (1, 15), 1, (0, 7), (1, 1)),
+    (1, 64, 13, 9, 37, (15, 1), 1, (7, 0), (1, 1)),  # two chunks, and tiles that do not divide
+    (2, 40, 6, 30, 19, (1, 5), 1, (0, 2), (1, 1)),
+    (1, 32, 64, 6, 8, (15, 1), 1, (7, 0), (1, 1)),  # several tiles of channels, which end together
+    (1, 61, 24, 40, 80, (3, 3), 1, (2, 2), (2, 2)),  # bands; a prime number of channels
+    (1, 4, 8, 23, 29, (7, 3), 2, (3, 1), (1, 1)),
+    (1, 4, 7, 5, 6, (2, 5), 3, (1, 4), (3, 2)),
+]
+
+
+@EACH_MACHINE
+@pytest.mark.parametrize("groups,inputs,outputs,height,width,kernel,stride,pad,dilation", LONG)
+def test_long_windows(machine, groups, inputs, outputs, height, width, kernel, stride, pad, dilation):
+    extents = zip((height, width), kernel, pad, dilation)
+    rows, columns = ((n + 2 * p - d * (k - 1) - 1) // stride + 1 for n, k, p, d in extents)
+    before, after = Plane.dense(height, width), Plane.dense(rows, columns)  # as the caller's
+    x, weight = random(groups * inputs, height, width), random(groups * outputs, inputs, *kernel)
+    bias = random(groups * outputs)
+    workload = LongConv(
+        groups, inputs, outputs, before, after, kernel, stride, pad, dilation, machine.lanes, activation=RELU
+    )
+    found = run(workload, machine, x, weight, bias, out_floats=groups * outputs * after.size)
+    expected = np.maximum(conv_reference(x, weight, bias, groups, stride, pad, dilation), 0)
+    assert relative_error(from_plane(found, groups * outputs, after), expected) < 1e-5
+
+
+@pytest.mark.parametrize("rows,vectors,block,unroll,weight_vectors", [
+    (1, 1, 1, 1, 0), (4, 3, 8, 0, 1), (5, 2, 10, 1, 0), (13, 1, 26, 0, 1), (8, 2, 8, 1, 1),
+])  # fmt: skip
+def test_long_windows_with_any_tile(rows, vectors, block, unroll, weight_vectors):
+    """Tiles and blocks that divide neither the channels nor the vectors of a row."""
+    machine, plane = MACHINES[0], Plane.dense(6, 27)
+    x, weight, bias = random(4, 6, 27), random(13, 4, 1, 5), random(13)
+    workload = LongConv(1, 4, 13, plane, plane, (1, 5), 1, (0, 2), (1, 1), machine.lanes)
+    knobs = {"rows": rows, "vectors": vectors, "block": block, "unroll": unroll, "weight_vectors": weight_vectors}
+    found = run(workload, machine, x, weight, bias, out_floats=13 * plane.size, knobs=knobs)
+    assert relative_error(from_plane(found, 13, plane), conv_reference(x, weight, bias, 1, 1, (0, 2))) < 1e-5
 
 
 @EACH_MACHINE

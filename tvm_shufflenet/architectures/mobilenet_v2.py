@@ -17,6 +17,7 @@ BLOCKS = (
 UNITS = tuple(units for _, _, units, _ in BLOCKS)
 IGCV3_UNITS = (1, 4, 6, 8, 6, 6, 1)  # symbols/igcv3.py of homles11/IGCV3
 STEM, LAST = 32, 1280
+STRIDE_16 = 4  # the last block whose map has this stride
 WIDTHS = {"1.4": "Table 8", "1.0": "Table 8", **dict.fromkeys(("0.75", "0.5", "0.35"), NOWHERE)}
 
 
@@ -44,14 +45,19 @@ def mobilenet_v2(
 ) -> Network:  # fmt: skip
     """`groups`: of the pointwise convolutions within units, 2 for IGCV3, whose units shuffle between them."""
     net = NetworkBuilder(size)
-    x = _conv(net, "stem", "", 0, rounded(STEM * width), kernel=3, stride=2, pad=1)
+    classifier(net, body(net, width, units, groups)[-1], classes, dropout=0.2)
+    return net.network(name)
+
+
+def body(net: NetworkBuilder, width: float, units: tuple[int, ...] = UNITS, groups: int = 1) -> list[int]:
+    """The layers up to the classifier; the outputs of each block, and of the last convolution."""
+    x, outputs = _conv(net, "stem", "", 0, rounded(STEM * width), kernel=3, stride=2, pad=1), []
     for block, ((expansion, channels, _, stride), count) in enumerate(zip(BLOCKS, units, strict=True)):
         for index in range(count):
             place = f"block{block}.{index}"
             x = inverted_residual(net, place, x, expansion, rounded(channels * width), 1 if index else stride, groups)
-    x = _conv(net, "last", "", x, rounded(LAST * max(1.0, width)))
-    classifier(net, x, classes, dropout=0.2)
-    return net.network(name)
+        outputs.append(x)
+    return [*outputs, _conv(net, "last", "", x, rounded(LAST * max(1.0, width)))]
 
 
 def inverted_residual(

@@ -18,6 +18,7 @@ BATCH_NORM_EPS = 1e-5
 # Of a network that is called by its name alone, wherever it is: the papers' figures are of these.
 SIZE = (224, 224)  # height and width of the picture in pixels
 CLASSES = 1000
+PARTS = ("body", "rpn", "head")  # of a detector of two stages
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,14 @@ class Network:
         return total
 
     def parts(self) -> dict[str, int]:
-        """Multiply-adds of a detector of two stages: of its body, of what proposes regions, and of all its regions."""
-        found: dict[str, list[Layer]] = {"body": [], "rpn": [], "head": []}
+        """Multiply-adds of a detector of two stages: of its body, of what proposes regions, and of all its regions.
+
+        To these belong layers of the picture that make the map of the regions alone, whose names begin with "head.".
+        """
+        found: dict[str, list[Layer]] = {part: [] for part in PARTS}
         for layer in self.layers:
-            found["head" if layer.shape[0] > 1 else "rpn" if layer.name.startswith("rpn.") else "body"].append(layer)
+            named = layer.name.partition(".")[0]
+            found["head" if layer.shape[0] > 1 else named if named in PARTS else "body"].append(layer)
         return {part: self.multiply_adds(layers) for part, layers in found.items()} if self.two_stages else {}
 
     def parameter_count(self) -> int:

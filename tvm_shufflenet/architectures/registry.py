@@ -20,6 +20,7 @@ from . import (
     condensenet,
     faster_rcnn,
     googlenet,
+    light_head,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
@@ -45,7 +46,7 @@ FAMILIES = (
     vgg.entries, googlenet.entries, squeezenet.entries, pvanet.entries, shufflenet_v2.entries,
     shufflenet_v2_plus.entries, mobilenet_v2.entries, xception.entries, resnet.entries, condensenet.entries,
     ssdlite.entries, faster_rcnn.entries, nanodet.entries,
-    mobilenet_v3.entries, nanodet_plus.entries,
+    mobilenet_v3.entries, nanodet_plus.entries, light_head.entries,
 )  # fmt: skip
 _DENSENET = "its growth rate is not published, and several fit the cost"
 _MOBILENET = "how its widths are rounded is not published, and MobileNet v2's code does not give the published cost"
@@ -62,6 +63,7 @@ LEFT_OUT = {
     "igcv3-d-0.7": _IGCV3, "igcv3-d-1.4": _IGCV3,
     **{f"{kind}-units-{channels}": _UNITS
        for kind in ("shufflenet-v1", "mobilenet-v2", "xception") for channels in (64, 128, 256)},
+    **light_head.LEFT_OUT,
 }  # fmt: skip
 
 

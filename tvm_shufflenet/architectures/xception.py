@@ -27,12 +27,18 @@ def xception(
     stem_channels: int, channels: int, name: str, size: tuple[int, int], classes: int
 ) -> Network:  # fmt: skip
     net = NetworkBuilder(size)
-    x = stem(net, stem_channels)
+    classifier(net, body(net, stem_channels, channels)[-1], classes)
+    return net.network(name)
+
+
+def body(net: NetworkBuilder, stem_channels: int, channels: int) -> list[int]:
+    """The layers up to the classifier; the outputs of each stage from the second on."""
+    x, outputs = stem(net, stem_channels), []
     for stage, count in enumerate(UNITS):
         for unit in range(count):
             x = _unit(net, f"stage{stage + 2}.{unit}", x, channels << stage, 1 if unit else 2)
-    classifier(net, x, classes)
-    return net.network(name)
+        outputs.append(x)
+    return outputs
 
 
 def _unit(net: NetworkBuilder, name: str, x: int, channels: int, stride: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..architectures import SIZE
 from ..architectures.entries import MARKS
+from ..architectures.network import PARTS
 from ..errors import UserError
 from ..files import write_json
 from ..plotting import save, tables
@@ -39,6 +40,7 @@ _PUBLISHED: dict[str, Column] = {
     "map": ("publ.\nmAP,\n%", "map", "g"),
     "map_P": ("P:\npubl.\nmAP,\n%", "map_P", "g"),
     "map_C": ("C:\npubl.\nmAP,\n%", "map_C", "g"),
+    "mmap": ("publ.\nmmAP,\n%", "mmap", "g"),
 }
 
 
@@ -89,8 +91,6 @@ def main(argv: list[str] | None = None) -> int:
 def _chosen(names: Sequence[str]) -> list[str]:
     known = [*TABLES, CLAIMS]
     for name in names:
-        if name == "v2-7":
-            raise UserError("v2-7: Table 7 is of Light-Head R-CNN, which is not described here; expected another table")
         if name not in known:
             raise UserError(f"unknown table {ascii(name)[:60]}: expected {', '.join(known)}")
     return list(dict.fromkeys(names)) or known
@@ -102,7 +102,7 @@ def _sizes(texts: Sequence[str] | None, tables: Sequence[Table]) -> list[Size]:
     if not texts:
         return []
     if not several:
-        raise UserError("--size is of tables with several sizes, v1-7, v1-8 and v2-a1: leave it out, or name one")
+        raise UserError("--size is of tables with several sizes, v1-7, v1-8, v2-7 and v2-a1: leave it out, or name one")
     if "all" in texts:
         return [size for table in several for size in table.sizes]
     sizes = [parse_size(text) for text in texts]
@@ -135,9 +135,12 @@ def _table(table: Table, sizes: list[Size], how: How | None, find: Meter | None)
     ]
     if any(column.startswith("error") for column in table.columns):
         lines.append("errors are the paper's: top-1 on ImageNet, %; nothing was trained for this table")
-    if table.columns[0].startswith("map"):
-        lines.append("mAP is the paper's, on COCO; nothing was trained for this table")
-        lines.append("body: up to the map of stride 16; rpn: what proposes regions; head: of all 300 regions")
+    if table.regions:
+        what = "mmAP" if "mmap" in table.columns else "mAP"
+        lines.append(f"{what} is the paper's, on COCO; nothing was trained for this table")
+        lines.append(
+            f"body: the backbone's maps; rpn: what proposes regions; head: what looks at {table.regions} of them"
+        )
     if table.where:
         lines.append(f"paper: {table.where}")
     document = {
@@ -154,8 +157,8 @@ def _columns(table: Table, bases: Sequence[Row], how: How | None) -> list[Column
     names = list(dict.fromkeys(base.network for base in bases))
     base = f"times\n{_short(names[0])}" if len(names) == 1 else "times\nbase"
     columns = [_PUBLISHED[column] for column in table.columns]
-    if table.columns[0].startswith("map"):
-        columns += [(f"here:\n{part},\nM", part, ".0f") for part in ("body", "rpn", "head")]
+    if table.regions:
+        columns += [(f"here:\n{part},\nM", part, ".0f") for part in PARTS]
     columns += [("here:\nmult-\nadds,\nM", "multiply_adds", ".1f"), ("para-\nme-\nters,\nM", "parameters", ".2f")]
     columns += columns_of_speed(how)
     if how:

@@ -15,6 +15,7 @@ from ..schedules import Machine, Plane
 
 # Beyond these the window kernels, which are unrolled whole, would become too much code.
 WINDOW, STRIDE = 7, 2
+SPAN = 64  # pixels from the first tap of a window to the last, where rows are copied for it
 
 
 def free_plane(height: int, width: int, lanes: int, dense: bool = False) -> Plane:
@@ -90,16 +91,31 @@ def _one(values: Sequence[int]) -> int | None:
 
 def square_window(node: Node) -> tuple[int, int, int] | None:
     """Kernel, stride and padding of a square window, padded alike above and left, each window touching pixels."""
+    *window, dilation = dilated_window(node) or (0, 0, 0, 0)
+    return (window[0], window[1], window[2]) if dilation == 1 else None
+
+
+def dilated_window(node: Node) -> tuple[int, int, int, int] | None:
+    """The same of a square window whose taps are that many pixels apart, the last of the numbers."""
     a = node.attrs
-    kernel, stride, pad = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2])
-    if kernel is None or stride is None or pad is None or a["dilation"] != (1, 1) or pad >= kernel:
+    kernel, stride, pad, dilation = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2]), _one(a["dilation"])
+    if kernel is None or stride is None or pad is None or dilation is None or pad > dilation * (kernel - 1):
         return None
-    return kernel, stride, pad
+    return kernel, stride, pad, dilation
+
+
+def any_window(node: Node) -> tuple[tuple[int, int], int, tuple[int, int], tuple[int, int]] | None:
+    """Kernel, stride, padding and dilation of a convolution; None of one that takes much room, or goes unlike steps."""
+    a = node.attrs
+    stride, spans = _one(a["stride"]), [d * (k - 1) + 1 for k, d in zip(a["kernel"], a["dilation"])]
+    if stride is None or stride > STRIDE or max(spans) > SPAN or any(p >= span for p, span in zip(a["pad"], spans)):
+        return None
+    return tuple(a["kernel"]), stride, tuple(a["pad"][:2]), tuple(a["dilation"])
 
 
 def is_depthwise(node: Node) -> bool:
     """Whether the depthwise kernels compute a node."""
-    window = square_window(node) if node.op == "conv" else None
+    window = dilated_window(node) if node.op == "conv" else None
     if window is None or window[0] > WINDOW or window[1] > STRIDE:
         return False
     return node.attrs["groups"] == node.channels == node.inputs[0].channels

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..schedules import WEIGHT, Operand, scheduled
 from .emit_team import Loop, Step, TeamModule, as_private, emit_team
 from .packed_weights import PackedWeights
-from .plan_memory import MemoryPlan
+from .plan_memory import MemoryPlan, scratch_places
 from .program import FLOAT, Program, ScheduledKernel, View
 from .verify import operands_of
 
@@ -88,8 +88,9 @@ def emit_module(
                 arguments.append(_as(operand.dtype, tirx.handle_add_byte_offset(weights, offset)))
             else:
                 arguments.append(
-                    at(plan.scratch[index], operand.dtype) if view is None else pointer(operand, view, loop.picture)
-                )
+                    at(plan.scratch[index] + scratch_places(call)[operand.name][0], operand.dtype)
+                    if view is None else pointer(operand, view, loop.picture)
+                )  # fmt: skip
         loop.steps.append(Step(call, kernel, arguments))
     for loop in loops:
         body += loop.around(

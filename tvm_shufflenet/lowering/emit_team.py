@@ -9,16 +9,17 @@ The module is apart from that of `main`, whose code so is the same with and with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import tvm
 from tvm import tirx
 from tvm.ir import PointerType, PrimType
 
-from ..schedules import SCRATCH, scheduled
+from ..schedules import scheduled
 from .costs import call_bytes, call_multiply_adds
 from .cut_kernels import CutKernel, cut_kernel
+from .plan_memory import scratch_bytes, scratch_places
 from .program import FLOAT, Call, Pass, ScheduledKernel
 
 FLOAT_POINTER = PointerType(PrimType("float32"))
@@ -113,8 +114,9 @@ def emit_team(loops: Sequence[Loop], buffers: Sequence, weights: tirx.Var, ticki
             else:
                 own = own_scratch(step.call)
                 scratch = max(scratch, own)
+                places = scratch_places(step.call) if own else {}
                 arguments = [
-                    ask("tsn_scratch", argument, result=FLOAT_POINTER) if own and operand.role == SCRATCH else argument
+                    _of_thread(ask, argument, places[operand.name][0]) if operand.name in places else argument
                     for operand, argument in zip(step.call.workload.operands(), step.arguments, strict=True)
                 ]
                 for number in range(cut.steps):
@@ -131,14 +133,21 @@ def emit_team(loops: Sequence[Loop], buffers: Sequence, weights: tirx.Var, ticki
     return TeamModule(tvm.IRModule(functions), scratch)
 
 
+def _of_thread(ask: Callable[..., tirx.Expr], argument: tirx.Expr, offset: int) -> tirx.Expr:
+    """The place in the scratch of the thread that asks, of one so many bytes behind the start of the first thread's."""
+    if not offset:
+        return ask("tsn_scratch", argument, result=FLOAT_POINTER)
+    start = ask("tsn_scratch", tirx.handle_add_byte_offset(argument, -offset), result=FLOAT_POINTER)
+    return tirx.handle_add_byte_offset(start, offset)
+
+
 def is_small(call: Call) -> bool:
     return call_multiply_adds(call) + call_bytes(call) // FLOAT < SMALL
 
 
 def own_scratch(call: Call) -> int:
-    """Bytes of scratch of which each thread needs its own."""
-    own = call.workload.own_scratch
-    return sum(operand.bytes for operand in call.workload.operands() if operand.name in own)
+    """Bytes of scratch of which each thread needs its own: all of it, or none."""
+    return scratch_bytes(call) if call.workload.own_scratch else 0
 
 
 def as_private(function: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -63,7 +63,19 @@ class MemoryPlan:
 
 
 def scratch_bytes(call: Call) -> int:
-    return sum(operand.bytes for operand in call.workload.operands() if operand.role == SCRATCH)
+    """Of all scratch of a call, one behind the other."""
+    return max((offset + size for offset, size in scratch_places(call).values()), default=0)
+
+
+def scratch_places(call: Call) -> dict[str, tuple[int, int]]:
+    """By parameter: where its scratch begins within that of the call, and its size, in bytes."""
+    found: dict[str, tuple[int, int]] = {}
+    end = 0
+    for operand in call.workload.operands():
+        if operand.role == SCRATCH:
+            start = round_up(end, ALIGN)
+            found[operand.name], end = (start, operand.bytes), start + operand.bytes
+    return found
 
 
 def plan_memory(program: Program) -> MemoryPlan:

@@ -6,6 +6,8 @@ Rules see planes, not memory: whether a kernel may touch the caller's buffers is
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..architectures.resizing import resize_tables
@@ -29,6 +31,7 @@ from ..schedules import (
     GlobalAvgPool,
     GlobalPool,
     GroupedSoftmax,
+    LongConv,
     Pad,
     Plane,
     Pointwise,
@@ -47,7 +50,17 @@ from ..schedules import (
     round_up,
 )  # fmt: skip
 from . import int8_rules
-from .abilities import STRIDE, WINDOW, is_depthwise, is_pointwise, on_one_pixel, per_channel, square_window
+from .abilities import (
+    STRIDE,
+    WINDOW,
+    any_window,
+    dilated_window,
+    is_depthwise,
+    is_pointwise,
+    on_one_pixel,
+    per_channel,
+    square_window,
+)
 from .program import ALIGN, FLOAT
 from .site import Choice, Places, Rule, Site, shuffle_groups
 
@@ -105,14 +118,14 @@ def _conv_of_one_pixel(node: Node, site: Site) -> Choice | None:
 
 
 def _depthwise(node: Node, site: Site) -> Choice | None:
-    window = square_window(node)
+    window = dilated_window(node)
     if window is None or not is_depthwise(node):
         return None
-    plane, source = site.after(node), site.sources[0]
-    fields = node.channels, site.planes[0], plane, *window, site.lanes, node.activation
+    plane, source, (kernel, stride, pad, dilation) = site.after(node), site.sources[0], window
+    fields = node.channels, site.planes[0], plane, kernel, stride, pad, site.lanes, node.activation
     if source.is_run:
-        return Choice(Depthwise(*fields, dtype=site.dtype), plane, _weights(node))
-    workload = StrewnDepthwise(*fields, sources=source.among, dtype=site.dtype)
+        return Choice(Depthwise(*fields, dtype=site.dtype, dilation=dilation), plane, _weights(node))
+    workload = StrewnDepthwise(*fields, sources=source.among, dtype=site.dtype, dilation=dilation)
     return Choice(workload, plane, (*_weights(node), np.array(source.planes, "int32")))
 
 
@@ -144,6 +157,20 @@ def _direct(node: Node, site: Site) -> Choice | None:
         groups, inputs, node.channels // groups, site.planes[0], plane, *window, site.machine.at(dtype).lanes,
         node.activation, dtype=dtype, data_dtype=_unlike(dtype, site.dtypes[0]),
         out_dtype=_unlike(dtype, site.dtype),
+    )  # fmt: skip
+    return Choice(workload, plane, _weights(node))
+
+
+def _long(node: Node, site: Site) -> Choice | None:
+    a, groups, window = node.attrs, node.attrs["groups"], any_window(node)
+    if window is None:
+        return None
+    inputs = node.inputs[0].channels // groups
+    dtype = site.dtype if inputs * math.prod(a["kernel"]) <= LONGEST else "float32"
+    plane = site.after(node)
+    workload = LongConv(
+        groups, inputs, node.channels // groups, site.planes[0], plane, *window, site.machine.at(dtype).lanes,
+        node.activation, dtype=dtype, data_dtype=_unlike(dtype, site.dtypes[0]), out_dtype=_unlike(dtype, site.dtype),
     )  # fmt: skip
     return Choice(workload, plane, _weights(node))
 
@@ -337,7 +364,7 @@ def _region_detections(node: Node, site: Site) -> Choice:
 
 
 RULES: dict[str, list[Rule]] = {
-    "conv": [_conv_of_one_pixel, _pointwise, _depthwise, _winograd, _direct, _any_conv],
+    "conv": [_conv_of_one_pixel, _pointwise, _depthwise, _winograd, _direct, _long, _any_conv],
     "dense": [_fully_connected],
     "affine": [_affine],
     "activation": [_activation],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..architectures import Network, experiments, model_names, network
 from ..architectures.experiments import experiment
+from ..architectures.network import PARTS
 from ..architectures.registry import LEFT_OUT, about
 from ..errors import UserError
 from ..published.figures import Row, Size, Table
@@ -63,8 +64,9 @@ def _filled(table: Table, row: Row, speeds: Speeds | None) -> dict:
         "parameters": net if isinstance(net, str) else net.parameter_count() / 1e6,
         "theory": ratio(_multiply_adds(net), _multiply_adds(base)),
     }
-    if not isinstance(net, str):
-        cells |= {part: count / 1e6 for part, count in net.parts().items()}
+    if table.regions:
+        parts = dict.fromkeys(PARTS, net) if isinstance(net, str) else net.parts()
+        cells |= {part: count if isinstance(count, str) else count / 1e6 for part, count in parts.items()}
     if table.speed:
         cells["published_speedup"] = table.published_speedup(row)
     if speeds:

@@ -21,6 +21,7 @@ COLUMNS = {
     "map": "published mAP on COCO, %",
     "map_P": "published mAP on COCO, %, in P",
     "map_C": "published mAP on COCO, %, in C",
+    "mmap": "published mmAP on COCO, %",
 }
 Size = tuple[int, int]  # height and width of the input in pixels
 
@@ -59,6 +60,7 @@ class Table:
     bases: tuple[str, ...] = ()
     where: str = ""
     sizes: tuple[Size, ...] = ()  # of a table that prints several, of which the first is shown by default
+    regions: int = 0  # of a table of detectors of two stages: how many of a picture they look at
 
     @property
     def speed(self) -> str | None:

@@ -78,10 +78,26 @@ def _by_size(sizes: Sequence[Size], speeds: dict[str, tuple], variants: Sequence
                  for variant, images in zip(variants, found[index], strict=True))  # fmt: skip
 
 
+# Table 7: COCO's mmAP in % of Light-Head R-CNN at 800x1200, on backbones of 40, 140, 300 and 500 M.
+DETECTION_SIZES: tuple[Size, ...] = ((800, 1200), (600, 800))  # the second one is ours
+MEAN_PRECISION: dict[str, float] = {
+    **dict(zip(_WHOLE, (22.5, 29.0, 31.8, 33.3))),
+    **dict(zip((f"{name}-star" for name in _WHOLE), (23.7, 29.6, 32.2, 34.2))),
+    **dict(zip((f"shufflenet-v1-{scale:g}x-g3" for scale in SCALES), (20.9, 27.0, 29.9, 32.9))),
+    **dict(zip(_XCEPTION, (21.9, 29.0, 31.3, 32.9))),
+    "mobilenet-v2-40m": 20.7, "mobilenet-v2-140m": 24.4, "mobilenet-v2-1.0": 30.0, "mobilenet-v2-1.4": 30.6,
+}  # fmt: skip
+
+
 _ON = f"{PROCESSOR}, one thread"
 TABLES = (
     Table("v2-5", "Table 5: the architecture at four complexities", PAPER, ("macs",), _rows(_WHOLE)),
     Table("v2-6", "Table 6: large networks", PAPER, ("macs", "error"), _rows(_TABLE_6), bases=("resnet-50",)),
+    Table("v2-7", "Table 7: object detection with Light-Head R-CNN", PAPER, ("mmap",), tuple(
+        Row(f"light-head-rcnn-{model}", {"mmap": None if index else figure}, size)
+        for index, size in enumerate(DETECTION_SIZES) for model, figure in MEAN_PRECISION.items()
+    ), bases=("light-head-rcnn-shufflenet-v2-1x",), sizes=DETECTION_SIZES, regions=1000,
+          where="800x1200; backbones of 40, 140, 300 and 500 M multiply-adds at 224x224"),
     Table("v2-8", "Table 8: accuracy, multiply-adds and speed", PAPER, ("macs", "error", "images"), _rows(_TABLE_8),
           bases=("shufflenet-v2-1x",), where=_ON),
     Table("v2-a1", "Appendix, Table 1: larger pictures, and ten units alone", PAPER, ("images",),
