@@ -21,6 +21,7 @@ from .int8_head import Int8Dense, Int8GlobalAvgPool, Int8InnerDense
 from .int8_matrix import Int8Matrix, Int8StrewnMatrix
 from .int8_pointwise import Int8Pointwise, Int8Strewn
 from .int8_stem import Int8Stem
+from .int8_table import Int8Table
 from .int8_window import Int8StrewnWindow, Int8Window
 from .lrn import LRN
 from .pointwise import Pointwise
@@ -56,8 +57,8 @@ __all__ = [
     "Depthwise", "Detections", "GenericConv", "GenericLRN", "GenericPool", "GlobalAvgPool", "GlobalPool",
     "GroupedSoftmax",
     "Int8Attention", "Int8BatchedDense", "Int8Dense", "Int8GlobalAvgPool", "Int8InnerDense", "Int8Matrix",
-    "Int8StrewnMatrix", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow", "Int8Window", "Knobs",
-    "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale",
-    "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe",
-    "itemsize", "round_up", "scheduled", "tuning_space",
+    "Int8StrewnMatrix", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow", "Int8Table", "Int8Window",
+    "Knobs", "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions", "Reshuffled", "Resize",
+    "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload",
+    "describe", "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""Random networks of what int8 computes: convolutions of a pixel and by channel, pools, sums, shuffles, attention."""
+"""Random networks of what int8 computes: convolutions of a pixel and by channel, activations, pools, sums, shuffles,
+attention.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,14 @@ class _Maker:
         return f"layer{self.names}"
 
     def activated(self, x: int) -> int:
-        kind = self.random.random()
-        if kind < 0.5:
-            return self.builder.relu(self.name(), x)
-        if kind < 0.7:
-            return self.builder.clip(self.name(), x, self.random.choice((0.0, -0.4)), self.random.choice((1.0, 6.0)))
+        kind, builder, pick = self.random.random(), self.builder, self.random.choice
+        if kind < 0.4:
+            return builder.relu(self.name(), x)
+        if kind < 0.55:
+            return builder.clip(self.name(), x, pick((0.0, -0.4)), pick((1.0, 6.0)))
+        if kind < 0.8:
+            curve = pick((builder.hard_swish, builder.leaky_relu, builder.sigmoid, builder.hard_sigmoid))
+            return curve(self.name(), x)
         return x
 
     def attention(self, x: int, channels: int, groups: int) -> int:
@@ -77,7 +82,7 @@ class _Maker:
                 pad = pick((0, kernel // 2))
                 return self.activated(builder.conv(self.name(), x, channels, kernel, stride, pad, channels, bias=True))
             case "max":
-                return builder.max_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1)))
+                return self.activated(builder.max_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1))))
             case "avg":
                 return self.activated(builder.avg_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1))))
             case "concat":

@@ -39,7 +39,7 @@ from .graph import Graph
 from .graph.attention import fold_attention
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
-from .graph.quantise import any_scales, quantise
+from .graph.quantise import any_scales, quantise, takes_activation
 from .graph.read_relax import read_relax
 from .graph.simplify import simplify
 from .library.interface import ports, room
@@ -167,7 +167,7 @@ def check_int8(network: Network, parameters: dict[str, np.ndarray]) -> None:
 
 def any_calibration(network: Network, parameters: dict[str, np.ndarray]) -> Calibration:
     """Scales that are right for no weights: int8 takes the same time with any."""
-    return any_scales(fused_graph(network, parameters))
+    return any_scales(byte_graph(network, parameters))
 
 
 def with_scales(precision: Precision, network: Network, parameters: dict[str, np.ndarray]) -> Precision:
@@ -204,7 +204,7 @@ def lower_graph(
     precision: Precision = FP32,
 ) -> Program:
     """Phases 1 to 7; `dump(value, phase)` is given what each leaves, and passes it on."""
-    graph = fused_graph(network, parameters, dump)
+    graph = (byte_graph if precision.dot else fused_graph)(network, parameters, dump)
     if precision.dot:
         assert precision.calibration, "int8 needs scales"
         quantise(graph, precision.calibration)
@@ -218,6 +218,17 @@ def fused_graph(
     network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
 ) -> Graph:
     """Phases 1 to 6: the steps that kernels compute, in floats."""
+    return _fused(network, parameters, dump, lambda graph: fuse_epilogues(graph, is_pointwise))
+
+
+def byte_graph(
+    network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
+) -> Graph:
+    """The same of int8, whose kernels take fewer steps together; weights are floats until `quantise`."""
+    return _fused(network, parameters, dump, lambda graph: fuse_epilogues(graph, is_pointwise, takes_activation))
+
+
+def _fused(network: Network, parameters: dict[str, np.ndarray], dump: Callable, fuse: Callable[[Graph], None]) -> Graph:
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
     graph = dump(read_relax(module), "read_relax")
@@ -225,7 +236,7 @@ def fused_graph(
         ("simplify", simplify),
         ("fold_affine", fold_affine),
         ("fold_attention", lambda graph: fold_attention(graph, is_pointwise)),
-        ("fuse_epilogues", lambda graph: fuse_epilogues(graph, is_pointwise)),
+        ("fuse_epilogues", fuse),
     ):
         graph_pass(graph)
         dump(graph, name)

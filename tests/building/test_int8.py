@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import tvm_shufflenet
 from tvm_shufflenet.architectures import NetworkBuilder, network
@@ -21,7 +22,7 @@ from tvm_shufflenet.cli.quantize import main as quantize_command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, save_network
 from tvm_shufflenet.graph.quantise import any_scales, quantise, tensors_of
-from tvm_shufflenet.pipeline import check_int8, fused_graph, lower_graph
+from tvm_shufflenet.pipeline import byte_graph, check_int8, lower_graph
 from tvm_shufflenet.schedules import Int8Matrix, Int8Pointwise
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.calibration import KEY, Calibration, calibration_in
@@ -39,6 +40,7 @@ COVERED = {
     "shufflenet-v2-0.5x-torchvision", "shufflenet-v2-0.5x-residual", "shufflenet-v2-0.5x-star", "mobilenet-v2-0.35",
     "igcv3-d-1.0", "xception-0.5x",
 }  # fmt: skip
+CURVES = ("hard_swish", "leaky_relu", "sigmoid", "hard_sigmoid")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,9 @@ def check(built, reference, data: np.ndarray, target: str) -> None:
             for target in ("cortex-a55", "cortex-a53")
         ),
         pytest.param("shufflenet-v1-0.25x-g3-se", "native"),
+        pytest.param("shufflenet-v2-plus-small", "native", marks=pytest.mark.slow),
+        pytest.param("mobilenet-v3-large", "native", marks=pytest.mark.slow),
+        pytest.param("mobilenet-v3-large", "cortex-a76", marks=[pytest.mark.emulator, pytest.mark.slow]),
         pytest.param("shufflenet-v2-0.5x-se", "cortex-a72", marks=[pytest.mark.emulator, pytest.mark.slow]),
     ],
 )
@@ -165,6 +170,53 @@ def test_attention_may_be_convolutions_of_one_pixel(tmp_path, quantised, folded)
     check(built, integer_network(net, parameters, scales)(data), data, "native")
 
 
+def curves() -> object:
+    """Each behind a convolution, pooling, a sum, a hidden layer; one is read twice; one is no factor of attention."""
+    builder = NetworkBuilder((22, 18))
+    first = builder.hard_swish("first.act", builder.conv("first", 0, 12, 3, stride=2, pad=1, bias=True))
+    wide = builder.leaky_relu("wide.act", builder.conv("wide", first, 12, bias=True))
+    pooled = builder.sigmoid("pooled.act", builder.max_pool("pooled", wide, 3, 1, 1))
+    added = builder.hard_swish("sum.act", builder.add("sum", builder.conv("back", pooled, 12, bias=True), first))
+    mean = builder.global_avg_pool("pool", added)
+    hidden = builder.hard_swish("hidden.act", builder.dense("hidden", mean, 20))
+    gate = builder.hard_sigmoid("gate.act", builder.dense("gate", hidden, 20))
+    builder.dense("fc", gate, 7)
+    return builder.network("curves")
+
+
+@BYTES
+@pytest.mark.parametrize("target", ["native", pytest.param("cortex-a72", marks=pytest.mark.emulator)])
+def test_curves_are_steps_of_their_own(tmp_path, quantised, target):
+    """Each has a scale in front of it and one behind, under the names of the layers."""
+    net, parameters, scales = quantised(curves())
+    assert {"first", "first.act", "wide", "wide.act", "pooled.act", "gate", "gate.act"} <= set(scales.tensors)
+    options = BuildOptions(network=net, target=target, output=tmp_path, precision="int8", calibration=scales,
+                           team=target == "native")  # fmt: skip
+    built, data, seen = build_library(options), picture(net.size, 3), picture(net.size, 1)
+    check(built, integer_network(net, parameters, scales)(data), data, target)
+    assert relative_error(integer_network(net, parameters, scales)(seen), float_network(net, parameters)(seen)) < 0.1
+
+
+@pytest.mark.parametrize("kind", CURVES)
+def test_a_table_is_the_curve_rounded_once(kind):
+    """Of each byte the nearest of the output's numbers, in exact arithmetic; the ends of the range where outside."""
+    builder = NetworkBuilder((8, 8))
+    conv = builder.conv("conv", 0, 4, 3, pad=1, bias=True)
+    builder.dense("fc", builder.global_avg_pool("pool", getattr(builder, kind)("curve", conv)), 3)
+    net = builder.network("one")
+    graph = byte_graph(net, random_parameters(net))
+    scales = any_scales(graph)
+    scales.tensors.update(conv=(0.05, 100), curve=(0.01, 20))
+    quantise(graph, scales)
+    node = next(node for node in graph.nodes if node.op == "activation")
+    x = (torch.arange(256, dtype=torch.float64) - 100) * 0.05
+    wanted = {"hard_swish": torch.nn.functional.hardswish, "sigmoid": torch.sigmoid, "leaky_relu": (
+        lambda x: torch.nn.functional.leaky_relu(x, node.activation.a)
+    ), "hard_sigmoid": lambda x: (node.activation.a * x + node.activation.b).clamp(0, 1)}[kind](x)  # fmt: skip
+    off = (torch.from_numpy(node.weights["table"]).double() - 20) * 0.01 - wanted.clamp(-0.2, 2.35)
+    assert node.name == "curve" and float(off.abs().max()) <= 0.005 + 1e-9
+
+
 @BYTES
 def test_the_memory_plan_is_that_of_floats(quantised):
     """The same calls in the same order write the same planes: the shuffle stays an address, and nothing is copied."""
@@ -180,7 +232,7 @@ def test_the_memory_plan_is_that_of_floats(quantised):
 
 def test_tensors_that_are_read_as_one_share_a_scale():
     net = network("shufflenet-v2-0.5x", SIZE)
-    graph = fused_graph(net, random_parameters(net))
+    graph = byte_graph(net, random_parameters(net))
     names = {node.name: tensor for node, tensor in tensors_of(graph).items()}
     assert names["stage2.1.conv3"] == names["stage2.0.conv3"] == names["stage2.0.shortcut.conv2"]
     assert names["stem.pool"] == names["stem.conv"] != names["stage2.0.conv1"] != names["stage2.1.conv1"]
@@ -189,7 +241,7 @@ def test_tensors_that_are_read_as_one_share_a_scale():
 def test_weights_become_bytes_whose_gains_are_whole():
     """sum * scale of the residual alone is the residual: its gain is exact."""
     net = network(SMALL, SIZE, 10)
-    graph = fused_graph(net, random_parameters(net))
+    graph = byte_graph(net, random_parameters(net))
     scales = any_scales(graph)
     quantise(graph, scales)
     convs = [node for node in graph.nodes if node.op == "conv"]
@@ -216,7 +268,7 @@ def test_which_networks_of_the_list_are_covered():
 
 
 REFUSED = [
-    ("shufflenet-v2-plus-small", r"layer stem.conv: int8 has no kernel for the activation hard_swish"),
+    ("nanodet-m-0.5x", r"layer fpn.down2.resize: int8 has no kernel for the operator resize"),
     ("squeezenet-1.1", r"layer pool10: int8 has no kernel for an output that is no fully connected layer's"),
     ("vgg-like-38m", r"layer .* int8 has no kernel for this conv \(groups 1, kernel \(3, 3\)"),
 ]
@@ -358,7 +410,7 @@ def test_random_networks_by_smmla(tmp_path, monkeypatch, seed):
 def test_a_library_of_smmla_asks_for_it():
     net = network(SMALL, SIZE, 10)
     target = resolve("cortex-a710")
-    precision = dataclasses.replace(precision_of("int8", None, target), calibration=any_scales(fused_graph(
+    precision = dataclasses.replace(precision_of("int8", None, target), calibration=any_scales(byte_graph(
         net, random_parameters(net)
     )))  # fmt: skip
     assert needed(target, precision) == ["asimddp", "i8mm"]

@@ -48,6 +48,7 @@ from tvm_shufflenet.schedules import (
     Int8Strewn,
     Int8StrewnMatrix,
     Int8StrewnWindow,
+    Int8Table,
     Int8Window,
     Pad,
     Plane,
@@ -136,6 +137,7 @@ EACH = [
     Int8InnerDense(40, 100, 4, dot="sdot", dtype="int8"),
     Int8InnerDense(40, 100, 4, dot="sdot", entries=1024, dtype="int8"),
     Int8Attention(48, BYTES, BYTES, dtype="int8"),
+    Int8Table(48, BYTES, BYTES, dtype="int8"),
     Int8BatchedDense(40, 100, 4, dot="sdot", dtype="int8", pictures=3, data_pitch=64, out_pitch=100),
     WindowPool(*BYTE_WINDOW, kind="max", dtype="int8"),
 ]

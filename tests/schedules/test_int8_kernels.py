@@ -19,6 +19,7 @@ from tvm_shufflenet.schedules import (
     Int8Strewn,
     Int8StrewnMatrix,
     Int8StrewnWindow,
+    Int8Table,
     Int8Window,
     Plane,
     WindowPool,
@@ -197,6 +198,25 @@ def test_attention_of_whole_planes(after):
     pixels = data[:, :35].astype(np.int64).reshape(9, 7, 5) - zero
     rows = found.reshape(9, -1)[:, : 7 * after.pitch].reshape(9, 7, after.pitch)[:, :, :5]
     assert np.array_equal(rows, expected(numbers, pixels, ratio * scale, bounds))
+
+
+@EVERY_DOT
+@pytest.mark.parametrize(
+    "before,after",
+    [(Plane.padded(7, 5, LANES),) * 2, (Plane.dense(1, 1),) * 2, (Plane(7, 5, 6, 64), Plane.padded_rows(7, 5, LANES))],
+)  # fmt: skip
+def test_table(dot, before, after):
+    """Of every byte; planes of a pixel fill no vectors."""
+    numbers = Numbers(dot)
+    every = np.arange(numbers.low, numbers.high + 1).astype(numbers.dtype)
+    data, table = np.resize(every, (9, before.size)), numbers.rng.permutation(every)
+    found = run_kernel(Int8Table(9, before, after, dtype=numbers.dtype), numbers.machine, data, table)
+
+    def pixels(array, plane):
+        rows = array.reshape(9, -1)[:, : plane.height * plane.pitch].reshape(9, plane.height, -1)
+        return rows[:, :, : plane.width]
+
+    assert np.array_equal(pixels(found, after), table[pixels(data, before).astype(int) & 255])
 
 
 def windows(data: np.ndarray, side: int, kernel: int, stride: int, border: int) -> np.ndarray:

@@ -109,6 +109,7 @@ def _dense(node: Node, data: np.ndarray) -> np.ndarray:
 
 _STEPS: dict[str, Callable[..., np.ndarray]] = {
     "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
+    "activation": lambda node, data: node.weights["table"].astype(np.int64)[data],
     "concat": lambda node, *parts: np.concatenate(parts),
     "gather": lambda node, data: data[list(node.attrs["channels"])],
 }  # fmt: skip

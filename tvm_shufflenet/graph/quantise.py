@@ -9,6 +9,9 @@ Average pooling is the same with weights of 1.  What stands for zero around a pl
 least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.  Tensors
 that are read as one (concatenations, shuffles) and what maximum pooling reads and gives have one scale.
 
+An activation that is no least and largest byte is a step of its own: the byte that it gives is the entry of a table for
+the byte that it is given.
+
 Factors of channel attention are floats from a table: the argument of the sigmoid in steps of 1/64 is its index.  What
 they multiply is scaled before the residual is added, whose gain then is a float.
 """
@@ -30,12 +33,17 @@ WEIGHT = 127
 GAIN = 2**15 - 1
 BIAS = 2.0**30
 TERMS = 2**13  # of a sum: 2^13 * 127 * 255 and a bias are less than 2^31
-ACTIVATIONS = ("identity", "relu", "clip")
+ACTIVATIONS = ("identity", "relu", "clip")  # as a step's least and largest byte
 ENTRIES = 1024  # of a table of factors, for arguments from -8 to 8
 STEP = 1 / 64
-FACTORS: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
+FACTORS = ("sigmoid", "hard_sigmoid")  # what is behind the last layer of channel attention
+CURVES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
+    "relu": lambda x, a, b: np.maximum(x, 0),
+    "clip": lambda x, a, b: np.clip(x, a, b),
+    "leaky_relu": lambda x, a, b: np.where(x >= 0, x, a * x),
     "sigmoid": lambda x, a, b: 1 / (1 + np.exp(-x)),
     "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "hard_swish": lambda x, a, b: x * np.clip(x / 6 + 0.5, 0, 1),
 }
 VIEWS = ("concat", "gather")
 
@@ -111,10 +119,22 @@ def is_dense(node: Node) -> bool:
 
 def is_factor(node: Node, graph: Graph) -> bool:
     """Whether nodes read it only to multiply each of their channels by one of its numbers."""
-    if not is_dense(node) or node.activation.kind not in FACTORS or node in graph.outputs:
-        return False
+    return is_dense(node) and node.activation.kind in FACTORS and _read_as_factor(node, graph)
+
+
+def takes_activation(graph: Graph, node: Node, activation: Node) -> bool:
+    """Whether a step of bytes can apply the activation, a node that alone reads it: others are steps of their own."""
+    kind = activation.activation.kind
+    if is_dense(node) and kind in FACTORS:
+        return _read_as_factor(activation, graph)
+    return kind in ACTIVATIONS and not keeps_scale(node)
+
+
+def _read_as_factor(node: Node, graph: Graph) -> bool:
     readers = [reader for reader in graph.nodes if node in reader.inputs]
-    return all(_takes_factor(reader) and reader.inputs.index(node) == 1 for reader in readers)
+    return node not in graph.outputs and all(
+        _takes_factor(reader) and reader.inputs.index(node) == 1 for reader in readers
+    )
 
 
 def _takes_factor(node: Node) -> bool:
@@ -136,7 +156,8 @@ def _check(node: Node, graph: Graph) -> None:
     demand(node.op in ("input", "dense", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
     if is_factor(node, graph):
         return
-    demand(node.activation.kind in ACTIVATIONS, f"the activation {node.activation.kind}")
+    if node.op == "activation":
+        demand(node.inputs[0].op != "input", f"the activation {node.activation.kind} of the network's input")
     if node.scaled or node.op == "multiply":
         demand(is_factor(node.inputs[1], graph), "a product but of channels with a sigmoid of a fully connected layer")
     if node in graph.outputs:
@@ -144,7 +165,6 @@ def _check(node: Node, graph: Graph) -> None:
         demand(graph.readers()[node] == 1, "a fully connected layer that is read again")
     if node.op == "pool":
         demand(node.attrs["kind"] in ("max", "avg"), "an average over fewer pixels at the border")
-        demand(not (node.activation and node.attrs["kind"] == "max"), "an activation behind maximum pooling")
     if node.op == "global_pool":
         demand(node.attrs["kind"] == "avg" and not node.activation, "this pooling of whole planes")
     if node.op in ("conv", "dense"):
@@ -201,7 +221,7 @@ def _dense(node: Node, scale: Scale, last: bool) -> None:
 def _factors(node: Node, scale: Scale) -> None:
     _fully_connected(node, scale, STEP)
     arguments = (np.arange(ENTRIES) - ENTRIES // 2) * STEP
-    table = FACTORS[node.activation.kind](arguments, node.activation.a, node.activation.b)
+    table = CURVES[node.activation.kind](arguments, node.activation.a, node.activation.b)
     node.weights["table"] = table.astype(np.float32)
     node.attrs = {**node.attrs, "bytes": Bytes(scale(node.inputs[0])[1], ENTRIES // 2, 0, ENTRIES - 1), "last": False}
 
@@ -245,6 +265,12 @@ def _attention(node: Node, scale: Scale) -> None:
     node.attrs = {**node.attrs, "bytes": dataclasses.replace(result, border=zero)}
 
 
+def _activation(node: Node, scale: Scale) -> None:
+    (step, zero), (result, middle) = scale(node.inputs[0]), scale(node)
+    numbers = CURVES[node.activation.kind]((np.arange(LARGEST + 1) - zero) * step, node.activation.a, node.activation.b)
+    node.weights = {"table": np.clip(np.rint(numbers / result) + middle, 0, LARGEST).astype(np.uint8)}
+
+
 def weight_steps(
     name: str, weight: np.ndarray, bias: np.ndarray, step: float, other: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -272,4 +298,5 @@ def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 _STEPS: dict[str, Callable[[Node, Scale], None]] = {
     "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
+    "activation": _activation,
 }  # fmt: skip

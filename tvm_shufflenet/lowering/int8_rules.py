@@ -23,6 +23,7 @@ from ..schedules import (
     Int8Strewn,
     Int8StrewnMatrix,
     Int8StrewnWindow,
+    Int8Table,
     Int8Window,
     Plane,
     WindowPool,
@@ -136,6 +137,13 @@ def _attention(node: Node, site: Site) -> Choice:
     return Choice(workload, plane, (node.weights["scale"], _limits(node.attrs["bytes"], _less(site))))
 
 
+def _activation(node: Node, site: Site) -> Choice:
+    less, plane = _less(site), site.target or site.planes[0]
+    table = np.roll(node.weights["table"].astype(np.int64), -less) - less  # byte b is entry b of 256, also below zero
+    workload = Int8Table(node.channels, site.planes[0], plane, dtype=site.dtype)
+    return Choice(workload, plane, (table.astype(site.dtype),))
+
+
 def _pool(node: Node, site: Site) -> Choice | None:
     window = square_window(node)
     if window is None or window[0] > WINDOW or window[1] > STRIDE:
@@ -173,4 +181,5 @@ def _averages(node: Node, site: Site, pixels: int) -> tuple[np.ndarray, ...]:
 RULES: dict[str, list[Rule]] = {
     "conv": [_dense, _pointwise, _depthwise, _stem], "dense": [_dense], "pool": [_pool],
     "global_pool": [_global_average], "multiply": [_attention],
+    "activation": [_activation],
 }  # fmt: skip

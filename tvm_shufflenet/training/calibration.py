@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..graph import Graph, Node
 from ..graph.integers import run_integers
 from ..graph.quantise import quantise, tensors_of
-from ..pipeline import fused_graph
+from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 
 OBSERVERS = {"histogram": "HistogramObserver", "minmax": "MinMaxObserver"}  # of torch.ao.quantization
@@ -40,7 +40,7 @@ class Watch:
 
         if network.layout != "NCHW":
             raise UserError(f"{network.name} takes pictures with channels last: int8 expects them first")
-        self.graph = fused_graph(network, parameters)
+        self.graph = byte_graph(network, parameters)
         self.names, self.pictures = tensors_of(self.graph), 0
         self.observer, self.weights = f"torch {OBSERVERS[observer]}", digest(parameters)
         with _without_warnings():
@@ -103,7 +103,7 @@ def _without_warnings() -> Iterator[None]:
 
 def float_network(network: Network, parameters: dict[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """What the fused steps compute in floats: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
-    graph = fused_graph(network, parameters)
+    graph = byte_graph(network, parameters)
 
     def run(picture: np.ndarray) -> np.ndarray:
         torch.set_num_threads(1)  # workers share the cores
@@ -117,7 +117,7 @@ def integer_network(
     network: Network, parameters: dict[str, np.ndarray], calibration: Calibration
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The reference in numpy: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
-    graph = fused_graph(network, parameters)
+    graph = byte_graph(network, parameters)
     quantise(graph, calibration)
     return lambda picture: run_integers(graph, picture)[0][None]
 
@@ -139,6 +139,10 @@ def activated(node: Node, value: torch.Tensor) -> torch.Tensor:
             return value.relu()
         case "clip":
             return value.clamp(node.activation.a, node.activation.b)
+        case "leaky_relu":
+            return functional.leaky_relu(value, node.activation.a)
+        case "hard_swish":
+            return functional.hardswish(value)
         case "sigmoid":
             return value.sigmoid()
         case "hard_sigmoid":
@@ -187,6 +191,7 @@ STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "dense": lambda node, value: connected(node, *_weights(node), value), "pool": _pool,
     "global_pool": lambda node, value: value.mean((2, 3), keepdim=True),
     "multiply": lambda node, value, factors: value * factors,
+    "activation": lambda node, value: value,
     "concat": lambda node, *parts: torch.cat(parts, 1),
     "gather": lambda node, value: value[:, list(node.attrs["channels"])],
 }  # fmt: skip

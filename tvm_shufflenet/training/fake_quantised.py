@@ -21,7 +21,7 @@ from ..bridge.twin import Twin
 from ..errors import UserError
 from ..graph import Node
 from ..graph.quantise import BIAS, LARGEST, VIEWS, WEIGHT, is_dense, keeps_scale, tensors_of, weight_steps
-from ..pipeline import fused_graph
+from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 from .calibration import STEPS, activated, connected, convolved
 
@@ -38,7 +38,7 @@ class FakeQuantised(nn.Module):
         self.twin = twin
         known = twin.network.parameters()
         parameters = {name: value.detach().cpu().numpy() for name, value in twin.state_dict().items() if name in known}
-        self.graph = fused_graph(twin.network, parameters)
+        self.graph = byte_graph(twin.network, parameters)
         for node in self.graph.nodes:
             if is_dense(node) and node not in self.graph.outputs:
                 raise UserError(f"layer {node.name}: channel attention and hidden layers cannot be fine-tuned for int8")
