@@ -37,13 +37,14 @@ from .bridge.relax_module import relax_module
 from .errors import UserError
 from .graph import Graph
 from .graph.attention import fold_attention
+from .graph.byte_steps import add_ends, as_convolutions
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
 from .graph.quantise import any_scales, quantise, takes_activation
 from .graph.read_relax import read_relax
 from .graph.simplify import simplify
 from .library.interface import ports, room
-from .lowering.abilities import is_pointwise
+from .lowering.abilities import is_pointwise, reads_floats
 from .lowering.batches import batch
 from .lowering.choose_knobs import choose_knobs
 from .lowering.emit_module import emit_module
@@ -224,8 +225,14 @@ def fused_graph(
 def byte_graph(
     network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
 ) -> Graph:
-    """The same of int8, whose kernels take fewer steps together; weights are floats until `quantise`."""
-    return _fused(network, parameters, dump, lambda graph: fuse_epilogues(graph, is_pointwise, takes_activation))
+    """The same of int8: fewer steps together, and steps at the ends.  Weights are floats until `quantise`."""
+
+    def fuse(graph: Graph) -> None:
+        as_convolutions(graph)
+        fuse_epilogues(graph, is_pointwise, takes_activation)
+        add_ends(graph, reads_floats)
+
+    return _fused(network, parameters, dump, fuse)
 
 
 def _fused(network: Network, parameters: dict[str, np.ndarray], dump: Callable, fuse: Callable[[Graph], None]) -> Graph:

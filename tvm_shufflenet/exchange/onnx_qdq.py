@@ -172,6 +172,8 @@ def calibration_of(
 
     def chain(name: str) -> Sequence[str]:
         """The layers of a step, the last one first."""
+        if name not in places:  # a step that the compiler made
+            return [name]
         found, index = [name], places[name]
         while len(behind := readers.get(index, [])) == 1 and net.layers[behind[0]].name not in steps:
             index = behind[0]

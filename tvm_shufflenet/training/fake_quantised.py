@@ -78,7 +78,7 @@ class FakeQuantised(nn.Module):
 
     def _rounded(self, node: Node, value: torch.Tensor) -> torch.Tensor:
         """As bytes of the node's scale; what has them already, and logits, as it is."""
-        if node.op in ("dense", *VIEWS) or keeps_scale(node):
+        if node.op in ("dense", "exit", *VIEWS) or keeps_scale(node):
             return value
         return torch.fake_quantize_per_tensor_affine(value, *self.scale(node), 0, LARGEST)
 

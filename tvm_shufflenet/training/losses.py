@@ -17,6 +17,7 @@ import torch
 
 from ..architectures import Network
 from ..graph import Node
+from ..graph.byte_steps import ENDS
 from ..graph.integers import each_integers, step_integers
 from ..graph.quantise import LARGEST, VIEWS, quantise, tensors_of
 from ..pipeline import byte_graph
@@ -43,7 +44,7 @@ class Losses:
         self.floats, self.integers = (byte_graph(network, parameters) for _ in range(2))
         self.scales = {node: calibration.tensors[name] for node, name in tensors_of(self.integers).items()}
         quantise(self.integers, calibration)
-        self.sums = {node: np.zeros(3) for node in self.integers.nodes if node.op not in VIEWS}
+        self.sums = {node: np.zeros(3) for node in self.integers.nodes if node.op not in (*VIEWS, *ENDS)}
 
     def look(self, picture: np.ndarray) -> None:
         """At float32 (1, C, H, W)."""
