@@ -57,11 +57,11 @@ class Int8Conv(Conv2d):
         data, _ = source
         return lambda channel, place: T.bitwise_and(T.Cast("int32", data[channel, place]), T.int32(255))
 
-    def source_of(self, data, limits, entry_factor, entry_limits) -> Any:
+    def source_of(self, data: Any, limits: Any, entry_factor: Any, entry_limits: Any) -> Any:
         """What is read, and the limits whose last number stands around it."""
         return data, limits
 
-    def regions(self, data, limits, entry_factor, entry_limits) -> list[tirx.BufferRegion]:
+    def regions(self, data: Any, limits: Any, entry_factor: Any, entry_limits: Any) -> list[tirx.BufferRegion]:
         """What filling a row may read."""
         return [data[0 : self.groups * self.channels, 0 : self.before.size], limits[0:LIMITS]]
 

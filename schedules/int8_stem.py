@@ -4,8 +4,8 @@
     sum[o, y, x] = bias[o] + sum over k, ky, kx of weight[o, k, ky, kx] * q[k, y*s + ky - p, x*s + kx - p]
     out[o, y, x] = the byte of sum * factors[o]
 
-Strategy: `int8_conv`'s.  As rows are copied, floats become bytes.  The end here are steps of their own at the network's
-ends: `Int8Entry` makes bytes of the picture where no stem does, and `Int8Exit` floats of bytes.
+Strategy: `int8_conv`'s.  As rows are copied, floats become bytes.  `Int8Entry` makes bytes of the picture where no
+stem does, and `Int8Exit` floats of bytes.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Int8Stem(Int8Conv):
             requantised_bits(data[channel, place], scale[0], bounds), T.int32(255)
         )
 
-    def source_of(self, data, limits, entry_factor, entry_limits) -> Any:
+    def source_of(self, data: Any, limits: Any, entry_factor: Any, entry_limits: Any) -> Any:
         return data, entry_factor, entry_limits
 
-    def regions(self, data, limits, entry_factor, entry_limits) -> list[tirx.BufferRegion]:
+    def regions(self, data: Any, limits: Any, entry_factor: Any, entry_limits: Any) -> list[tirx.BufferRegion]:
         return [data[0 : self.channels, 0 : self.before.size], entry_factor[0:1], entry_limits[0:LIMITS]]
 
 

@@ -330,6 +330,14 @@ def refused(kind: str) -> Network:
     return builder.network(kind)
 
 
+def test_a_batch_norm_alone_has_its_layers_name():
+    builder = NetworkBuilder((8, 8))
+    norm = builder.batch_norm("norm", builder.max_pool("pool", builder.conv("conv", 0, 4, 3), 2, 1))
+    builder.dense("fc", builder.global_avg_pool("mean", norm), 3)
+    net = builder.network("norms")
+    assert "norm" in [node.name for node in byte_graph(net, random_parameters(net)).nodes]
+
+
 REFUSED = [
     ("resize", "layer layer: int8 has no kernel for the operator resize: build with --precision fp32 or fp16"),
     ("lrn", "layer layer: int8 has no kernel for normalisation by the power 0.5, but 0.75"),
