@@ -1,4 +1,6 @@
-"""Random networks of what int8 computes: convolutions of a pixel and by channel, pools, sums, shuffles, attention."""
+"""Random networks of what int8 computes: convolutions, activations, pools and means of any window, sums, shuffles,
+attention, normalisation; the picture is read by any layer, and any layer is the last.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from tvm_shufflenet.architectures import Network, NetworkBuilder
 SIZES = ((22, 18), (32, 32), (33, 29), (17, 40), (48, 16))  # height and width
 KINDS = (
     "pointwise", "pointwise", "depthwise", "max", "avg", "concat", "add", "shuffle", "slice", "attention", "attention",
+    "window", "window", "any window", "any window", "any max", "any avg", "sum", "adaptive", "lrn", "affine",
 )  # fmt: skip
 RECENT = 3  # layers of which one is read
 
@@ -26,28 +29,68 @@ class _Maker:
 
     def network(self) -> Network:
         pick, builder = self.random.choice, self.builder
-        stem = builder.conv(
-            self.name(), 0, pick((4, 5, 12, 16)), pick((3, 5)), stride=pick((1, 2)), pad=pick((1, 2)), bias=True
-        )  # fmt: skip
-        self.layers = [self.activated(stem)]
+        channels, stride = pick((4, 5, 12, 16)), pick((1, 2))
+        match pick(("stem", "stem", "stem", "pixels", "any window", "pool")):
+            case "stem":
+                first = builder.conv(self.name(), 0, channels, pick((3, 5)), stride, pick((1, 2)), bias=True)
+            case "pixels":
+                first = builder.conv(self.name(), 0, channels, 1, stride, bias=True)
+            case "any window":
+                first = self.any_window(0, channels, 1)
+            case _:
+                pooled = builder.max_pool(self.name(), 0, 2, stride)
+                first = builder.conv(self.name(), pooled, channels, 3, pad=1, bias=True)
+        self.layers = [self.activated(first)]
         for _ in range(self.random.randint(3, 9)):
             x = pick(self.layers[-RECENT:])
             if min(builder.shape(x)[2:]) > 5:
                 self.layers.append(self.layer(pick(KINDS), x))
-        pooled = builder.global_avg_pool("pool", self.layers[-1])
-        builder.dense("fc", pooled, pick((3, 10, 33)))
+        self.end(self.layers[-1])
         return builder.network(f"random{self.seed}")
+
+    def end(self, x: int) -> None:
+        """A classifier, of means, of maxima or of pixels; or no fully connected layer."""
+        pick, builder = self.random.choice, self.builder
+        kind = pick(("means", "means", "maxima", "pixels", "planes", "classes"))
+        if kind == "classes":
+            builder.global_avg_pool("pool", self.activated(builder.conv("classes", x, 10, bias=True)))
+        elif kind == "planes":
+            self.activated(builder.conv("planes", x, 7, 3, pad=1, bias=True))
+        else:
+            pool = builder.global_max_pool if kind == "maxima" else builder.global_avg_pool
+            size = pick((2, (3, 2)))
+            pooled = builder.adaptive_avg_pool("bins", x, size) if kind == "pixels" else pool("pool", x)
+            builder.dense("fc", builder.flatten("flat", pooled), pick((3, 10, 33)))
+
+    def any_window(self, x: int, outputs: int, groups: int) -> int:
+        """A convolution of no square, with dilation, or padding on some sides."""
+        pick, kernel = self.random.choice, (self.random.randint(1, 3), self.random.randint(1, 5))
+        pad = [self.random.randint(0, 2) for _ in range(4)]
+        stride, dilation = (pick((1, 2)), pick((1, 2))), (pick((1, 2)), 1)
+        return self.builder.conv(self.name(), x, outputs, kernel, stride, pad, groups, True, dilation)
+
+    def any_pool(self, x: int, maximum: bool) -> int:
+        pick, builder = self.random.choice, self.builder
+        kernel = self.random.randint(2, 4), self.random.randint(1, 3)
+        pad = [self.random.randint(0, side // 2) for side in (*kernel, *kernel)]
+        stride, up = (pick((1, 2)), pick((1, 2))), pick((True, False))
+        if maximum:
+            return builder.max_pool(self.name(), x, kernel, stride, pad, pick((1, 1, (1, 2))), up)
+        return pick((builder.avg_pool, builder.valid_avg_pool))(self.name(), x, kernel, stride, pad, up)
 
     def name(self) -> str:
         self.names += 1
         return f"layer{self.names}"
 
     def activated(self, x: int) -> int:
-        kind = self.random.random()
-        if kind < 0.5:
-            return self.builder.relu(self.name(), x)
-        if kind < 0.7:
-            return self.builder.clip(self.name(), x, self.random.choice((0.0, -0.4)), self.random.choice((1.0, 6.0)))
+        kind, builder, pick = self.random.random(), self.builder, self.random.choice
+        if kind < 0.4:
+            return builder.relu(self.name(), x)
+        if kind < 0.55:
+            return builder.clip(self.name(), x, pick((0.0, -0.4)), pick((1.0, 6.0)))
+        if kind < 0.8:
+            curve = pick((builder.hard_swish, builder.leaky_relu, builder.sigmoid, builder.hard_sigmoid))
+            return curve(self.name(), x)
         return x
 
     def attention(self, x: int, channels: int, groups: int) -> int:
@@ -77,7 +120,7 @@ class _Maker:
                 pad = pick((0, kernel // 2))
                 return self.activated(builder.conv(self.name(), x, channels, kernel, stride, pad, channels, bias=True))
             case "max":
-                return builder.max_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1)))
+                return self.activated(builder.max_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1))))
             case "avg":
                 return self.activated(builder.avg_pool(self.name(), x, pick((2, 3)), pick((1, 2)), pick((0, 1))))
             case "concat":
@@ -86,6 +129,24 @@ class _Maker:
             case "add":
                 conv = builder.conv(self.name(), x, channels, bias=True)
                 return self.activated(builder.add(self.name(), *self.random.sample((conv, x), 2)))
+            case "window":
+                return self.activated(builder.conv(
+                    self.name(), x, groups * pick((1, 3, 8)), pick((2, 3, 5)), pick((1, 2, 3)), pick((0, 1)), groups,
+                    bias=True,
+                ))  # fmt: skip
+            case "any window":
+                return self.activated(self.any_window(x, groups * pick((1, 3, 8)), groups))
+            case "any max" | "any avg":
+                return self.activated(self.any_pool(x, kind == "any max"))
+            case "sum":
+                alike = [other for other in self.layers if builder.shape(other) == builder.shape(x)]
+                return self.activated(builder.add(self.name(), x, pick(alike)))
+            case "adaptive":
+                return builder.adaptive_avg_pool(self.name(), x, (pick((6, 7)), pick((6, 9))))
+            case "lrn":
+                return builder.lrn(self.name(), x, pick((3, 5)), 1e-2, 0.75, pick((1.0, 2.0)))
+            case "affine":
+                return self.activated(builder.batch_norm(self.name(), builder.max_pool(self.name(), x, 2, 1)))
             case "attention":
                 return self.attention(x, channels, groups)
             case "shuffle":

@@ -37,13 +37,14 @@ from .bridge.relax_module import relax_module
 from .errors import UserError
 from .graph import Graph
 from .graph.attention import fold_attention
+from .graph.byte_steps import add_ends, as_convolutions
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
-from .graph.quantise import any_scales, quantise
+from .graph.quantise import any_scales, quantise, takes_activation
 from .graph.read_relax import read_relax
 from .graph.simplify import simplify
 from .library.interface import ports, room
-from .lowering.abilities import is_pointwise
+from .lowering.abilities import is_pointwise, reads_floats
 from .lowering.batches import batch
 from .lowering.choose_knobs import choose_knobs
 from .lowering.emit_module import emit_module
@@ -167,7 +168,7 @@ def check_int8(network: Network, parameters: dict[str, np.ndarray]) -> None:
 
 def any_calibration(network: Network, parameters: dict[str, np.ndarray]) -> Calibration:
     """Scales that are right for no weights: int8 takes the same time with any."""
-    return any_scales(fused_graph(network, parameters))
+    return any_scales(byte_graph(network, parameters))
 
 
 def with_scales(precision: Precision, network: Network, parameters: dict[str, np.ndarray]) -> Precision:
@@ -204,7 +205,7 @@ def lower_graph(
     precision: Precision = FP32,
 ) -> Program:
     """Phases 1 to 7; `dump(value, phase)` is given what each leaves, and passes it on."""
-    graph = fused_graph(network, parameters, dump)
+    graph = (byte_graph if precision.dot else fused_graph)(network, parameters, dump)
     if precision.dot:
         assert precision.calibration, "int8 needs scales"
         quantise(graph, precision.calibration)
@@ -218,6 +219,23 @@ def fused_graph(
     network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
 ) -> Graph:
     """Phases 1 to 6: the steps that kernels compute, in floats."""
+    return _fused(network, parameters, dump, lambda graph: fuse_epilogues(graph, is_pointwise))
+
+
+def byte_graph(
+    network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
+) -> Graph:
+    """The same of int8: fewer steps together, and steps at the ends.  Weights are floats until `quantise`."""
+
+    def fuse(graph: Graph) -> None:
+        as_convolutions(graph)
+        fuse_epilogues(graph, is_pointwise, takes_activation)
+        add_ends(graph, reads_floats)
+
+    return _fused(network, parameters, dump, fuse)
+
+
+def _fused(network: Network, parameters: dict[str, np.ndarray], dump: Callable, fuse: Callable[[Graph], None]) -> Graph:
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
     graph = dump(read_relax(module), "read_relax")
@@ -225,7 +243,7 @@ def fused_graph(
         ("simplify", simplify),
         ("fold_affine", fold_affine),
         ("fold_attention", lambda graph: fold_attention(graph, is_pointwise)),
-        ("fuse_epilogues", lambda graph: fuse_epilogues(graph, is_pointwise)),
+        ("fuse_epilogues", fuse),
     ):
         graph_pass(graph)
         dump(graph, name)

@@ -6,19 +6,31 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
+from tvm_shufflenet.graph.quantise import BIAS, GAIN, TERMS
 from tvm_shufflenet.schedules import (
+    Int8AdaptiveAvgPool,
+    Int8Add,
     Int8Attention,
     Int8BatchedDense,
+    Int8Conv,
     Int8Dense,
+    Int8Entry,
+    Int8Exit,
+    Int8GenericConv,
+    Int8GenericPool,
     Int8GlobalAvgPool,
     Int8InnerDense,
+    Int8LRN,
     Int8Matrix,
     Int8Pointwise,
     Int8Stem,
     Int8Strewn,
     Int8StrewnMatrix,
     Int8StrewnWindow,
+    Int8Table,
     Int8Window,
     Plane,
     WindowPool,
@@ -199,6 +211,25 @@ def test_attention_of_whole_planes(after):
     assert np.array_equal(rows, expected(numbers, pixels, ratio * scale, bounds))
 
 
+@EVERY_DOT
+@pytest.mark.parametrize(
+    "before,after",
+    [(Plane.padded(7, 5, LANES),) * 2, (Plane.dense(1, 1),) * 2, (Plane(7, 5, 6, 64), Plane.padded_rows(7, 5, LANES))],
+)  # fmt: skip
+def test_table(dot, before, after):
+    """Of every byte; planes of a pixel fill no vectors."""
+    numbers = Numbers(dot)
+    every = np.arange(numbers.low, numbers.high + 1).astype(numbers.dtype)
+    data, table = np.resize(every, (9, before.size)), numbers.rng.permutation(every)
+    found = run_kernel(Int8Table(9, before, after, dtype=numbers.dtype), numbers.machine, data, table)
+
+    def pixels(array, plane):
+        rows = array.reshape(9, -1)[:, : plane.height * plane.pitch].reshape(9, plane.height, -1)
+        return rows[:, :, : plane.width]
+
+    assert np.array_equal(pixels(found, after), table[pixels(data, before).astype(int) & 255])
+
+
 def windows(data: np.ndarray, side: int, kernel: int, stride: int, border: int) -> np.ndarray:
     """(channels, rows, columns, kernel, kernel) of planes `side` wide, with a border of that byte."""
     pad, after = kernel // 2, -(-side // stride)
@@ -260,6 +291,141 @@ def test_stem(dot, side, channels, outputs, stride):
 
 
 @EVERY_DOT
+@pytest.mark.parametrize(
+    "groups,channels,outputs,side,kernel,stride",
+    [(1, 8, 20, 14, 3, 1), (1, 5, 6, 14, 3, 2), (4, 2, 3, 9, 3, 1), (2, 7, 4, 9, 5, 2)],
+)
+def test_convolution_of_any_groups(dot, groups, channels, outputs, side, kernel, stride):
+    """Also of channels that fill no word: what stands in their place has weights of zero."""
+    numbers, after = Numbers(dot), -(-side // stride)
+    plane, before = Plane.padded_rows(after, after, LANES), Plane.padded(side, side, LANES)
+    workload = Int8Conv(
+        groups, -(-channels // 4), outputs, before, plane, kernel, stride, kernel // 2, LANES, channels=channels,
+        dot=dot, dtype=numbers.dtype,
+    )  # fmt: skip
+    data, weight = numbers.bytes(groups * channels, before.size), numbers.weights(
+        groups * outputs, channels, kernel, kernel
+    )  # fmt: skip
+    bias, scale = numbers.channels(groups * outputs, 2e4 * (channels * kernel) ** 0.5)
+    bounds, zero = (numbers.low + 20, numbers.low, numbers.high), numbers.low + 120
+    found = run_kernel(workload, numbers.machine, data, weight, bias, scale, limits(*bounds, zero))
+    taken = windows(data, side, kernel, stride, zero).reshape(groups, channels, after, after, kernel, kernel)
+    sums = np.einsum("gkyxij,gokij->goyx", taken, weight.reshape(groups, outputs, channels, kernel, kernel).astype(int))
+    wanted = expected(numbers, sums.reshape(-1, after, after) + bias[:, None, None], scale, bounds)
+    rows = found.reshape(groups * outputs, -1)[:, : after * plane.pitch].reshape(-1, after, plane.pitch)
+    assert np.array_equal(rows[:, :, :after], wanted)
+
+
+def of_floats(data: np.ndarray, plane: Plane, zero: int) -> torch.Tensor:
+    """(1, C, H, W), float64, of planes of bytes, less the byte of zero: every sum is exact."""
+    rows = data.reshape(len(data), -1)[:, : plane.height * plane.pitch].reshape(len(data), plane.height, plane.pitch)
+    return torch.from_numpy(rows[:, :, : plane.width].astype(np.float64) - zero)[None]
+
+
+def pixels_of(found: np.ndarray, channels: int, plane: Plane) -> np.ndarray:
+    return of_floats(found.reshape(channels, -1), plane, 0)[0].numpy()
+
+
+@EVERY_DOT
+def test_generic_convolution(dot):
+    """Of no square, with dilation, padding on two sides, rows in pieces and two groups."""
+    numbers, (before, after) = Numbers(dot), (Plane(9, 70, 72, 656), Plane.padded(8, 65, LANES))
+    workload = Int8GenericConv(
+        2, 3, 4, before, after, (2, 5), (1, 1), (1, 2), (2, 2), dtype=numbers.dtype
+    )  # fmt: skip
+    data, weight, zero = numbers.bytes(6, before.size), numbers.weights(8, 3, 2, 5), numbers.low + 77
+    (bias, scale), bounds = numbers.channels(8, 2e4), (numbers.low + 20, numbers.low, numbers.high)
+    found = run_kernel(workload, numbers.machine, data, weight, bias, scale, limits(*bounds, zero))
+    padded = functional.pad(of_floats(data, before, zero), (2, 1, 1, 0))
+    sums = functional.conv2d(padded, torch.from_numpy(weight).double(), torch.from_numpy(bias).double(), 1, 0, 2, 2)[0]
+    wanted = expected(numbers, sums[:, :8, :65].numpy().astype(np.int64), scale, bounds)
+    assert np.array_equal(pixels_of(found, 8, after), wanted)
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("kind,pad", [("max", 1), ("avg", 1), ("avg", 0), ("valid_avg", 1)])
+def test_generic_pools(dot, kind, pad):
+    """Of no square; means at the border are of fewer pixels, or of zeros, too."""
+    numbers, before = Numbers(dot), Plane.padded(9, 12, LANES)
+    after = Plane.padded(8 + 2 * pad, 10 + 2 * pad, LANES)
+    workload = Int8GenericPool(kind, 5, before, after, (2, 3), (1, 1), (pad,) * 4, dtype=numbers.dtype)
+    data, zero, scale = numbers.bytes(5, before.size), numbers.low + 99, np.full(5, 2.5, np.float32)
+    bounds = numbers.low + 99, numbers.low, numbers.high
+    further = () if kind == "max" else (scale if workload._is_whole else scale * 6, limits(*bounds, zero))
+    found = pixels_of(run_kernel(workload, numbers.machine, data, *further), 5, after)
+    floats = of_floats(data, before, zero)
+    if kind == "max":
+        wanted = functional.max_pool2d(functional.pad(floats, (1,) * 4, value=-1e9), (2, 3), 1)[0].numpy() + zero
+    else:
+        area = functional.pad(torch.ones_like(floats), (pad,) * 4, value=float(kind == "avg"))
+        ones = torch.ones(5, 1, 2, 3, dtype=torch.float64)
+        sums, taps = (
+            functional.conv2d(value, ones, groups=5)[0].numpy() for value in (functional.pad(floats, (pad,) * 4), area)
+        )
+        scales = np.full(sums.shape, scale[0]) if workload._is_whole else further[0][0] / taps.astype(np.float32)
+        wanted = requantised_arrays(sums.astype(np.int64), scales, *bounds)
+    assert np.array_equal(found, wanted)
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("size", [(3, 4), (7, 2), (11, 12)])
+def test_adaptive_average(dot, size):
+    """Parts of unequal sizes, and more parts than pixels."""
+    numbers, before, after = Numbers(dot), Plane.padded(7, 9, LANES), Plane.padded(*size, LANES)
+    data, zero, scale = numbers.bytes(5, before.size), numbers.low + 99, np.full(5, 3, np.float32)
+    bounds = numbers.low + 99, numbers.low, numbers.high
+    workload = Int8AdaptiveAvgPool(5, before, after, dtype=numbers.dtype)
+    found = run_kernel(workload, numbers.machine, data, scale, limits(*bounds, zero))
+    means = functional.adaptive_avg_pool2d(of_floats(data, before, zero), size)[0].numpy()
+    assert np.abs(pixels_of(found, 5, after) - np.clip(3 * means + bounds[0], *bounds[1:])).max() <= 0.5 + 1e-4
+
+
+@EVERY_DOT
+def test_sum_of_two_scales(dot):
+    numbers, planes = Numbers(dot), (Plane.padded(7, 5, LANES), Plane.padded_rows(7, 5, LANES))
+    data, other = (numbers.bytes(9, plane.size) for plane in planes)
+    weight, zeros = np.array([0.7, 1.3], np.float32), np.array([numbers.low + 99, numbers.low + 140], np.int32)
+    bounds = numbers.low + 120, numbers.low + 3, numbers.high
+    workload = Int8Add(9, *planes, planes[1], dtype=numbers.dtype)
+    found = run_kernel(workload, numbers.machine, data, weight, zeros, limits(*bounds), residual=other)
+    first, second = (
+        of_floats(array, plane, zero)[0].numpy().astype(np.float32)
+        for array, plane, zero in zip((data, other), planes, zeros)
+    )
+    wanted = expected(numbers, fma_arrays(first, weight[0], second * weight[1]), np.ones(1, np.float32), bounds)
+    assert np.array_equal(pixels_of(found, 9, planes[1]), wanted)
+
+
+@EVERY_DOT
+def test_normalisation_across_channels(dot):
+    """Within half a byte of exact arithmetic."""
+    numbers, plane = Numbers(dot), Plane.padded(7, 5, LANES)
+    data, zero = numbers.bytes(9, plane.size), numbers.low + 130
+    weight, bounds = np.array([1e-3, 2, 4], np.float32), (numbers.low + 128, numbers.low, numbers.high)
+    workload = Int8LRN(9, plane, plane, 5, 2, dtype=numbers.dtype)
+    found = run_kernel(workload, numbers.machine, data, weight, limits(*bounds, zero))
+    numbers_ = of_floats(data, plane, zero)
+    exact = 4 * functional.local_response_norm(numbers_, 5, 5e-3, 0.75, 2)[0].numpy() + bounds[0]
+    assert np.abs(pixels_of(found, 9, plane) - np.clip(exact, *bounds[1:])).max() <= 0.5 + 1e-4
+
+
+@EVERY_DOT
+def test_both_ends(dot):
+    """Bytes of floats, and floats of bytes."""
+    numbers, (dense, plane) = Numbers(dot), (Plane.dense(7, 5), Plane.padded_rows(7, 5, LANES))
+    data = numbers.rng.standard_normal((3, 35)).astype(np.float32)
+    bounds, factor = (numbers.low + 120, numbers.low, numbers.high), np.array([50], np.float32)
+    entry = Int8Entry(3, dense, plane, dtype=numbers.dtype)
+    found = run_kernel(entry, numbers.machine, data, factor, limits(*bounds))
+    wanted = requantised_arrays(data.reshape(3, 7, 5), factor, *bounds)
+    assert np.array_equal(pixels_of(found, 3, plane), wanted)
+    back = run_kernel(
+        Int8Exit(3, plane, dense, dtype=numbers.dtype), numbers.machine, found, factor, limits(0, 0, 0, bounds[0])
+    )
+    assert np.array_equal(back.reshape(3, 7, 5), (wanted - bounds[0]).astype(np.float32) * factor)
+
+
+@EVERY_DOT
 def test_pools(dot):
     numbers = Numbers(dot)
     before, after = Plane.padded(14, 14, LANES), Plane.padded(7, 7, LANES)
@@ -286,6 +452,20 @@ def test_classifier(dot, inputs, outputs):
     found = run_kernel(workload, numbers.machine, data, weight, bias, scale)
     sums = weight.astype(np.int64) @ data.astype(np.int64) + bias
     assert np.array_equal(found, sums.astype(np.float32) * scale)
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sum_that_there_may_be(dot, sign):
+    """Of the most products, all as large as any, and the largest bias: no part of it leaves 32 bits."""
+    numbers, zero = Numbers(dot), Numbers(dot).low
+    data, weight = np.full(TERMS, numbers.high, numbers.dtype), np.full((1, TERMS), sign * 127, np.int8)
+    bias = sign * int(BIAS) - zero * int(weight.astype(np.int64).sum())
+    assert abs(sign * BIAS + sign * 127 * 255 * TERMS) + GAIN * 255 < 2**31 and abs(bias) < 2**31
+    workload = Int8Dense(TERMS, 1, NATIVE.machine.lanes, dot=dot, dtype=numbers.dtype)
+    scale = np.array([0.5], np.float32)
+    found = run_kernel(workload, numbers.machine, data, weight, np.array([bias], np.int32), scale)
+    assert found.tolist() == [np.float32(sign * (int(BIAS) + 127 * 255 * TERMS)) * scale[0]]
 
 
 @EVERY_DOT

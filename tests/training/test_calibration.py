@@ -13,7 +13,7 @@ from tvm_shufflenet.bridge import load_checkpoint, random_parameters
 from tvm_shufflenet.cli.quantize import main as quantize_command
 from tvm_shufflenet.exchange import OURS, Imported, save_network
 from tvm_shufflenet.graph.quantise import VIEWS
-from tvm_shufflenet.pipeline import fused_graph
+from tvm_shufflenet.pipeline import byte_graph
 from tvm_shufflenet.targets.calibration import KEY
 from tvm_shufflenet.training.calibration import Watch, calibrate
 from tvm_shufflenet.training.losses import MOST, losses
@@ -85,7 +85,7 @@ def test_losses_are_printed_and_written(tmp_path, quantize, net, capsys):
     quantize("a.safetensors", "--json", str(tmp_path / "found.json"))
     printed = capsys.readouterr().out
     written = json.loads((tmp_path / "found.json").read_text())["losses"]
-    names = [node.name for node in fused_graph(*net).nodes if node.op not in VIEWS]
+    names = [node.name for node in byte_graph(*net).nodes if node.op not in VIEWS]
     assert sorted(loss["layer"] for loss in written) == sorted(names)
     alone = [loss["alone"] for loss in written]
     assert alone == sorted(alone)

@@ -21,7 +21,7 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, save_network
 from tvm_shufflenet.graph.integers import each_integers
 from tvm_shufflenet.graph.quantise import quantise
-from tvm_shufflenet.pipeline import fused_graph
+from tvm_shufflenet.pipeline import byte_graph
 from tvm_shufflenet.targets.calibration import calibration_in
 from tvm_shufflenet.training.calibration import calibrate, integer_network
 from tvm_shufflenet.training.fake_quantised import FakeQuantised
@@ -62,7 +62,7 @@ def test_each_step_gives_the_bytes_of_the_reference(name):
     net = network(name, SIZE, 10)
     parameters, data = random_parameters(net), picture(SIZE, 3)
     scales = calibrate(net, parameters, [picture(SIZE, seed) for seed in range(2)], "minmax")
-    model, graph, values, off, count = rounded(net, parameters, scales), fused_graph(net, parameters), {}, 0, 0
+    model, graph, values, off, count = rounded(net, parameters, scales), byte_graph(net, parameters), {}, 0, 0
     quantise(graph, scales)
     with torch.inference_mode():
         for node, (_, wanted) in zip(model.graph.nodes, each_integers(graph, data)):

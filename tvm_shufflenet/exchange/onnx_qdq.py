@@ -155,9 +155,9 @@ def calibration_of(
     concatenation rather than of its parts.  `UserError` where a tensor has none.
     """
     from ..graph.quantise import VIEWS, tensors_of
-    from ..pipeline import fused_graph
+    from ..pipeline import byte_graph
 
-    graph = fused_graph(net, parameters)
+    graph = byte_graph(net, parameters)
     if attention := next((node.inputs[1].name for node in graph.nodes if node.scaled), None):
         raise UserError(
             f"{source}: layer {attention}: channel attention reads the means before a convolution here, and the file "
@@ -172,6 +172,8 @@ def calibration_of(
 
     def chain(name: str) -> Sequence[str]:
         """The layers of a step, the last one first."""
+        if name not in places:  # a step that the compiler made
+            return [name]
         found, index = [name], places[name]
         while len(behind := readers.get(index, [])) == 1 and net.layers[behind[0]].name not in steps:
             index = behind[0]

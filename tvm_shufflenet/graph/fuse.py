@@ -12,12 +12,19 @@ from collections.abc import Callable
 
 from .nodes import Graph, Node
 
+Takes = Callable[[Graph, Node, Node], bool]
+
 # Steps whose kernels apply an activation to their result, all of them.
 WITH_ACTIVATION = ("conv", "dense", "affine", "add", "multiply", "pool", "global_pool")
 
 
-def fuse_epilogues(graph: Graph, takes_residual: Callable[[Node], bool]) -> None:
-    """`takes_residual(node)`: whether a kernel for the node can add a tensor of its own shape."""
+def fuse_epilogues(
+    graph: Graph, takes_residual: Callable[[Node], bool], takes_activation: Takes = lambda graph, node, activation: True
+) -> None:
+    """`takes_residual(node)`: whether a kernel for the node can add a tensor of its own shape.
+
+    `takes_activation(graph, node, activation)`: whether a kernel for the node can apply the activation, a node behind.
+    """
     for node in list(graph.nodes):
         if node not in graph.nodes:
             continue
@@ -26,7 +33,8 @@ def fuse_epilogues(graph: Graph, takes_residual: Callable[[Node], bool]) -> None
             _fuse_residual(graph, node, readers, takes_residual)
         elif node.op == "activation":
             before = node.inputs[0]
-            if before.op in WITH_ACTIVATION and readers[before] == 1 and not before.activation:
+            alone = before.op in WITH_ACTIVATION and readers[before] == 1 and not before.activation
+            if alone and takes_activation(graph, before, node):
                 before.activation = node.activation
                 graph.replace(node, before)
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..schedules.requantise import fma_arrays, requantised_arrays
 from .nodes import Graph, Node
-from .quantise import is_dense
+from .quantise import is_dense, is_whole, taps_of
 
 
 def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
-    """The outputs, float32 (classes,), of a graph behind `quantise` for a float32 picture (1, C, H, W)."""
+    """The outputs, float32 (classes,) or (C, H, W), of a graph behind `quantise` for a float32 picture (1, C, H, W)."""
     values = dict(each_integers(graph, picture))
     return [values[node] for node in graph.outputs]
 
@@ -53,12 +53,13 @@ def _per_channel(array: np.ndarray) -> np.ndarray:
 def _windows(node: Node, data: np.ndarray, border: int) -> np.ndarray:
     """(C, OH, OW, kh, kw), with `border` around the plane."""
     a, (_, high, wide) = node.attrs, node.shape
-    (kh, kw), (sy, sx), (top, left) = a["kernel"], a["stride"], a["pad"][:2]
-    below = max(0, (high - 1) * sy + kh - top - data.shape[1])
-    right = max(0, (wide - 1) * sx + kw - left - data.shape[2])
+    (kh, kw), (sy, sx), (dy, dx), (top, left) = a["kernel"], a["stride"], a["dilation"], a["pad"][:2]
+    span = dy * (kh - 1) + 1, dx * (kw - 1) + 1
+    below = max(0, (high - 1) * sy + span[0] - top - data.shape[1])
+    right = max(0, (wide - 1) * sx + span[1] - left - data.shape[2])
     padded = np.pad(data, ((0, 0), (top, below), (left, right)), constant_values=border)
-    found = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), (1, 2))
-    return found[:, : (high - 1) * sy + 1 : sy, : (wide - 1) * sx + 1 : sx]
+    found = np.lib.stride_tricks.sliding_window_view(padded, span, (1, 2))
+    return found[:, : (high - 1) * sy + 1 : sy, : (wide - 1) * sx + 1 : sx, ::dy, ::dx]
 
 
 def _conv(node: Node, data: np.ndarray, *others: np.ndarray) -> np.ndarray:
@@ -86,17 +87,60 @@ def _scaled(node: Node, sums: np.ndarray, factors: np.ndarray, *others: np.ndarr
 def _pool(node: Node, data: np.ndarray) -> np.ndarray:
     if node.attrs["kind"] == "max":
         return _windows(node, data, 0).max((3, 4))
-    sums = _windows(node, data, node.attrs["bytes"].border).sum((3, 4)) + _per_channel(node.weights["bias"])
-    return _bytes(node, sums, _per_channel(node.weights["scale"]))
+    sums, scale = _windows(node, data, node.attrs["bytes"].border).sum((3, 4)), _per_channel(node.weights["scale"])
+    if is_whole(node):
+        return _bytes(node, sums + _per_channel(node.weights["bias"]), scale)
+    taps = np.prod(node.attrs["kernel"])  # outside of the plane, too, where the byte is that of zero
+    return _bytes(node, sums - taps * node.attrs["bytes"].border, scale / _counts(node))
+
+
+def _counts(node: Node) -> np.ndarray:
+    rows, columns = taps_of(node)
+    return (rows[:, None] * columns).astype(np.float32)
+
+
+def _adaptive_pool(node: Node, data: np.ndarray) -> np.ndarray:
+    """Sums of the first so many rows and columns give those of any part of the plane."""
+    sums = np.pad((data - node.attrs["bytes"].border).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+    rows, columns = taps_of(node)
+    top, left = (
+        np.arange(len(taps)) * extent // len(taps) for taps, extent in zip((rows, columns), data.shape[1:])
+    )  # fmt: skip
+    bands = sums[:, top + rows] - sums[:, top]
+    parts = bands[:, :, left + columns] - bands[:, :, left]
+    return _bytes(node, parts, _per_channel(node.weights["scale"]) / _counts(node))
 
 
 def _global_pool(node: Node, data: np.ndarray) -> np.ndarray:
+    if node.attrs["kind"] == "max":
+        return data.max((1, 2), keepdims=True)
     sums = data.sum((1, 2), keepdims=True) + _per_channel(node.weights["bias"])
     return _bytes(node, sums, _per_channel(node.weights["scale"]))
 
 
 def _attention(node: Node, data: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return _bytes(node, data - node.attrs["bytes"].border, _per_channel(node.weights["scale"] * factors))
+
+
+def _add(node: Node, *inputs: np.ndarray) -> np.ndarray:
+    first, second = (
+        (data - zero).astype(np.float32) for data, zero in zip(inputs, node.attrs["zeros"], strict=True)
+    )  # fmt: skip
+    scale = node.weights["scale"]
+    return _bytes(node, fma_arrays(first, scale[0], second * scale[1]), np.ones(1, np.float32))
+
+
+def _lrn(node: Node, data: np.ndarray) -> np.ndarray:
+    size, (factor, base, scale) = node.attrs["size"], node.weights["scale"]
+    numbers = data - node.attrs["bytes"].border
+    squares = np.pad(numbers**2, ((size // 2, size - 1 - size // 2), (0, 0), (0, 0)))
+    sums = np.lib.stride_tricks.sliding_window_view(squares, size, 0).sum(-1)
+    root = np.sqrt(fma_arrays(sums.astype(np.float32), factor, base))
+    return _bytes(node, numbers, scale / (root * np.sqrt(root)))
+
+
+def _exit(node: Node, data: np.ndarray) -> np.ndarray:
+    return (data - node.attrs["bytes"].border).astype(np.float32) * node.attrs["scale"]
 
 
 def _dense(node: Node, data: np.ndarray) -> np.ndarray:
@@ -109,6 +153,9 @@ def _dense(node: Node, data: np.ndarray) -> np.ndarray:
 
 _STEPS: dict[str, Callable[..., np.ndarray]] = {
     "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
+    "activation": lambda node, data: node.weights["table"].astype(np.int64)[data],
     "concat": lambda node, *parts: np.concatenate(parts),
     "gather": lambda node, data: data[list(node.attrs["channels"])],
+    "reshape": lambda node, data: data.reshape(node.shape), "entry": lambda node, data: data, "exit": _exit,
+    "add": _add, "lrn": _lrn, "adaptive_avg_pool": _adaptive_pool,
 }  # fmt: skip

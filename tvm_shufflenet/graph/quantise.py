@@ -5,9 +5,13 @@ So a step is sums of products in 32 bits and one rounding:
 
     sum = bias + sum of weight * byte (+ gain * byte of the residual);   byte = round(sum * scale) + zero
 
-Average pooling is the same with weights of 1.  What stands for zero around a plane is the byte `zero`.  A ReLU is the
+Average pooling is the same with weights of 1; where windows have fewer pixels than taps, the scale is divided by their
+number.  What stands for zero around a plane is the byte `zero`.  A ReLU is the
 least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.  Tensors
-that are read as one (concatenations, shuffles) and what maximum pooling reads and gives have one scale.
+that are read as one (concatenations, shuffles, reshapes) and what maximum pooling reads and gives have one scale.
+
+An activation that is no least and largest byte is a step of its own: the byte that it gives is the entry of a table for
+the byte that it is given.
 
 Factors of channel attention are floats from a table: the argument of the sigmoid in steps of 1/64 is its index.  What
 they multiply is scaled before the residual is added, whose gain then is a float.
@@ -29,15 +33,21 @@ LARGEST = 255  # byte
 WEIGHT = 127
 GAIN = 2**15 - 1
 BIAS = 2.0**30
-TERMS = 2**13  # of a sum: 2^13 * 127 * 255 and a bias are less than 2^31
-ACTIVATIONS = ("identity", "relu", "clip")
+# Of a sum: 2^15 * 127 * 255, a bias and a gain times a byte are less than 2^31, and so is every part of it.
+TERMS = 2**15
+ACTIVATIONS = ("identity", "relu", "clip")  # as a step's least and largest byte
 ENTRIES = 1024  # of a table of factors, for arguments from -8 to 8
 STEP = 1 / 64
-FACTORS: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
+FACTORS = ("sigmoid", "hard_sigmoid")  # what is behind the last layer of channel attention
+CURVES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
+    "relu": lambda x, a, b: np.maximum(x, 0),
+    "clip": lambda x, a, b: np.clip(x, a, b),
+    "leaky_relu": lambda x, a, b: np.where(x >= 0, x, a * x),
     "sigmoid": lambda x, a, b: 1 / (1 + np.exp(-x)),
     "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "hard_swish": lambda x, a, b: x * np.clip(x / 6 + 0.5, 0, 1),
 }
-VIEWS = ("concat", "gather")
+VIEWS = ("concat", "gather", "reshape")
 
 
 @dataclass(frozen=True)
@@ -111,10 +121,22 @@ def is_dense(node: Node) -> bool:
 
 def is_factor(node: Node, graph: Graph) -> bool:
     """Whether nodes read it only to multiply each of their channels by one of its numbers."""
-    if not is_dense(node) or node.activation.kind not in FACTORS or node in graph.outputs:
-        return False
+    return is_dense(node) and node.activation.kind in FACTORS and _read_as_factor(node, graph)
+
+
+def takes_activation(graph: Graph, node: Node, activation: Node) -> bool:
+    """Whether a step of bytes can apply the activation, a node that alone reads it: others are steps of their own."""
+    kind = activation.activation.kind
+    if is_dense(node) and kind in FACTORS:
+        return _read_as_factor(activation, graph)
+    return kind in ACTIVATIONS and not keeps_scale(node)
+
+
+def _read_as_factor(node: Node, graph: Graph) -> bool:
     readers = [reader for reader in graph.nodes if node in reader.inputs]
-    return all(_takes_factor(reader) and reader.inputs.index(node) == 1 for reader in readers)
+    return node not in graph.outputs and all(
+        _takes_factor(reader) and reader.inputs.index(node) == 1 for reader in readers
+    )
 
 
 def _takes_factor(node: Node) -> bool:
@@ -123,7 +145,32 @@ def _takes_factor(node: Node) -> bool:
 
 def keeps_scale(node: Node) -> bool:
     """Whether the step's bytes are bytes of its input."""
-    return node.op == "pool" and node.attrs["kind"] == "max"
+    return node.op == "entry" or (node.op in ("pool", "global_pool") and node.attrs["kind"] == "max")
+
+
+def taps_of(node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """How many pixels a mean is of, (rows of the output,) and (columns,): those in the padded plane, or of "valid_avg"
+    in the plane alone.
+    """
+    found, a = [], node.attrs
+    for side, extent in enumerate(node.inputs[0].shape[1:]):
+        count = np.arange(node.shape[side + 1])[:, None]
+        if node.op == "adaptive_avg_pool":
+            first, bins = count * extent // len(count), len(count)
+            taps = ((count + 1) * extent + bins - 1) // bins - first
+        else:
+            place = count * a["stride"][side] - a["pad"][side] + np.arange(a["kernel"][side]) * a["dilation"][side]
+            padded = a["kind"] == "avg"
+            taps = (place < extent + padded * a["pad"][side + 2]) & (padded | (place >= 0))
+        found.append(taps.sum(1))
+    return found[0], found[1]
+
+
+def is_whole(node: Node) -> bool:
+    """Whether each mean of a pool is of as many pixels as its window has taps."""
+    if node.op != "pool":
+        return False
+    return all(bool((taps == kernel).all()) for taps, kernel in zip(taps_of(node), node.attrs["kernel"]))
 
 
 def _check(node: Node, graph: Graph) -> None:
@@ -136,23 +183,15 @@ def _check(node: Node, graph: Graph) -> None:
     demand(node.op in ("input", "dense", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
     if is_factor(node, graph):
         return
-    demand(node.activation.kind in ACTIVATIONS, f"the activation {node.activation.kind}")
     if node.scaled or node.op == "multiply":
         demand(is_factor(node.inputs[1], graph), "a product but of channels with a sigmoid of a fully connected layer")
-    if node in graph.outputs:
-        demand(is_dense(node) and not node.activation, "an output that is no fully connected layer's")
-        demand(graph.readers()[node] == 1, "a fully connected layer that is read again")
-    if node.op == "pool":
-        demand(node.attrs["kind"] in ("max", "avg"), "an average over fewer pixels at the border")
-        demand(not (node.activation and node.attrs["kind"] == "max"), "an activation behind maximum pooling")
-    if node.op == "global_pool":
-        demand(node.attrs["kind"] == "avg" and not node.activation, "this pooling of whole planes")
+    if node.op == "add":
+        demand(node.inputs[0].shape == node.inputs[1].shape, "the addition of a number to each channel")
+    if node.op == "lrn":
+        demand(node.attrs["beta"] == 0.75, f"normalisation by the power {node.attrs['beta']:g}, but 0.75")
     if node.op in ("conv", "dense"):
         terms = node.weights["weight"][0].size
         demand(terms <= TERMS, f"sums of {terms} products, at most {TERMS}")
-    if node.op in VIEWS:
-        computed = all(part.op != "input" and part not in graph.outputs for part in node.inputs)
-        demand(computed, f"a {node.op} of input or output")
 
 
 Scale = Callable[[Node], tuple[float, int]]
@@ -201,7 +240,7 @@ def _dense(node: Node, scale: Scale, last: bool) -> None:
 def _factors(node: Node, scale: Scale) -> None:
     _fully_connected(node, scale, STEP)
     arguments = (np.arange(ENTRIES) - ENTRIES // 2) * STEP
-    table = FACTORS[node.activation.kind](arguments, node.activation.a, node.activation.b)
+    table = CURVES[node.activation.kind](arguments, node.activation.a, node.activation.b)
     node.weights["table"] = table.astype(np.float32)
     node.attrs = {**node.attrs, "bytes": Bytes(scale(node.inputs[0])[1], ENTRIES // 2, 0, ENTRIES - 1), "last": False}
 
@@ -219,22 +258,26 @@ def _fully_connected(node: Node, scale: Scale, unit: float) -> None:
 
 
 def _pool(node: Node, scale: Scale) -> None:
-    if node.attrs["kind"] == "avg":
-        _average(node, scale, int(np.prod(node.attrs["kernel"])))
+    if node.attrs["kind"] != "max":
+        _average(node, scale, int(np.prod(node.attrs["kernel"])) if is_whole(node) else 0)
     else:
         node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
 
 
 def _global_pool(node: Node, scale: Scale) -> None:
     _, height, width = node.inputs[0].shape
-    _average(node, scale, height * width)
+    if node.attrs["kind"] == "avg":
+        _average(node, scale, height * width)
+    else:
+        node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
 
 
 def _average(node: Node, scale: Scale, pixels: int) -> None:
+    """Of so many pixels; of 0 the number is another in each place, and the mean is of bytes less their zero."""
     step, zero = scale(node.inputs[0])
     node.weights = {
         "bias": np.full(node.channels, -zero * pixels, np.int32),
-        "scale": np.full(node.channels, step / (pixels * scale(node)[0]), np.float32),
+        "scale": np.full(node.channels, step / (max(1, pixels) * scale(node)[0]), np.float32),
     }
     node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
 
@@ -243,6 +286,36 @@ def _attention(node: Node, scale: Scale) -> None:
     (step, zero), result = scale(node.inputs[0]), _bytes(node, scale)
     node.weights = {"scale": np.array([step / scale(node)[0]], np.float32)}
     node.attrs = {**node.attrs, "bytes": dataclasses.replace(result, border=zero)}
+
+
+def _add(node: Node, scale: Scale) -> None:
+    result = scale(node)[0]
+    node.weights = {"scale": np.array([scale(source)[0] / result for source in node.inputs], np.float32)}
+    zeros = tuple(scale(source)[1] for source in node.inputs)
+    node.attrs = {**node.attrs, "bytes": _bytes(node, scale), "zeros": zeros}
+
+
+def _lrn(node: Node, scale: Scale) -> None:
+    a, (step, _) = node.attrs, scale(node.inputs[0])
+    numbers = a["alpha"] / a["size"] * step**2, a["k"], step / scale(node)[0]
+    node.weights = {"scale": np.array(numbers, np.float32)}
+    node.attrs = {**a, "bytes": _bytes(node, scale)}
+
+
+def _entry(node: Node, scale: Scale) -> None:
+    step, zero = scale(node)
+    node.attrs = {"bytes": Bytes(0, zero, 0, LARGEST), "scale": np.float32(1 / step)}
+
+
+def _exit(node: Node, scale: Scale) -> None:
+    step, zero = scale(node.inputs[0])
+    node.attrs = {"bytes": Bytes(zero, 0, 0, LARGEST), "scale": np.float32(step)}
+
+
+def _activation(node: Node, scale: Scale) -> None:
+    (step, zero), (result, middle) = scale(node.inputs[0]), scale(node)
+    numbers = CURVES[node.activation.kind]((np.arange(LARGEST + 1) - zero) * step, node.activation.a, node.activation.b)
+    node.weights = {"table": np.clip(np.rint(numbers / result) + middle, 0, LARGEST).astype(np.uint8)}
 
 
 def weight_steps(
@@ -272,4 +345,6 @@ def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 _STEPS: dict[str, Callable[[Node, Scale], None]] = {
     "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
+    "activation": _activation, "add": _add, "adaptive_avg_pool": lambda node, scale: _average(node, scale, 0),
+    "lrn": _lrn, "entry": _entry, "exit": _exit,
 }  # fmt: skip

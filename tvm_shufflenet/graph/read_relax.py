@@ -54,7 +54,10 @@ class _Reader:
         if isinstance(value, (relax.Var, relax.Tuple, GenericConst)):
             return self._get(value)
         if isinstance(value, relax.TupleGetItem):
-            return self._get(value.tuple_value)[value.index]
+            found = self._get(value.tuple_value)[value.index]
+            if isinstance(found, Node):  # of a batch norm, whose layer is the part and not the tuple
+                found.name = self.names.get(var.name, var.name)
+            return found
         if not isinstance(value, relax.Call):
             raise UnsupportedGraph(f"{var.name}: {type(value).__name__} is no layer")
         if isinstance(value.op, tvm.ir.GlobalVar):

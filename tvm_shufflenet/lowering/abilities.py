@@ -121,6 +121,13 @@ def is_depthwise(node: Node) -> bool:
     return node.attrs["groups"] == node.channels == node.inputs[0].channels
 
 
+def reads_floats(node: Node) -> bool:
+    """Whether the first kernel of int8 computes a convolution, of the caller's picture."""
+    if node.op != "conv" or node.attrs["groups"] > 1 or node.residual or node.scaled or is_depthwise(node):
+        return False
+    return square_window(node) is not None and not _is_1x1(node)
+
+
 def per_channel(node: Node) -> bool:
     """Whether the second input has a number for each channel of the first."""
     return node.op in ("add", "multiply") and node.inputs[0].shape != node.inputs[1].shape

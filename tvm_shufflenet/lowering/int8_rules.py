@@ -11,18 +11,27 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Node
-from ..graph.quantise import Bytes, is_dense
+from ..graph.quantise import Bytes, is_dense, is_whole
 from ..schedules import (
+    Int8AdaptiveAvgPool,
+    Int8Add,
     Int8Attention,
+    Int8Conv,
     Int8Dense,
+    Int8Entry,
+    Int8Exit,
+    Int8GenericConv,
+    Int8GenericPool,
     Int8GlobalAvgPool,
     Int8InnerDense,
+    Int8LRN,
     Int8Matrix,
     Int8Pointwise,
     Int8Stem,
     Int8Strewn,
     Int8StrewnMatrix,
     Int8StrewnWindow,
+    Int8Table,
     Int8Window,
     Plane,
     WindowPool,
@@ -30,7 +39,7 @@ from ..schedules import (
 from ..schedules.conv2d import Conv2d
 from ..schedules.dot4 import WORD, of_words
 from ..schedules.requantise import limits
-from .abilities import STRIDE, WINDOW, is_depthwise, is_pointwise, square_window
+from .abilities import STRIDE, WINDOW, free_plane, is_depthwise, is_pointwise, square_window
 from .site import Choice, Places, Rule, Site, shuffle_groups
 
 
@@ -99,11 +108,9 @@ def _windows(node: Node, site: Site, integers: tuple[np.ndarray, ...]) -> Choice
 
 def _stem(node: Node, site: Site) -> Choice | None:
     window, entry = square_window(node), node.inputs[0]
-    if window is None or node.attrs["groups"] > 1 or entry.op != "input" or node.residual:
+    if window is None or entry.op != "input":
         return None
-    plane = Plane.padded_rows(*node.shape[1:], site.lanes)
-    if (site.target or site.packed) and Conv2d.fits(wanted := site.after(node), site.lanes):
-        plane = wanted
+    plane = _of_rows(node, site)
     workload = Int8Stem(
         1, -(-entry.channels // WORD), node.channels, site.planes[0], plane, *window, site.lanes,
         channels=entry.channels, dot=of_words(site.precision.dot), dtype=site.dtype,
@@ -111,6 +118,39 @@ def _stem(node: Node, site: Site) -> Choice | None:
     less, b = _less(site), entry.attrs["bytes"]
     picture = limits(b.zero - less, b.low - less, b.high - less, b.zero - less)
     return Choice(workload, plane, (*_integers(node, site), np.array([entry.attrs["scale"]]), picture))
+
+
+def _of_rows(node: Node, site: Site) -> Plane:
+    """In which plane a convolution by rows stores."""
+    if (site.target or site.packed) and Conv2d.fits(wanted := site.after(node), site.lanes):
+        return wanted
+    return Plane.padded_rows(*node.shape[1:], site.lanes)
+
+
+def _direct(node: Node, site: Site) -> Choice | None:
+    window, groups = square_window(node), node.attrs["groups"]
+    if window is None or node.residual or node.scaled:
+        return None
+    plane, channels = _of_rows(node, site), node.inputs[0].channels // groups
+    workload = Int8Conv(
+        groups, -(-channels // WORD), node.channels // groups, site.planes[0], plane, *window, site.lanes,
+        channels=channels, dot=of_words(site.precision.dot), dtype=site.dtype,
+    )  # fmt: skip
+    return Choice(workload, plane, _integers(node, site))
+
+
+def _any_conv(node: Node, site: Site) -> Choice | None:
+    if node.residual or node.scaled:
+        return None
+    a, plane, groups, bounds = node.attrs, site.after(node), node.attrs["groups"], node.attrs["bytes"]
+    workload = Int8GenericConv(
+        groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, a["kernel"],
+        a["stride"], a["pad"][:2], a["dilation"], dtype=site.dtype,
+    )  # fmt: skip
+    weight = node.weights["weight"]  # of bytes less their zero
+    bias = node.weights["bias"] + bounds.border * weight.astype(np.int64).sum((1, 2, 3))
+    parameters = weight, bias.astype(np.int32), node.weights["scale"], _limits(bounds, _less(site))
+    return Choice(workload, plane, parameters)
 
 
 def _dense(node: Node, site: Site) -> Choice | None:
@@ -136,6 +176,38 @@ def _attention(node: Node, site: Site) -> Choice:
     return Choice(workload, plane, (node.weights["scale"], _limits(node.attrs["bytes"], _less(site))))
 
 
+def _add(node: Node, site: Site) -> Choice:
+    plane, less = site.target or site.planes[0], _less(site)
+    zeros = np.array(node.attrs["zeros"], np.int32) - less
+    workload = Int8Add(node.channels, site.planes[0], site.planes[1], plane, dtype=site.dtype)
+    return Choice(workload, plane, (node.weights["scale"], zeros, _limits(node.attrs["bytes"], less)))
+
+
+def _lrn(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    workload = Int8LRN(node.channels, site.planes[0], plane, a["size"], a["size"] // 2, dtype=site.dtype)
+    return Choice(workload, plane, (node.weights["scale"], _limits(a["bytes"], _less(site))))
+
+
+def _entry(node: Node, site: Site) -> Choice:
+    plane = site.target or free_plane(*node.shape[1:], site.lanes, site.dense)
+    workload = Int8Entry(node.channels, site.planes[0], plane, dtype=site.dtype)
+    return Choice(workload, plane, (np.array([node.attrs["scale"]]), _limits(node.attrs["bytes"], _less(site))))
+
+
+def _exit(node: Node, site: Site) -> Choice:
+    plane = site.target or site.planes[0]
+    workload = Int8Exit(node.channels, site.planes[0], plane, dtype=site.dtype)
+    return Choice(workload, plane, (np.array([node.attrs["scale"]]), _limits(node.attrs["bytes"], _less(site))))
+
+
+def _activation(node: Node, site: Site) -> Choice:
+    less, plane = _less(site), site.target or site.planes[0]
+    table = np.roll(node.weights["table"].astype(np.int64), -less) - less  # byte b is entry b of 256, also below zero
+    workload = Int8Table(node.channels, site.planes[0], plane, dtype=site.dtype)
+    return Choice(workload, plane, (table.astype(site.dtype),))
+
+
 def _pool(node: Node, site: Site) -> Choice | None:
     window = square_window(node)
     if window is None or window[0] > WINDOW or window[1] > STRIDE:
@@ -144,20 +216,43 @@ def _pool(node: Node, site: Site) -> Choice | None:
     if node.attrs["kind"] == "max":
         workload = WindowPool(node.channels, site.planes[0], plane, *window, site.lanes, kind="max", dtype=site.dtype)
         return Choice(workload, plane)
-    if any(
-        (n - 1) * window[1] + window[0] > size + before + behind
-        for n, size, before, behind in zip(
-            node.shape[1:], node.inputs[0].shape[1:], node.attrs["pad"][:2], node.attrs["pad"][2:]
-        )
-    ):  # a window that ends behind the padding counts fewer pixels
+    if not is_whole(node):
         return None
     ones = np.ones(node.channels * window[0] ** 2, np.int8)
     return _windows(node, site, (ones, *_averages(node, site, window[0] ** 2)))
 
 
+def _any_pool(node: Node, site: Site) -> Choice:
+    a, plane = node.attrs, site.after(node)
+    workload = Int8GenericPool(
+        a["kind"], node.channels, site.planes[0], plane, a["kernel"], a["stride"], a["pad"], a["dilation"],
+        dtype=site.dtype,
+    )  # fmt: skip
+    return Choice(workload, plane, _means(node, site) if a["kind"] != "max" else ())
+
+
+def _any_global_pool(node: Node, site: Site) -> Choice:
+    before, plane = site.planes[0], Plane.dense(1, 1)
+    workload = Int8GenericPool(
+        node.attrs["kind"], node.channels, before, plane, (before.height, before.width), dtype=site.dtype
+    )  # fmt: skip
+    return Choice(workload, plane, _means(node, site) if node.attrs["kind"] != "max" else ())
+
+
+def _adaptive_average(node: Node, site: Site) -> Choice:
+    plane = site.after(node)
+    workload = Int8AdaptiveAvgPool(node.channels, site.planes[0], plane, dtype=site.dtype)
+    return Choice(workload, plane, _means(node, site))
+
+
+def _means(node: Node, site: Site) -> tuple[np.ndarray, ...]:
+    """Scale and limits, for sums of bytes less their zero."""
+    return node.weights["scale"], _limits(node.attrs["bytes"], _less(site))
+
+
 def _global_average(node: Node, site: Site) -> Choice | None:
     plane = site.planes[0]
-    if plane.size % site.lanes:
+    if node.attrs["kind"] != "avg" or plane.size % site.lanes:
         return None
     workload = Int8GlobalAvgPool(node.channels, plane, site.lanes, dtype=site.dtype)
     return Choice(workload, Plane.dense(1, 1), _averages(node, site, plane.height * plane.width))
@@ -171,6 +266,8 @@ def _averages(node: Node, site: Site, pixels: int) -> tuple[np.ndarray, ...]:
 
 
 RULES: dict[str, list[Rule]] = {
-    "conv": [_dense, _pointwise, _depthwise, _stem], "dense": [_dense], "pool": [_pool],
-    "global_pool": [_global_average], "multiply": [_attention],
+    "conv": [_dense, _pointwise, _depthwise, _stem, _direct, _any_conv], "dense": [_dense],
+    "pool": [_pool, _any_pool], "global_pool": [_global_average, _any_global_pool],
+    "adaptive_avg_pool": [_adaptive_average], "multiply": [_attention], "activation": [_activation], "add": [_add],
+    "lrn": [_lrn], "entry": [_entry], "exit": [_exit],
 }  # fmt: skip

@@ -20,8 +20,8 @@ from ..bridge.parameters import digest
 from ..errors import UserError
 from ..graph import Graph, Node
 from ..graph.integers import run_integers
-from ..graph.quantise import quantise, tensors_of
-from ..pipeline import fused_graph
+from ..graph.quantise import quantise, taps_of, tensors_of
+from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 
 OBSERVERS = {"histogram": "HistogramObserver", "minmax": "MinMaxObserver"}  # of torch.ao.quantization
@@ -40,7 +40,7 @@ class Watch:
 
         if network.layout != "NCHW":
             raise UserError(f"{network.name} takes pictures with channels last: int8 expects them first")
-        self.graph = fused_graph(network, parameters)
+        self.graph = byte_graph(network, parameters)
         self.names, self.pictures = tensors_of(self.graph), 0
         self.observer, self.weights = f"torch {OBSERVERS[observer]}", digest(parameters)
         with _without_warnings():
@@ -103,7 +103,7 @@ def _without_warnings() -> Iterator[None]:
 
 def float_network(network: Network, parameters: dict[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """What the fused steps compute in floats: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
-    graph = fused_graph(network, parameters)
+    graph = byte_graph(network, parameters)
 
     def run(picture: np.ndarray) -> np.ndarray:
         torch.set_num_threads(1)  # workers share the cores
@@ -117,9 +117,9 @@ def integer_network(
     network: Network, parameters: dict[str, np.ndarray], calibration: Calibration
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The reference in numpy: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
-    graph = fused_graph(network, parameters)
+    graph = byte_graph(network, parameters)
     quantise(graph, calibration)
-    return lambda picture: run_integers(graph, picture)[0][None]
+    return lambda picture: run_integers(graph, picture)[0].reshape(1, -1)
 
 
 @torch.inference_mode()
@@ -139,6 +139,10 @@ def activated(node: Node, value: torch.Tensor) -> torch.Tensor:
             return value.relu()
         case "clip":
             return value.clamp(node.activation.a, node.activation.b)
+        case "leaky_relu":
+            return functional.leaky_relu(value, node.activation.a)
+        case "hard_swish":
+            return functional.hardswish(value)
         case "sigmoid":
             return value.sigmoid()
         case "hard_sigmoid":
@@ -173,20 +177,38 @@ def connected(node: Node, weight: torch.Tensor, bias: torch.Tensor, value: torch
 
 
 def _pool(node: Node, value: torch.Tensor) -> torch.Tensor:
-    kernel, stride = node.attrs["kernel"], node.attrs["stride"]
-    _, height, width = node.shape
-    if node.attrs["kind"] == "max":
-        result = functional.max_pool2d(_padded(node, value, float("-inf")), kernel, stride)
-    else:
-        result = functional.avg_pool2d(_padded(node, value, 0), kernel, stride)
-    return result[:, :, :height, :width]
+    """Windows may end behind the padding: there lies what changes no result."""
+    a, extents = node.attrs, node.shape[1:]
+    ends = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(extents, a["stride"], a["dilation"], a["kernel"])]
+    (top, left), largest = a["pad"][:2], a["kind"] == "max"
+    height, width = value.shape[2:]
+    value = functional.pad(
+        value, (left, max(0, ends[1] - left - width), top, max(0, ends[0] - top - height)),
+        value=float("-inf") if largest else 0.0,
+    )[:, :, : ends[0], : ends[1]]  # fmt: skip
+    if largest:
+        return functional.max_pool2d(value, a["kernel"], a["stride"], 0, a["dilation"])
+    ones = torch.ones(node.channels, 1, *a["kernel"], dtype=value.dtype, device=value.device)
+    sums = functional.conv2d(value, ones, None, a["stride"], 0, a["dilation"], node.channels)
+    rows, columns = (torch.from_numpy(taps).to(value.device) for taps in taps_of(node))
+    return sums / (rows[:, None] * columns)
+
+
+def _lrn(node: Node, value: torch.Tensor) -> torch.Tensor:
+    a = node.attrs
+    return functional.local_response_norm(value, a["size"], a["alpha"], a["beta"], a["k"])
 
 
 STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "conv": lambda node, value, *others: convolved(node, *_weights(node), value, *others),
     "dense": lambda node, value: connected(node, *_weights(node), value), "pool": _pool,
-    "global_pool": lambda node, value: value.mean((2, 3), keepdim=True),
+    "global_pool": lambda node, value: (
+        value.mean((2, 3), keepdim=True) if node.attrs["kind"] == "avg" else value.amax((2, 3), keepdim=True)
+    ),
     "multiply": lambda node, value, factors: value * factors,
+    "activation": lambda node, value: value, "entry": lambda node, value: value, "exit": lambda node, value: value,
+    "add": lambda node, value, other: value + other, "reshape": lambda node, value: value.reshape(1, *node.shape),
+    "adaptive_avg_pool": lambda node, value: functional.adaptive_avg_pool2d(value, node.shape[1:]), "lrn": _lrn,
     "concat": lambda node, *parts: torch.cat(parts, 1),
     "gather": lambda node, value: value[:, list(node.attrs["channels"])],
 }  # fmt: skip

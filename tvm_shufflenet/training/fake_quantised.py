@@ -21,7 +21,7 @@ from ..bridge.twin import Twin
 from ..errors import UserError
 from ..graph import Node
 from ..graph.quantise import BIAS, LARGEST, VIEWS, WEIGHT, is_dense, keeps_scale, tensors_of, weight_steps
-from ..pipeline import fused_graph
+from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 from .calibration import STEPS, activated, connected, convolved
 
@@ -38,7 +38,7 @@ class FakeQuantised(nn.Module):
         self.twin = twin
         known = twin.network.parameters()
         parameters = {name: value.detach().cpu().numpy() for name, value in twin.state_dict().items() if name in known}
-        self.graph = fused_graph(twin.network, parameters)
+        self.graph = byte_graph(twin.network, parameters)
         for node in self.graph.nodes:
             if is_dense(node) and node not in self.graph.outputs:
                 raise UserError(f"layer {node.name}: channel attention and hidden layers cannot be fine-tuned for int8")
@@ -78,7 +78,7 @@ class FakeQuantised(nn.Module):
 
     def _rounded(self, node: Node, value: torch.Tensor) -> torch.Tensor:
         """As bytes of the node's scale; what has them already, and logits, as it is."""
-        if node.op in ("dense", *VIEWS) or keeps_scale(node):
+        if node.op in ("dense", "exit", *VIEWS) or keeps_scale(node):
             return value
         return torch.fake_quantize_per_tensor_affine(value, *self.scale(node), 0, LARGEST)
 

@@ -17,9 +17,10 @@ import torch
 
 from ..architectures import Network
 from ..graph import Node
+from ..graph.byte_steps import ENDS
 from ..graph.integers import each_integers, step_integers
 from ..graph.quantise import LARGEST, VIEWS, quantise, tensors_of
-from ..pipeline import fused_graph
+from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 from .calibration import run_floats
 
@@ -40,10 +41,10 @@ class Losses:
     """Compares floats and integers of one network; pictures are shown to it one by one."""
 
     def __init__(self, network: Network, parameters: dict[str, np.ndarray], calibration: Calibration):
-        self.floats, self.integers = (fused_graph(network, parameters) for _ in range(2))
+        self.floats, self.integers = (byte_graph(network, parameters) for _ in range(2))
         self.scales = {node: calibration.tensors[name] for node, name in tensors_of(self.integers).items()}
         quantise(self.integers, calibration)
-        self.sums = {node: np.zeros(3) for node in self.integers.nodes if node.op not in VIEWS}
+        self.sums = {node: np.zeros(3) for node in self.integers.nodes if node.op not in (*VIEWS, *ENDS)}
 
     def look(self, picture: np.ndarray) -> None:
         """At float32 (1, C, H, W)."""

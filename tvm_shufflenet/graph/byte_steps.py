@@ -1,0 +1,55 @@
+"""Of int8, steps in the place of others, and steps at the ends of a network: bytes of the picture, floats of bytes.
+
+affine                              convolution of each channel alone
+input -> step                       the step itself, where its kernel reads floats (`reads_floats`)
+input -> entry -> step              else: bytes, made once for all
+step -> exit -> output              floats of bytes, where the step is no classifier's last layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .nodes import Graph, Node
+from .quantise import is_dense
+
+ENDS = ("entry", "exit")
+
+
+def as_convolutions(graph: Graph) -> None:
+    """Puts convolutions in the place of scales and shifts of each channel."""
+    for node in graph.nodes:
+        if node.op == "affine":
+            node.op, weights = "conv", node.weights
+            one, none = (1, 1), (0, 0, 0, 0)
+            node.attrs = dict(kernel=one, stride=one, dilation=one, pad=none, groups=node.channels)
+            shift = np.asarray(weights["shift"], np.float32)
+            node.weights = {"weight": weights["scale"].astype(np.float32).reshape(-1, 1, 1, 1), "bias": shift}
+
+
+def add_ends(graph: Graph, reads_floats: Callable[[Node], bool]) -> None:
+    """`reads_floats(node)`: whether a kernel for the node takes the caller's picture."""
+    picture, names = graph.input, {node.name for node in graph.nodes}
+
+    def named(wanted: str) -> str:
+        while wanted in names:
+            wanted += "'"
+        names.add(wanted)
+        return wanted
+
+    readers = [node for node in graph.nodes if picture in node.inputs and not reads_floats(node)]
+    if readers or picture in graph.outputs:
+        entry = Node("entry", named(f"{picture.name}.bytes"), [picture], picture.shape, copies=picture.copies)
+        graph.nodes.insert(1, entry)
+        for node in readers:
+            node.inputs = [entry if source is picture else source for source in node.inputs]
+        graph.outputs = [entry if node is picture else node for node in graph.outputs]
+    counts = graph.readers()
+    for place, node in enumerate(graph.outputs):
+        if is_dense(node) and not node.activation and counts[node] == 1:
+            continue
+        leave = Node("exit", named(f"{node.name}.floats"), [node], node.shape, copies=node.copies)
+        graph.nodes.append(leave)
+        graph.outputs[place] = leave
