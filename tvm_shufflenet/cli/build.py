@@ -68,7 +68,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--package", action="store_true", help="also write files for CMake's find_package(NAME) and "
                         "for pkg-config, of the name of the library")  # fmt: skip
     parser.add_argument("--android", metavar="PACKAGE", help="make NAME.aar, an Android archive: libraries for "
-                        "--target and armv7, the Java class PACKAGE.Network, and headers for CMake")  # fmt: skip
+                        "--target and armv7, the class PACKAGE.Network for Kotlin and Java, headers for "
+                        "CMake")  # fmt: skip
     parser.add_argument("--apple", action="store_true", help="make NAME.xcframework and Package.swift: archives for "
                         "macOS and iOS, with the module NAME for Swift and functions NAME_run and so on")  # fmt: skip
     add_precision_options(parser)
