@@ -29,6 +29,7 @@ from ..library.symbols import HEADER, prefix_in, renamed
 from ..targets import resolve
 from ..zig import call, zig
 from .build_library import BuildOptions, Built
+from .manifest import plain_name
 
 JNI, JAVA = (Path(__file__).with_name(name) for name in ("jni.c", "Network.java"))
 # What Network.java names of others, for the compiler alone: no file of the archive has them.
@@ -164,7 +165,7 @@ def classes(built: Built, package: str, name: str) -> dict[str, bytes]:
     shape, *outputs = ("{" + ", ".join(map(str, each["shape"])) + "}" for each in (*about["inputs"], *about["outputs"]))
     text = Template(JAVA.read_text()).substitute(
         package=package,
-        what=re.sub(r"[^A-Za-z0-9_.-]", "_", about["model"]),
+        what=plain_name(about),
         library=f"{name}_jni",
         input=shape,
         outputs="{" + ", ".join(outputs) + "}",
