@@ -76,7 +76,7 @@ def test_aarch64_agrees_with_pytorch(board, build, name, target, size):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
-    ["cortex-a55", "cortex-a57", "cortex-a73", "cortex-a78"]
+    ["cortex-a55", "cortex-a510", "cortex-a57", "cortex-a73", "cortex-a78"]
     + [f"snapdragon-{name}" for name in ("835", "845", "855", "888", "8gen2")],
 )
 def test_every_target_runs(board, build, target):

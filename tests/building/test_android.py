@@ -27,8 +27,6 @@ from tvm_shufflenet.library import FORMAT
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.zig import zig
 
-from ..conftest import ROOT
-
 MODEL, PACKAGE = "shufflenet-v1-0.25x-g3", "com.example.my_app"
 NATIVES = re.findall(r"native \w+ (\w+)\(", JNI.with_name("Network.java").read_text())
 JAVA_NAMES = {f"Java_com_example_my_1app_Network_{name}" for name in NATIVES}
@@ -105,28 +103,39 @@ null
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def javac():
     return shutil.which("javac") or pytest.skip("there is no javac")
 
 
-def run_java(javac, built, folder, *arguments) -> str:
-    """What `PROGRAM` prints, run in a folder with a library lib{NAME}.so of this machine."""
+def write_classes(built, package: str, folder: Path) -> None:
+    """Puts the class of a library lib{NAME}.so of this machine into a folder, and its layer beside the library."""
     name = built.path.stem.removeprefix("lib")
-    write_layer(built, PACKAGE, name)
-    for place, data in classes(built, PACKAGE, name).items():
+    write_layer(built, package, name)
+    for place, data in classes(built, package, name).items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_bytes(data)
-    (folder / "Program.java").write_text(PROGRAM)
-    subprocess.run([javac, "-cp", folder, "-d", folder, folder / "Program.java"], check=True)
+
+
+def java_prints(built, folder: Path, main: str, *arguments, path: str = ".") -> str:
+    """What the class `main` of a folder prints, with the library and checks of what the layer calls."""
     place = str(built.path.parent)
-    argv = ["java", "-Xcheck:jni", "-Xint", f"-Djava.library.path={place}", "-cp", ".", "Program", *arguments]
-    environment = {**os.environ, "LD_LIBRARY_PATH": place}
+    argv = ["java", "-Xcheck:jni", "-Xint", f"-Djava.library.path={place}", "-cp", path, main, *arguments]
+    environment = {**os.environ, "LD_LIBRARY_PATH": place, "JAVA_TOOL_OPTIONS": "-Dfile.encoding=UTF-8"}
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "FATAL" not in done.stdout, done.stdout + done.stderr
     assert "WARNING in native" not in done.stdout, done.stdout
-    assert json.loads((folder / "described").read_text()) == built.manifest
     return done.stdout
+
+
+def run_java(javac, built, folder, *arguments) -> str:
+    """What `PROGRAM` prints, run in a folder with a library lib{NAME}.so of this machine."""
+    write_classes(built, PACKAGE, folder)
+    (folder / "Program.java").write_text(PROGRAM)
+    subprocess.run([javac, "-cp", folder, "-d", folder, folder / "Program.java"], check=True)
+    said = java_prints(built, folder, "Program", *arguments)
+    assert json.loads((folder / "described").read_text()) == built.manifest
+    return said
 
 
 def test_java_gives_what_python_gives(javac, build, tmp_path):
@@ -164,9 +173,12 @@ def test_the_archive(javac, tmp_path):
         files = {name: archive.read(name) for name in archive.namelist()}
     assert f'package="{PACKAGE}"' in files["AndroidManifest.xml"].decode() and files["R.txt"] == b""
     assert f"{PACKAGE}.Network" in files["proguard.txt"].decode()
+    assert "-dontwarn androidx.annotation." in files["proguard.txt"].decode()
     with zipfile.ZipFile(io.BytesIO(files["classes.jar"])) as jar:
-        assert jar.namelist() == ["com/example/my_app/Network.class"]
-        assert jar.read(jar.namelist()[0])[:8].hex() == "cafebabe00000034"  # of Java 8
+        names = ["com/example/my_app/Network$Guess.class", "com/example/my_app/Network.class"]
+        assert jar.namelist() == names  # and no stub of Android's classes
+        assert all(jar.read(name)[:8].hex() == "cafebabe00000034" for name in names)  # of Java 8
+        assert b"Landroidx/annotation/NonNull;" in jar.read(names[1])  # for Kotlin
     prefab = json.loads(files["prefab/prefab.json"])
     assert prefab == {"schema_version": 2, "name": "dogs", "version": str(FORMAT), "dependencies": []}
     module = "prefab/modules/dogs"
@@ -235,91 +247,3 @@ def test_no_compiler_of_java_is_told(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="there is no javac: install a JDK"):
         build_command.main([MODEL, "--android", PACKAGE, "-o", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
-
-
-# Debian's package `kotlin`, whose compiler runs on this Java machine with these options.
-KOTLIN = Path(os.environ.get("KOTLIN_JARS", "/usr/share/java"))
-OPENED = [word for part in ("lang", "util") for word in ("--add-opens", f"java.base/java.{part}=ALL-UNNAMED")]
-OPENED += ["--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED"]
-PICTURES = (
-    ROOT / "examples" / "android" / "app" / "src" / "main" / "kotlin" / "com" / "example" / "dogs" / "Pictures.kt"
-)
-
-# What Pictures.kt calls of Android's class, over bytes in memory; a picture of another format has other bytes.
-BITMAP = """
-package android.graphics;
-public final class Bitmap {
-  public enum Config { RGB_565, ARGB_8888 }
-  private final int width, height;
-  private final byte[] pixels;
-  private final Config config;
-  public Bitmap(int width, int height, byte[] pixels, Config config) {
-    this.width = width;
-    this.height = height;
-    this.pixels = pixels;
-    this.config = config;
-  }
-  public Config getConfig() { return config; }
-  public Bitmap copy(Config config, boolean mutable) { return new Bitmap(width, height, pixels, config); }
-  public int getWidth() { return width; }
-  public int getHeight() { return height; }
-  public int getRowBytes() { return pixels.length / height; }
-  public void copyPixelsToBuffer(java.nio.Buffer buffer) {
-    if (config != Config.ARGB_8888) throw new IllegalStateException("not copied to ARGB_8888");
-    ((java.nio.ByteBuffer) buffer).put(pixels);
-  }
-}
-"""
-KOTLIN_PROGRAM = """
-package com.example.dogs
-import android.graphics.Bitmap
-import java.io.File
-import java.nio.ByteBuffer
-import java.nio.ByteOrder
-
-fun main() {
-  val pixels = File("pixels").readBytes()
-  for (config in Bitmap.Config.values()) {
-    val logits = Network().logits(Bitmap(70, 90, pixels, config), 90)
-    val bytes = ByteBuffer.allocate(4 * logits.size).order(ByteOrder.nativeOrder())
-    bytes.asFloatBuffer().put(logits)
-    File("logits-$config").writeBytes(bytes.array())
-    for (guess in guesses(logits)) println("${guess.label} ${guess.probability}")
-  }
-}
-"""
-
-
-@pytest.mark.slow  # Kotlin's compiler takes about 15 s
-def test_the_kotlin_of_the_example_runs(javac, build, tmp_path):
-    """`Pictures.kt` is compiled against a stub of Bitmap, of wider lines; classes have no names."""
-    jars = [KOTLIN / f"{name}.jar" for name in ("kotlin-compiler", "kotlin-stdlib", "kotlin-reflect")]
-    if missing := [jar for jar in jars if not jar.exists()]:
-        pytest.skip(f"there is no {missing[0]}: apt-get install kotlin")
-    jars += [KOTLIN / "kotlin-script-runtime.jar", *KOTLIN.glob("*trove*.jar"), *KOTLIN.glob("*annotations*.jar")]
-    built = build(MODEL, size=(64, 64), name="libnetwork")
-    write_layer(built, "com.example.dogs", "network")
-    for place, data in classes(built, "com.example.dogs", "network").items():
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_bytes(data)
-    (tmp_path / "Bitmap.java").write_text(BITMAP)
-    (tmp_path / "Program.kt").write_text(KOTLIN_PROGRAM)
-    subprocess.run([javac, "-d", tmp_path, tmp_path / "Bitmap.java"], check=True)
-    compiler = ["java", *OPENED, "-noverify", "-Xmx1g", "-cp", ":".join(map(str, jars))]
-    compiler += ["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib", "-no-reflect", "-Werror"]
-    path = f"{tmp_path}:{jars[1]}"
-    subprocess.run([*compiler, "-cp", path, "-d", tmp_path, PICTURES, tmp_path / "Program.kt"], check=True)
-    pixels = np.random.default_rng(3).integers(0, 256, (90, 80, 4), np.uint8)  # of each line 70 are the picture
-    (tmp_path / "pixels").write_bytes(pixels.tobytes())
-    place = str(built.path.parent)
-    argv = ["java", "-Xcheck:jni", f"-Djava.library.path={place}", "-cp", path, "com.example.dogs.ProgramKt"]
-    environment = {**os.environ, "LD_LIBRARY_PATH": place}
-    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    library = tvm_shufflenet.load(built.path)
-    expected = library.run_image(np.ascontiguousarray(pixels[:, :70]), "RGBA", rotation=90)
-    for config in ("ARGB_8888", "RGB_565"):
-        assert (tmp_path / f"logits-{config}").read_bytes() == expected.tobytes()
-    shares = np.sort(np.exp(expected - expected.max()).ravel() / np.exp(expected - expected.max()).sum())[::-1]
-    given = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("class ")]
-    np.testing.assert_allclose(given, [*shares[:3], *shares[:3]], rtol=1e-4)

@@ -392,6 +392,7 @@ X86 = '{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "%s"}'
     [("cortex-a76", "sdot", "int8"), ("cortex-a55", "sdot", "int8"), ("cortex-a72", "smull", "int8"),
      ("cortex-a53", "smull", "int8"), ("arm", "smull", "int8"), ("snapdragon-888", "sdot", "int8"),
      ("snapdragon-8gen2", "smmla", "int8"), ("cortex-a710", "smmla", "int8"),
+     ("cortex-a510", "smmla", "int8"),
      (X86 % "haswell", "maddwd", "int8"), (X86 % "bdver2", "plain", "int8"), (X86 % "cascadelake", "vnni512", "uint8")],
 )  # fmt: skip
 def test_what_multiplies_bytes(target, dot, dtype):

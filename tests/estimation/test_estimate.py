@@ -16,7 +16,7 @@ from tvm_shufflenet.estimation.barriers import LINE_CYCLES, count_barriers
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
 from tvm_shufflenet.estimation.estimates import estimate, figures, miss_cycles
 from tvm_shufflenet.estimation.instructions import disassemble, kind
-from tvm_shufflenet.estimation.pricing import model_note, price
+from tvm_shufflenet.estimation.pricing import model_note, price, with_model
 from tvm_shufflenet.targets import APPLE, TARGETS
 from tvm_shufflenet.targets.cores import CORES, Level, core
 
@@ -263,6 +263,8 @@ def test_what_misses_cost():
             + 3 * two.cycles_per_line + entry.cycles_per_lone_line(two) + 2 * two.cycles_per_stored_line
         )  # fmt: skip
     assert 27 <= little.cycles_per_lone_line(little.caches[0]) <= 35
+    for entry in (CORES["cortex-a510"], with_model(CORES["cortex-a55"], "llvm")):  # in order, whoever prices them
+        assert [entry.cycles_per_lone_line(level) for level in entry.caches] == [each.latency for each in entry.caches]
 
 
 def test_figures_without_a_source_are_marked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import plistlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tvm_shufflenet.cli import inspect as inspect_command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library import FORMAT, FUNCTIONS_OF, MANIFEST, TEAM_FUNCTIONS_OF, TVM_FUNCTION
 from tvm_shufflenet.library.macho import read_macho
-from tvm_shufflenet.library.symbols import renamed
+from tvm_shufflenet.library.symbols import HEADER, renamed
 from tvm_shufflenet.measure.packing import PackOptions, pack
 from tvm_shufflenet.zig import zig
 
@@ -138,6 +139,40 @@ def test_other_files_are_no_macho(tmp_path, dylib):
         read_macho(tmp_path / "nothing")
 
 
+def arguments(text: str, start: int) -> int:
+    """The number of arguments between the bracket that ends before `start` and the one that closes it."""
+    depth, commas, at = 1, 0, start
+    while depth:
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(text[at], 0)
+        commas += text[at] == "," and depth == 1
+        at += 1
+    return commas + 1 if text[start : at - 1].strip() else 0
+
+
+def check_swift(source: Path, framework: Path) -> None:
+    """Names and numbers of arguments in Swift against the headers of C: no compiler of Swift is there."""
+    text = re.sub(r"^ *//.*$", "", source.read_text(), flags=re.M)
+    (headers,) = {path.parent for path in framework.glob("ios-*/Headers/*/dogs.h")}
+    functions, common = ((headers / name).read_text() for name in ("dogs.h", HEADER.name))
+    takes = {}
+    for each in re.finditer(r"\b(dogs_\w+)\(", functions):
+        nothing = functions[each.end() :].startswith("void)")
+        takes[each[1]] = 0 if nothing else arguments(functions, each.end())
+    called = {(each[1], arguments(text, each.end())) for each in re.finditer(r"\b(dogs_\w+)\(", text)}
+    assert len(called) == 9 and called <= set(takes.items())
+    constants = {word: int(value) for word, value in re.findall(r"#define TSN_(\w+) \(?(-?\d+)\)?", common)}
+    assert set(re.findall(r"\bTSN_(\w+)", text)) <= set(constants)
+    formats = re.search(r"enum PixelFormat: Int32 \{\s*case (.*)", text)[1].split(", ")
+    assert len(formats) == 7
+    for name, number in (each.split(" = ") for each in formats):
+        assert constants[name.upper()] == int(number)
+    structure = re.search(r"typedef struct \{(.*?)\} tsn_image;", common, re.S)[1]
+    assert set(re.findall(r"\bimage\.(\w+)", text)) <= set(re.findall(r"(\w+)[;,]", structure))
+    assert "import dogs\n" in text and "module dogs {" in (headers / "module.modulemap").read_text()
+    assert "inputShape: [Int] = [1, 3, 8, 8]" in text and "outputShapes: [[Int]] = [[1, 7]]" in text
+    assert "$" not in text and text.count("{") == text.count("}")
+
+
 def test_xcframework(tmp_path):
     """Clang reads the module and its headers for both systems, as Objective-C imports them; Swift takes the same."""
     network = NetworkBuilder((8, 8))
@@ -147,9 +182,11 @@ def test_xcframework(tmp_path):
     built = {system: build_library(each) for system, each in apple_options(options, tmp_path / "made").items()}
     for _ in range(2):  # the second in the place of the first
         path = write_xcframework(built, "dogs", tmp_path / "out")
-    assert sorted(each.name for each in path.parent.iterdir()) == ["Package.swift", "dogs.xcframework"]
+    assert sorted(each.name for each in path.parent.iterdir()) == ["Package.swift", "Sources", "dogs.xcframework"]
+    check_swift(path.parent / "Sources" / "dogsNetwork" / "Network.swift", path)
     text = (tmp_path / "out" / "Package.swift").read_text()
     assert '.binaryTarget(name: "dogs", path: "dogs.xcframework")' in text and '.macOS("11.0"), .iOS("13.0")' in text
+    assert 'targets: ["dogs", "dogsNetwork"]' in text and '.target(name: "dogsNetwork", dependencies: ["dogs"])' in text
     about = plistlib.loads((path / "Info.plist").read_bytes())
     assert [each["SupportedPlatform"] for each in about["AvailableLibraries"]] == ["ios", "macos"]
     (tmp_path / "main.m").write_text("@import dogs;\nint main(void) { return dogs_run(0, 0, 0) + TSN_ABI; }\n")

@@ -41,7 +41,9 @@ def test_another_processor_is_refused(build, monkeypatch):
 
 @pytest.mark.parametrize("precision,target,expected", [
     ("fp32", "cortex-a76", []), ("fp16", "cortex-a76", ["asimdhp"]), ("int8", "cortex-a76", ["asimddp"]),
-    ("int8", "cortex-a710", ["asimddp", "i8mm"]), ("int8", "cortex-a72", []), ("fp32", "armv7", ["neon"]),
+    ("int8", "cortex-a710", ["asimddp", "i8mm"]), ("fp16", "cortex-a510", ["asimdhp"]),
+    ("int8", "cortex-a510", ["asimddp", "i8mm"]), ("fp32", "cortex-a510", []),
+    ("int8", "cortex-a72", []), ("fp32", "armv7", ["neon"]),
 ])  # fmt: skip
 def test_what_arm_needs(precision, target, expected):
     spec = resolve(target)

@@ -41,6 +41,8 @@ def test_arm_targets_run_where_they_say():
         assert "sve" not in features(resolve(name))  # no phone of the list offers it to programs
         assert resolve(name).registers == 32
     assert "dotprod" not in features(resolve("arm"))
+    little = resolve("cortex-a510")
+    assert {"dotprod", "i8mm", "fullfp16"} <= features(little) and little.machine.in_order
 
 
 def test_native_is_what_the_kernel_says():

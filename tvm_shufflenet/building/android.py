@@ -1,4 +1,4 @@
-"""An Android archive (AAR): a network for both Arm ABIs of Android, with a class in Java and a Prefab package.
+"""An Android archive (AAR): a network for both Arm ABIs of Android, a class for Kotlin and Java, a Prefab package.
 
     built = {abi: build_library(options) for abi, options in android_options(options, "com.example.dogs").items()}
     write_aar(built, "com.example.dogs", Path("build/dogs.aar"))
@@ -29,13 +29,33 @@ from ..library.symbols import HEADER, prefix_in, renamed
 from ..targets import resolve
 from ..zig import call, zig
 from .build_library import BuildOptions, Built
+from .manifest import plain_name
 
 JNI, JAVA = (Path(__file__).with_name(name) for name in ("jni.c", "Network.java"))
+# What Network.java names of others, for the compiler alone: no file of the archive has them.
+STUBS = {
+    "android/graphics/Bitmap.java": """\
+package android.graphics;
+public final class Bitmap {
+  public enum Config { ARGB_8888 }
+  public native Config getConfig();
+  public native Bitmap copy(Config config, boolean mutable);
+  public native int getWidth();
+  public native int getHeight();
+  public native int getRowBytes();
+  public native void copyPixelsToBuffer(java.nio.Buffer buffer);
+  public native void recycle();
+}
+"""
+} | {
+    f"androidx/annotation/{name}.java": f"package androidx.annotation;\npublic @interface {name} {{}}\n"
+    for name in ("NonNull", "Nullable")
+}
 PACKAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 CALLED = (
     "tsn_describe", "tsn_workspace_bytes", "tsn_check_input", "tsn_run_outputs", "tsn_image_workspace_bytes",
-    "tsn_run_image", "tsn_label",
+    "tsn_run_image", "tsn_label", "tsn_softmax", "tsn_top_k",
 )  # fmt: skip
 LARGEST = (1 << 31) - 1  # bytes of a ByteBuffer
 SDK = 21  # Android 5, the first of arm64-v8a
@@ -46,7 +66,11 @@ MANIFEST = f"""\
 </manifest>
 """
 # The Java machine finds functions by the names of classes and methods, which R8 would shorten.
-PROGUARD = "-keepclasseswithmembernames,includedescriptorclasses class {}.Network {{ native <methods>; }}\n"
+# No class of androidx.annotation is needed at run time: only Kotlin and Android Studio read the annotations.
+PROGUARD = """\
+-keepclasseswithmembernames,includedescriptorclasses class {}.Network {{ native <methods>; }}
+-dontwarn androidx.annotation.**
+"""
 
 
 def android_options(options: BuildOptions, package: str) -> dict[str, BuildOptions]:
@@ -141,7 +165,7 @@ def classes(built: Built, package: str, name: str) -> dict[str, bytes]:
     shape, *outputs = ("{" + ", ".join(map(str, each["shape"])) + "}" for each in (*about["inputs"], *about["outputs"]))
     text = Template(JAVA.read_text()).substitute(
         package=package,
-        what=re.sub(r"[^A-Za-z0-9_.-]", "_", about["model"]),
+        what=plain_name(about),
         library=f"{name}_jni",
         input=shape,
         outputs="{" + ", ".join(outputs) + "}",
@@ -149,8 +173,12 @@ def classes(built: Built, package: str, name: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         source, made = Path(folder, JAVA.name), Path(folder, "made")
         source.write_text(text, encoding="utf-8")
+        for name, stub in STUBS.items():
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, name).write_text(stub)
         options = ["-encoding", "UTF-8", "--release", "8", "-Xlint:-options", "-g:source,lines"]
-        call(f"compiling {JAVA.name}", [compiler(), *options, "-d", str(made), str(source)])
+        among = ["-sourcepath", folder, "-implicit:none"]
+        call(f"compiling {JAVA.name}", [compiler(), *options, *among, "-d", str(made), str(source)])
         return {str(each.relative_to(made).as_posix()): each.read_bytes() for each in sorted(made.rglob("*.class"))}
 
 

@@ -1,9 +1,9 @@
-"""An XCFramework, which Xcode and Swift packages take: archives of a network for macOS and iOS, a module for Swift.
+"""An XCFramework, which Xcode and Swift packages take: archives of a network for macOS and iOS, modules for Swift.
 
     built = {system: build_library(each) for system, each in apple_options(options, Path("build")).items()}
     write_xcframework(built, "dogs", Path("build"))
 
-Swift says `import dogs` and calls dogs_run as C does.
+Swift says `import dogsNetwork` and takes the class Network; or `import dogs`, and calls dogs_run as C does.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from string import Template
 
 from ..architectures import DEFAULT_MODEL
 from ..errors import UserError
 from ..library.symbols import HEADER, PREFIX, VALID, check_prefix
 from ..targets import APPLE, APPLE_LEAST, DEFAULT_TARGET
 from .build_library import BuildOptions, Built
+from .manifest import plain_name
 
 SDK = "arm64"  # of LibraryIdentifier and SupportedArchitectures: no processor but this
 # With a folder of its own within Headers: Xcode puts the Headers of all frameworks of a program into one folder.
@@ -37,10 +39,14 @@ import PackageDescription
 let package = Package(
   name: "{name}",
   platforms: [.macOS("{macos}"), .iOS("{ios}")],
-  products: [.library(name: "{name}", targets: ["{name}"])],
-  targets: [.binaryTarget(name: "{name}", path: "{name}.xcframework")]
+  products: [.library(name: "{name}", targets: ["{name}", "{swift}"])],
+  targets: [
+    .binaryTarget(name: "{name}", path: "{name}.xcframework"),
+    .target(name: "{swift}", dependencies: ["{name}"]),
+  ]
 )
 """
+SWIFT = Path(__file__).with_name("Network.swift")
 
 
 def framework_name(options: BuildOptions) -> str:
@@ -70,7 +76,10 @@ def apple_options(options: BuildOptions, folder: Path) -> dict[str, BuildOptions
 
 
 def write_xcframework(built: dict[str, Built], name: str, folder: Path) -> Path:
-    """Writes NAME.xcframework and Package.swift into the folder, in the place of older ones; gives the framework."""
+    """Writes NAME.xcframework, Package.swift and the sources of NAMENetwork into the folder; gives the framework.
+
+    They take the place of older ones.
+    """
     path = folder / f"{name}.xcframework"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +91,29 @@ def write_xcframework(built: dict[str, Built], name: str, folder: Path) -> Path:
             if path.exists():
                 os.replace(path, old)
             os.replace(made, path)
-        (folder / "Package.swift").write_text(PACKAGE.format(name=name, **APPLE_LEAST))
+        sources = folder / "Sources" / swift_module(name)
+        sources.mkdir(parents=True, exist_ok=True)
+        (sources / SWIFT.name).write_text(swift_source(next(iter(built.values())).manifest, name))
+        (folder / "Package.swift").write_text(PACKAGE.format(name=name, swift=swift_module(name), **APPLE_LEAST))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     return path
+
+
+def swift_module(name: str) -> str:
+    """The module of the class in Swift: another name than that of the C functions, and than the class Network."""
+    return f"{name}Network"
+
+
+def swift_source(manifest: dict, name: str) -> str:
+    """The class `Network` in Swift over the module `name`; of several sizes it runs the first."""
+    (given,), outputs = manifest["inputs"], manifest["outputs"]
+    return Template(SWIFT.read_text(encoding="utf-8")).substitute(
+        name=name,
+        what=plain_name(manifest),
+        input=given["shape"],
+        outputs=[each["shape"] for each in outputs],
+    )
 
 
 def _library(framework: Path, system: str, built: Built, name: str) -> dict:

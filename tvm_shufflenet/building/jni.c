@@ -61,6 +61,15 @@ EXPORTED object TSN_JNI(nativeLabel)(environment env, object class, int32_t inde
   return text(env, tsn_label(index));
 }
 
+/* The likeliest classes and the probabilities of all; the number of classes written, or a status. */
+EXPORTED int32_t TSN_JNI(nativeTopK)(environment env, object class, object output, object shares, object classes,
+                                     int32_t count) {
+  const float *from = address(env, output);
+  int status = tsn_softmax(from, address(env, shares));
+  (void)class;
+  return status ? status : tsn_top_k(from, count, address(env, classes));
+}
+
 EXPORTED int64_t TSN_JNI(nativeWorkspaceBytes)(environment env, object class) {
   (void)env, (void)class;
   return (int64_t)tsn_workspace_bytes();

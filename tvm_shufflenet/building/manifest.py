@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,6 +20,11 @@ from .origin import Origin
 from .plan import plan_of
 
 WINOGRAD = "rates and bounds count direct convolution, of which Winograd's kernels do a half to a quarter"
+
+
+def plain_name(about: dict) -> str:
+    """The name of a manifest's network for a comment of a source, which no character of the name ends."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", about["model"])
 
 
 def manifest(

@@ -68,9 +68,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--package", action="store_true", help="also write files for CMake's find_package(NAME) and "
                         "for pkg-config, of the name of the library")  # fmt: skip
     parser.add_argument("--android", metavar="PACKAGE", help="make NAME.aar, an Android archive: libraries for "
-                        "--target and armv7, the Java class PACKAGE.Network, and headers for CMake")  # fmt: skip
+                        "--target and armv7, the class PACKAGE.Network for Kotlin and Java, headers for "
+                        "CMake")  # fmt: skip
     parser.add_argument("--apple", action="store_true", help="make NAME.xcframework and Package.swift: archives for "
-                        "macOS and iOS, with the module NAME for Swift and functions NAME_run and so on")  # fmt: skip
+                        "macOS and iOS, with the modules NAME, functions NAME_run and so on, and NAMENetwork, "
+                        "a class for Swift")  # fmt: skip
     add_precision_options(parser)
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures of a call, 1 to 64: its arrays "
                         "hold so many, and weights are read less often; results are equal to the bit (1)")  # fmt: skip
@@ -113,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     from rich.console import Console
 
     from ..building.android import android_options, archive_name, write_aar
-    from ..building.apple import apple_options, framework_name, write_xcframework
+    from ..building.apple import apple_options, framework_name, swift_module, write_xcframework
     from ..building.build_library import BuildOptions, build_library
     from ..building.package import check_package, write_package
     from .terminal import Terminal
@@ -154,7 +156,10 @@ def main(argv: list[str] | None = None) -> None:
                             "library_sha256": built.sha256, **built.manifest})  # fmt: skip
         if args.apple:
             framework = write_xcframework(made, framework_name(options), args.output)
-            console.print(f"[bold]{framework}[/bold]\n  module {framework.stem}; Package.swift beside it")
+            console.print(
+                f"[bold]{framework}[/bold]\n  modules {framework.stem} and {swift_module(framework.stem)}; "
+                "Package.swift beside it"
+            )
         if args.android is not None:
             archive = args.output / f"{archive_name(options)}.aar"
             write_aar(made, args.android, archive)

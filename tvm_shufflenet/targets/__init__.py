@@ -57,7 +57,7 @@ NEON = ("+neon",)
 # Early Cortex-A53s, alone or beside bigger cores, get a multiplication wrong right after a memory
 # access.  LLVM then puts a nop between the two, as the compilers of most distributions do.
 NEON_A53 = ("+neon", "+fix-cortex-a53-835769")
-# Cortex-A710 and X3 have SVE, but the kernels of these phones leave it switched off.
+# Cortex-A510, A710 and X3 have SVE, but the kernels of these phones leave it switched off.
 NEON_NO_SVE = ("+neon", "-sve", "-sve2")
 
 # name: (LLVM's name of the core, features, cores, description)
@@ -65,6 +65,7 @@ AARCH64 = {
     "arm": ("generic", NEON_A53, 4, "any 64-bit Arm (Armv8-A)"),
     "cortex-a53": ("cortex-a53", NEON_A53, 4, "in order: Raspberry Pi 3, Zero 2"),
     "cortex-a55": ("cortex-a55", NEON, 4, "in order: RK3566, little core since 2017"),
+    "cortex-a510": ("cortex-a510", NEON_NO_SVE, 4, "in order: little core of Dimensity 9000"),
     "cortex-a57": ("cortex-a57", NEON_A53, 4, "Jetson Nano, TX1, TX2"),
     "cortex-a72": ("cortex-a72", NEON_A53, 4, "Raspberry Pi 4, RK3399"),
     "cortex-a73": ("cortex-a73", NEON_A53, 4, "Amlogic S922X, Kirin 960"),

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..errors import UserError
-from . import resolve
+from . import IN_ORDER, resolve
 
 LINE = 64  # bytes, on all of these cores
 IN_ORDER_VERSION = 1  # of the prices of `targets/inorder.py`: raise it where they change, records name it
@@ -79,7 +79,7 @@ class Core:
 
     def cycles_per_lone_line(self, level: Level) -> float:
         """Of lines that no prefetcher foresees: in order each is waited for, out of order they overlap."""
-        return max(level.latency / (1 if self.in_order else level.in_flight), level.cycles_per_line)
+        return max(level.latency / (1 if self.model in IN_ORDER else level.in_flight), level.cycles_per_line)
 
     def computing(self, dtype: str) -> Core:
         """The same with the bound of multiply-adds in that dtype.
@@ -131,6 +131,13 @@ _CORES = (
              Level("L1", 32, 4, 31, 4, 8, 8, "TRM; sbc 4qJF: 28 to 35 cycles", FLOW),
              Level("L3", 512, 16, 282, 7, 2.5, 3.2, "sbc 4qJF: 149 ns, fills 6104 MB/s", "in_flight read")),
          ((1.8, "RK3566"),), f"LLVM's own model; {CPUFP}", in_order="cortex-a55"),
+    Core("cortex-a510", "cortex-a510", 8, "Dimensity 9000, taken as Orion O6's Cortex-A520 but for sizes", (
+             Level("L1", 32, 4, 15, 4, 16, 16, "", f"kilobytes {ALL}"),
+             Level("L2", 256, 8, 73, 6, 8, 8, "sbc 88LE: 73 cycles (A520)", f"kilobytes {FLOW}"),
+             Level("L3", 8192, 16, 293, 10, 4.6, 8.6, "sbc 88LE: 163 ns, copies 8206, fills 15579 MB/s (A520)",
+                   "in_flight read")),
+         ((1.8, "Dimensity 9000"), (1.8, "Snapdragon 8 Gen 1")), f"LLVM's own model, of a vector unit of 2 x 128 bits "
+         f"for each core; {LANES}, a core with 2 x 64 bits has half", 17),
     Core("cortex-a57", "cortex-a57", 4, "Jetson Nano", (
              Level("L1", 32, 2, 20, 6, 16, 16, "", ALL), Level("L2", 2048, 16, 200, 7, 3, 2, "", ALL)),
          ((1.43, "Jetson Nano"), (2.0, "Jetson TX2")), f"LLVM's own model; {LANES}"),

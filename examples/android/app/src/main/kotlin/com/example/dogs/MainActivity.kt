@@ -41,9 +41,9 @@ class MainActivity : Activity() {
   private fun show(picture: Bitmap) {
     thread {
       val start = System.nanoTime()
-      val found = guesses(network.logits(picture))
+      val found = network.classify(picture)
       val milliseconds = (System.nanoTime() - start) / 1e6
-      val lines = found.map { "%.0f %%  %s".format(100 * it.probability, it.label) }
+      val lines = found.map { it.toString() }
       runOnUiThread { answer.text = (lines + "%.1f ms".format(milliseconds)).joinToString("\n") }
     }
   }
