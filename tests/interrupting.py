@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 
+from tvm_shufflenet.building.work import unheard
 from tvm_shufflenet.measure.beside_peak import Silent
 
 
@@ -18,7 +19,7 @@ class Interrupting(Silent):
         self.builds -= text.startswith("building")
         if self.builds == 0 and text.startswith("building"):
             signal.raise_signal(signal.SIGINT)
-        return contextlib.nullcontext()
+        return contextlib.nullcontext(unheard)
 
     @contextlib.contextmanager
     def rounds(self, total):

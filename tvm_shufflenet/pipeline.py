@@ -114,6 +114,7 @@ def compile_sizes(
     team: bool = False,
     precision: Precision = FP32,
     pictures: int = 1,
+    done: Callable[[str], None] = lambda phase: None,
 ) -> list[Compiled]:
     """Compiles a network in one size or more, for one library: weights that are packed alike are there once.
 
@@ -122,14 +123,15 @@ def compile_sizes(
 
     `parameters` are fp32 arrays under the names of `network.parameters()`, the same for all.  `ticking` is for
     `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has
-    its default knobs.  All sizes have the largest workspace, in which `tsn_run` leaves outputs, too.
+    its default knobs.  `done` is told of each size when it is through "plan", "emit", "compile" and, with `team`,
+    "compile team".  All sizes have the largest workspace, in which `tsn_run` leaves outputs, too.
     """
     sizes = ["x".join(map(str, network.size)) if len(networks) > 1 else "" for network in networks]
     dumps = [_Dump(debug_dump and debug_dump / size) for size in sizes]
-    planned = [
-        _planned(network, parameters, target, dump, precision, pictures)
-        for network, dump in zip(networks, dumps, strict=True)
-    ]
+    planned = []
+    for network, dump in zip(networks, dumps, strict=True):
+        planned.append(_planned(network, parameters, target, dump, precision, pictures))
+        done("plan")
     rooms = [room(ports(network, pictures)[1]) for network in networks]
     largest = max(plan.bytes + behind for (_, plan), behind in zip(planned, rooms, strict=True))
     packed, found = PackedWeights(), []
@@ -140,12 +142,15 @@ def compile_sizes(
         packed.next_size()
         emitted = emit_module(program, plan, kernels, network.shapes.of_pictures(pictures), packed, ticking, team)
         dump(emitted.module, "emit_module")
+        done("emit")
         code = dump(compile_module(emitted.module, target.tvm), "to_object")
+        done("compile")
         ignored = records.ignored(program.workloads()) if records else {}
         threads = None
         if emitted.team:
             dump(emitted.team.module, "emit_team")
             threads = dump(compile_module(emitted.team.module, target.tvm), "to_object"), emitted.team.scratch_bytes
+            done("compile team")
         found.append(Compiled(
             network, target, program, plan, kernels, emitted.module, code, packed.arrays, ignored, threads, precision,
             packed.used, packed.shared,

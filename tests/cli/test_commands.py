@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import random_parameters, save_checkpoint
@@ -206,6 +208,37 @@ def test_of_several_steps_the_time_left_is_said(monkeypatch, capsys):
         "building, 2 of 3, about 100 s left ...",
         "building, 3 of 3, about 100 s left ...",
     ]
+
+
+def test_the_share_that_is_done_tells_the_time_left(monkeypatch):
+    """Of one step on its own, and of those behind it that take as long on average; it runs down in between."""
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    alone, second = terminal.Countdown(None), terminal.Countdown(200, 2, [50.0])
+    assert str(alone) == "" and str(second) == ", about 200 s left"
+    now = 10.0
+    alone.done(0.01)  # too early to say
+    assert str(alone) == "" and str(second) == ", about 190 s left"
+    alone.done(0.25)
+    second.done(0.1)
+    assert str(alone) == ", about 30 s left"
+    assert str(second) == ", about 240 s left"  # 90, and twice the mean of 50 and 100
+    now = 25.0
+    assert str(alone) == ", about 15 s left"
+    now = 100.0
+    assert str(alone) == ""  # longer than was foreseen
+
+
+def test_a_terminal_shows_the_time_left_and_a_pipe_does_not(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    for is_terminal in (True, False):
+        shown = terminal.Terminal()
+        shown.console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
+        with shown.step("building [it]") as done:
+            now += 10
+            done(0.25)
+        assert ("building [it], about 30 s left" in shown.console.file.getvalue()) == is_terminal
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 from tvm_shufflenet.cli.command import run
 from tvm_shufflenet.cli.estimate import main
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.estimation import tools
+from tvm_shufflenet.estimation import mca, pricing, tools
 from tvm_shufflenet.estimation.barriers import LINE_CYCLES, count_barriers
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
-from tvm_shufflenet.estimation.estimates import estimate, figures, miss_cycles
+from tvm_shufflenet.estimation.estimates import COUNTED, TWICE, estimate, figures, miss_cycles
 from tvm_shufflenet.estimation.instructions import disassemble, kind
 from tvm_shufflenet.estimation.pricing import model_note, price, with_model
 from tvm_shufflenet.targets import APPLE, TARGETS
@@ -293,6 +293,18 @@ class TestLibrary:
         shutil.copy(library, elsewhere)
         one, two = (estimate(path, core("cortex-a72")) for path in (library, elsewhere))
         assert one.kernels == two.kernels and one.network == two.network
+
+    def test_what_is_done_is_told(self, library, monkeypatch):
+        """Through both counts, and block by block of pricing; by LLVM's models once for each of its calls."""
+        told: list[float] = []
+        estimate(library, core("cortex-a53"), caches=False, done=told.append)
+        assert told == sorted(told) and {TWICE, COUNTED} <= set(told) and told[-1] > 0.99
+        monkeypatch.setattr(pricing._Kept, "find", lambda self, keys: {})
+        monkeypatch.setattr(mca, "BATCH", 1)
+        told.clear()
+        code = [bytes.fromhex(word)[::-1] for word in ("4e20cc20", "91000421")]
+        price([Block(0, each, 1) for each in code], core("cortex-a72"), told.append)
+        assert told == [0.5, 1]
 
     def test_kernels_are_told_apart(self, library):
         found = estimate(library, core("cortex-a72"))

@@ -14,6 +14,7 @@ from tvm_shufflenet.architectures import experiments, network
 from tvm_shufflenet.boards.processor import Processor
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
+from tvm_shufflenet.building.work import unheard
 from tvm_shufflenet.cli import guidelines as guidelines_command
 from tvm_shufflenet.cli import paper as paper_command
 from tvm_shufflenet.cli.command import run
@@ -229,7 +230,7 @@ def test_a_measured_run(tmp_path):
 
         def step(self, text, number=1, of=1):
             self.steps.append(text)
-            return contextlib.nullcontext()
+            return contextlib.nullcontext(unheard)
 
     meter = open_meter(How(rounds=2), tmp_path, Builds())
     speeds = meter([*TINY, TINY[0]])
@@ -242,10 +243,10 @@ def test_a_measured_run(tmp_path):
 
 
 def test_a_network_that_cannot_be_built_says_so(tmp_path, monkeypatch):
-    def broken(options):
+    def broken(options, done):
         if options.network is TINY[1]:
             raise UserError("no kernel for that")
-        return build_library(options)
+        return build_library(options, done)
 
     monkeypatch.setattr("tvm_shufflenet.papers.speeds.build_library", broken)
     speeds = open_meter(How(rounds=1), tmp_path, Silent())(TINY)

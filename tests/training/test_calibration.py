@@ -99,7 +99,9 @@ def test_the_layer_with_a_bad_scale_loses_most(net):
     before = {loss.layer: loss for loss in losses(*net, scales, pictures)}
     scale, zero = scales.tensors[layer]
     spoilt = dataclasses.replace(scales, tensors={**scales.tensors, layer: (4 * scale, zero // 4)})
-    after = losses(*net, spoilt, pictures)
+    shown: list[int] = []
+    after = losses(*net, spoilt, pictures, lambda: shown.append(1))
+    assert len(shown) == len(pictures)
     assert {loss.layer for loss in after[:2]} == {layer, "stage3.1.conv2"}
     assert 5 < before[layer].alone - next(loss.alone for loss in after if loss.layer == layer) < 12.5
     behind = next(loss for loss in after if loss.layer == "stage3.1.conv2")

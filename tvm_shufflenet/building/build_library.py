@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from ..targets import APPLE_LEAST, DEFAULT_TARGET, TargetSpec, resolve
 from ..targets.calibration import Calibration, calibration_in
 from ..targets.precision import FP16, FP32, Precision, precision_of
 from .origin import Origin
+from .work import Share, Work, unheard
 
 if TYPE_CHECKING:
     from ..pipeline import Compiled
@@ -118,8 +120,8 @@ class Built:
         return {prefix: self.path.with_name(f"{prefix}.h") for prefix in prefixes if prefix != PREFIX}
 
 
-def build_library(options: BuildOptions) -> Built:
-    """Compiles and links; writes the library, the manifest beside it and the header.
+def build_library(options: BuildOptions, done: Share = unheard) -> Built:
+    """Compiles and links; writes the library, the manifest beside it and the header.  `done` is told the progress.
 
     A prefix has a header of its own, which includes that one.  Raises `UserError` for bad options, checkpoints that do
     not fit and folders that cannot be written.  A library that is already there stays whole until the new one replaces
@@ -143,25 +145,28 @@ def build_library(options: BuildOptions) -> Built:
     for folder in filter(None, (options.output, options.debug_dump)):
         make_writable(folder)
 
+    work = Work(done, target, precision, len(nets), options.team)
     # Slow to import: only once the input is known to be good.
     from ..pipeline import compile_sizes
 
+    work.started()
     if precision.activations == FP16.activations:
         from ..bridge.ranges import check_ranges
 
         for each in nets:
             check_ranges(each, parameters, precision.largest, precision.name)
+            work("ranges")
     records = Records.read(options.records, target) if options.records else None
     compiled = compile_sizes(
         nets, parameters, target, options.debug_dump, records=records, team=options.team, precision=precision,
-        pictures=options.batch,
+        pictures=options.batch, done=work,
     )  # fmt: skip
     if (workspace := compiled[0].plan.bytes) > LARGEST:
         raise UserError(f"{net.name} needs a workspace of {workspace} bytes, expected at most {LARGEST}: "
                         "build it for smaller pictures, or fewer with --batch")  # fmt: skip
     stem = options.name or library_name(nets, target, precision, options.batch)
     path = options.output / (stem + suffix(target, options.emit))
-    first, *further = _linked(compiled, parameters, origin, names, prepared, options, path)
+    first, *further = _linked(compiled, parameters, origin, names, prepared, options, path, work)
     # A file cannot hold its own digest: the manifest inside is the same without it.
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     built = Built(path, first, sha256, tuple(records.notices) if records else (), tuple(further))
@@ -169,12 +174,13 @@ def build_library(options: BuildOptions) -> Built:
     write_bytes(options.output / HEADER.name, HEADER.read_bytes())
     for prefix, header in built.headers.items():
         write_bytes(header, header_of(prefix, options.team).encode())
+    done(1)
     return built
 
 
 def _linked(
     compiled: list[Compiled], parameters: dict[str, np.ndarray], origin: Origin, names: list[str] | None,
-    prepared: dict | None, options: BuildOptions, path: Path,
+    prepared: dict | None, options: BuildOptions, path: Path, work: Work,
 ) -> list[dict]:  # fmt: skip
     """Links the library to `path`; gives the manifest of each size."""
     from ..lowering.to_object import write_object
@@ -187,8 +193,11 @@ def _linked(
         networks = []
         for prefix, each in zip(prefixes, compiled, strict=True):
             object_file = Path(scratch, f"{prefix}.o")
-            write_object(each.code, each.target.tvm, object_file)
-            team, _ = written_team(each, Path(scratch, f"{prefix}.team.o")) or (None, 0)
+            write_object(each.code, each.target.tvm, object_file, partial(work, "write"))
+            work("write")
+            team, _ = written_team(each, Path(scratch, f"{prefix}.team.o"), partial(work, "write team")) or (None, 0)
+            if team:
+                work("write team")
             about = {**several, **manifest(each, parameters, origin, names, prepared)}
             arrays = ports(each.network, options.batch)
             networks.append(Linked(object_file, about, *arrays, each.plan.bytes, team, prefix))
@@ -215,14 +224,14 @@ def _check_names(options: BuildOptions) -> None:
         check_prefix(of_size(options.prefix, size))
 
 
-def written_team(compiled: Compiled, path: Path) -> tuple[Path, int] | None:
+def written_team(compiled: Compiled, path: Path, done: Share = unheard) -> tuple[Path, int] | None:
     """The object file for teams of threads, written to `path`, as `link` takes it; None if there is none."""
     if compiled.team is None:
         return None
     from ..lowering.to_object import write_object
 
     code, scratch_bytes = compiled.team
-    write_object(code, compiled.target.tvm, path)
+    write_object(code, compiled.target.tvm, path, done)
     return path, scratch_bytes
 
 

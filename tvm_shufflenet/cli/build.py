@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     from ..building.apple import apple_options, framework_name, swift_module, write_xcframework
     from ..building.build_library import BuildOptions, build_library
     from ..building.package import check_package, write_package
+    from ..building.work import part
     from .terminal import Terminal
 
     if args.package and args.android is not None:
@@ -138,11 +139,14 @@ def main(argv: list[str] | None = None) -> None:
             batch=args.batch, further=tuple(map(parse_size, further)),
         )  # fmt: skip
         try:
-            with progress.step(f"building {model or file} for {args.target}", number, len(models)):
+            with progress.step(f"building {model or file} for {args.target}", number, len(models)) as done:
                 several = android_options(options, args.android) if args.android is not None else {"": options}
                 if args.apple:
                     several = apple_options(options, args.output)
-                made = {abi: build_library(each) for abi, each in several.items()}
+                made = {
+                    abi: build_library(each, part(done, index, len(several)))
+                    for index, (abi, each) in enumerate(several.items())
+                }
         except UserError as error:
             if len(models) == 1:
                 raise

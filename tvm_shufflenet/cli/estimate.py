@@ -92,8 +92,8 @@ def main(argv: list[str] | None = None) -> None:
                 calibration=_scales(args, chosen, size),
                 team=args.threads > 1,
             )  # fmt: skip
-            with Terminal().step(f"building {args.network} for {chosen.name}"):
-                library = build_library(options).path
+            with Terminal().step(f"building {args.network} for {chosen.name}") as done:
+                library = build_library(options, done).path
             result, barriers = _estimate(library, chosen, args)
     else:
         library = Path(args.network)
@@ -129,9 +129,9 @@ def _estimate(
 
     if args.model:
         chosen = with_model(chosen, args.model)
-    with Terminal().step(f"counting and pricing {library.name}"):
+    with Terminal().step(f"counting and pricing {library.name}") as done:
         barriers = count_barriers(library, chosen, args.threads, size) if args.threads > 1 else None
-        return estimate(library, chosen, not args.no_cache, size), barriers
+        return estimate(library, chosen, not args.no_cache, size, done), barriers
 
 
 def _of_barriers(barriers: Barriers, cycles: float) -> str:

@@ -95,7 +95,9 @@ def main(argv: list[str] | None = None) -> None:
     ))  # fmt: skip
     calibration = watch.calibration()
     seen = list(itertools.islice((one for one in map(prepared, range(len(pictures))) if one is not None), COMPARED))
-    lost = losses(found.network, found.parameters, calibration, seen)
+    lost = _show_progress("comparing layers", len(seen), lambda advance: losses(
+        found.network, found.parameters, calibration, seen, advance
+    ))  # fmt: skip
     scores = check(args, found, calibration)
     found.metadata |= calibration.to_metadata()
     save_network(args.output, found)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LOG_SECONDS = 5  # without a line, where stderr is no terminal
+SOONEST = 0.05  # share of a step from which on its end is foreseen
 WIDTH = 100  # characters, where no terminal says how many there are
 
 
@@ -33,10 +34,11 @@ class Terminal:
         self.taken: list[float] = []  # seconds of each step of the kind that is under way
 
     @contextlib.contextmanager
-    def step(self, text: str, number: int = 1, of: int = 1) -> Iterator[None]:
+    def step(self, text: str, number: int = 1, of: int = 1) -> Iterator[Callable[[float], None]]:
         """Shows what is done and how long it has taken; from the second of several on also the time that is left.
 
-        The steps before tell how long the others will take: most networks are built in about the same time.
+        The steps before tell how long the others will take: most networks are built in about the same time.  Gives a
+        function that is told what share of the step, 0 to 1, is done: on a terminal the time left follows that.
         """
         if of > 1:
             text = f"{text}, {number} of {of}"
@@ -44,28 +46,31 @@ class Terminal:
                 self.taken = []
         left = sum(self.taken) / len(self.taken) * (of - number + 1) if of > 1 and self.taken else None
         started = time.monotonic()
-        with self._spinning(text, left) if self.console.is_terminal else self._logged(text, left):
-            yield
+        with self._spinning(text, left, of - number) if self.console.is_terminal else self._logged(text, left) as done:
+            yield done
         if of > 1:
             self.taken.append(time.monotonic() - started)
 
     @contextlib.contextmanager
-    def _spinning(self, text: str, left: float | None) -> Iterator[None]:
+    def _spinning(self, text: str, left: float | None, behind: int) -> Iterator[Callable[[float], None]]:
+        """`behind` steps of the kind come after this one."""
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
-        with Progress(*columns, console=self.console, transient=True) as shown:
-            shown.add_task(text + _told(left), total=None)
-            yield
+        countdown = Countdown(left, behind, self.taken)
+        columns = [SpinnerColumn(), TextColumn("{task.description}{task.fields[left]}", markup=False),
+                   TimeElapsedColumn()]  # fmt: skip
+        with Progress(*columns, console=self.console, transient=True, get_time=time.monotonic) as shown:
+            shown.add_task(text, total=None, left=countdown)
+            yield countdown.done
 
     @contextlib.contextmanager
-    def _logged(self, text: str, left: float | None) -> Iterator[None]:
+    def _logged(self, text: str, left: float | None) -> Iterator[Callable[[float], None]]:
         """Says what is done once it has taken a while, so that what is over at once leaves no line."""
         alarm = threading.Timer(LOG_SECONDS, self._say, [f"{text}{_told(left)} ..."])
         alarm.daemon = True
         alarm.start()
         try:
-            yield
+            yield lambda share: None
         finally:
             alarm.cancel()
 
@@ -105,6 +110,30 @@ class Terminal:
                 self._say(f"{done} of {total} rounds, {left:.0f} s left")
 
         return advance
+
+
+class Countdown:
+    """The seconds that a step and those behind it will take, from what the step has taken for the share that is done.
+
+    As text, for a line that is drawn again and again: ", about 12 s left", or nothing where nothing is known and where
+    it takes longer than that.
+    """
+
+    def __init__(self, left: float | None, behind: int = 0, taken: Sequence[float] = ()):
+        self.started = time.monotonic()
+        self.behind, self.taken = behind, list(taken)
+        self.end = None if left is None else self.started + left
+
+    def done(self, share: float) -> None:
+        if share >= SOONEST:
+            now = time.monotonic()
+            whole = (now - self.started) / share
+            each = [*self.taken, whole]
+            self.end = self.started + whole + self.behind * sum(each) / len(each)
+
+    def __str__(self) -> str:
+        left = None if self.end is None else self.end - time.monotonic()
+        return _told(None if left is None or left < 0 else left)
 
 
 def _told(left: float | None) -> str:

@@ -223,12 +223,12 @@ def _whole(args, networks, size, target, precision, judge, console) -> list[dict
             model, built = net.name, []
             scales = with_scales(precision, net, random_parameters(net)).calibration
             for name, records in (("default", None), ("tuned", args.records)):
-                with progress.step(f"building {model}, {name}"):
+                with progress.step(f"building {model}, {name}") as done:
                     options = BuildOptions(
                         model, args.target or target.name, size, output=Path(folder, name), records=records,
                         precision=args.precision, weights_precision=args.weights_precision, calibration=scales,
                     )  # fmt: skip
-                    built.append(build_library(options))
+                    built.append(build_library(options, done))
             row = _before_and_after(args, built, target, judge, progress)
             kernels = built[1].manifest["kernels"]
             found = row["gain"]
@@ -244,13 +244,17 @@ def _whole(args, networks, size, target, precision, judge, console) -> list[dict
 
 def _before_and_after(args, built, target, judge, progress) -> dict:
     if judge.kind == "estimated":
+        from ..building.work import part
         from ..estimation.estimates import estimate
 
         cycles = []
         for number, library in enumerate(built, 1):
-            with progress.step(f"counting and pricing {library.path.name}", number, len(built)):
-                cycles.append(mean_cycles(estimate(library.path, core, caches=False).network.cycles / 1e6
-                                          for core in cores_of(target.name)))  # fmt: skip
+            with progress.step(f"counting and pricing {library.path.name}", number, len(built)) as done:
+                judged = cores_of(target.name)
+                cycles.append(mean_cycles(
+                    estimate(library.path, core, False, done=part(done, i, len(judged))).network.cycles / 1e6
+                    for i, core in enumerate(judged)
+                ))  # fmt: skip
         return {"unit": "M cycles", "before": cycles[0], "after": cycles[1], "gain": cycles[0] / cycles[1]}
     from ..measure.comparison import CompareOptions, compare
     from ..measure.doubts import gain

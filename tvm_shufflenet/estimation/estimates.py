@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..building.work import Share, unheard
 from ..errors import UserError
 from ..library.elf import Elf, Symbol, read_elf
 from ..library.interface import check_one_picture, inputs, outputs
@@ -22,6 +23,7 @@ from .pricing import Price, price, price_measured
 from .tools import runner
 
 ENTRY = "(calls)"  # what is no kernel: the functions that call them
+TWICE, COUNTED = 0.4, 0.6  # of an estimate: two inferences are counted, and one; the rest is pricing
 OTHER = "(unnamed)"  # code of libraries that do not name their kernels
 
 
@@ -94,11 +96,12 @@ class Estimate:
 
 
 def estimate(
-    library: Path, core: Core, caches: bool = True, size: tuple[int, int] | None = None
+    library: Path, core: Core, caches: bool = True, size: tuple[int, int] | None = None, done: Share = unheard
 ) -> Estimate:  # fmt: skip
     """Counts and prices one inference, caches warm from the one before.  `UserError` for other files.
 
-    Of a library of several sizes it is of one of them, the first unless `size` says another.
+    Of a library of several sizes it is of one of them, the first unless `size` says another.  `done` is told what share
+    of the work is done.
     """
     elf, manifest = read_elf(library), read_manifest(library, size)
     check_one_picture(library, manifest, "the estimate")
@@ -107,12 +110,13 @@ def estimate(
     core = core.computing(precision_in(manifest).activations)
     (given,), (result, *_) = inputs(manifest), outputs(manifest)
     sizes = given.bytes, result.bytes, manifest["workspace_bytes"]
-    blocks = inference(library, elf, sizes, core, caches, renamed("tsn_run", prefix_in(manifest)))
+    blocks = inference(library, elf, sizes, core, caches, renamed("tsn_run", prefix_in(manifest)), done)
     disassemble({word for block in blocks for word in words_of(block.code)})  # all in one call
     starts, functions = _functions(elf)
     kernels: dict[str, Figures] = {}
     second = price_measured(blocks) if core.name in MEASURED else [None] * len(blocks)
-    for block, cost, other in zip(blocks, price(blocks, core), second):
+    costs = price(blocks, core, lambda share: done(COUNTED + (1 - COUNTED) * share))
+    for block, cost, other in zip(blocks, costs, second):
         address = _address(elf, block.offset)
         index = bisect.bisect_right(starts, address) - 1
         found = functions[index] if index >= 0 and address < starts[index] + functions[index].size else None
@@ -132,8 +136,9 @@ def estimate(
 
 
 def inference(
-    library: Path, elf: Elf, sizes: tuple[int, int, int], core: Core, caches: bool, entry: str = "tsn_run"
-) -> list[Block]:
+    library: Path, elf: Elf, sizes: tuple[int, int, int], core: Core, caches: bool, entry: str = "tsn_run",
+    done: Share = unheard,
+) -> list[Block]:  # fmt: skip
     """The blocks of one inference of the library: those of two, without those of one.
 
     `sizes` are the bytes of what `entry` takes: input, output and workspace.
@@ -145,7 +150,11 @@ def inference(
         blocks = count(argv, caches=core.caches if caches else (), environment={})
         return [block for block in blocks if block.module]
 
-    return straighten(subtract(run(2), run(1)))
+    twice = run(2)
+    done(TWICE)
+    once = run(1)
+    done(COUNTED)
+    return straighten(subtract(twice, once))
 
 
 def figures(name: str, blocks: Iterable[Block], prices: Iterable[Price]) -> Figures:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from ..building.work import Share, unheard
 from ..errors import UserError
 from .instructions import FEATURES, disassemble, words_of
 from .tools import Llvm
@@ -17,13 +18,22 @@ BATCH = 3000  # instructions in one call of llvm-mca
 NOTHING = ".inst"  # the name of a word that LLVM's disassembler does not know
 
 
-def cycles_of(missing: dict[str, bytes], model: str, tools: Llvm) -> dict[str, tuple[float, str]]:
-    """Cycles of a round of each block, and the mnemonics that LLVM's model lacks, which count as nop."""
+def cycles_of(
+    missing: dict[str, bytes], model: str, tools: Llvm, done: Share = unheard
+) -> dict[str, tuple[float, str]]:
+    """Cycles of a round of each block, and the mnemonics that LLVM's model lacks, which count as nop.
+
+    `done` is told what share of the blocks is priced.
+    """
     text = disassemble({word for code in missing.values() for word in words_of(code)})
     regions = {key: [_modelled(text[word]) for word in words_of(code)] for key, code in missing.items()}
     with ThreadPoolExecutor(PROCESSES) as pool:
-        parts = pool.map(lambda batch: _run(batch, model, tools), _batches(regions))
-        return {key: value for part in parts for key, value in part.items()}
+        batches = list(_batches(regions))
+        found: dict[str, tuple[float, str]] = {}
+        for number, priced in enumerate(pool.map(lambda batch: _run(batch, model, tools), batches), 1):
+            found |= priced
+            done(number / len(batches))
+        return found
 
 
 def _modelled(text: str | None) -> str | None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .. import published
+from ..building.work import Share
 from ..measure.entries import check_name, make_entry, usual_of
 from ..records.store import FOLDER
 from ..targets import resolve
@@ -16,7 +17,7 @@ from .estimates import estimate
 
 def estimate_networks(
     names: tuple[str, ...], core: Core, size: tuple[int, int] | None, folder: Path,
-    step: Callable[[str], AbstractContextManager], caches: bool = True, records: Path | None = FOLDER,
+    step: Callable[[str], AbstractContextManager[Share]], caches: bool = True, records: Path | None = FOLDER,
 ) -> list[dict]:  # fmt: skip
     """A row for each network or AArch64 library; networks are compiled for `core` into `folder`.
 
@@ -27,10 +28,10 @@ def estimate_networks(
         check_name(name, usual_of(name, size), resolve(core.name).arch, core.name)
     rows = []
     for name in names:
-        with step(f"building {name} for {core.name}"):
-            entry = make_entry(name, core.name, usual_of(name, size), folder, records)
-        with step(f"counting and pricing {entry.label}"):
-            result = estimate(entry.path, core, caches, entry.size)
+        with step(f"building {name} for {core.name}") as done:
+            entry = make_entry(name, core.name, usual_of(name, size), folder, records, done=done)
+        with step(f"counting and pricing {entry.label}") as done:
+            result = estimate(entry.path, core, caches, entry.size, done)
         rows.append({
             "network": entry.label, "model": entry.model, "size": entry.size, "multiply_adds": entry.multiply_adds,
             "cycles": result.network.cycles, "total_cycles": result.network.total_cycles,

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..building.work import Share, unheard
 from ..errors import UserError
 from ..targets.cores import IN_ORDER_VERSION, Core
 from ..targets.inorder import MODELS, cycles_per_round, instruction
@@ -46,9 +47,9 @@ def with_model(core: Core, name: str) -> Core:
     return replace(core, in_order=name)
 
 
-def price(blocks: Sequence[Block], core: Core) -> list[Price]:
-    """The price of each block, in their order."""
-    return _in_order(blocks, core) if core.in_order else _by_llvm(blocks, core)
+def price(blocks: Sequence[Block], core: Core, done: Share = unheard) -> list[Price]:
+    """The price of each block, in their order.  `done` is told what share of them is priced."""
+    return _in_order(blocks, core, done) if core.in_order else _by_llvm(blocks, core, done)
 
 
 def price_measured(blocks: Sequence[Block]) -> list[Price]:
@@ -61,12 +62,13 @@ def price_measured(blocks: Sequence[Block]) -> list[Price]:
     return [known[block.code] for block in blocks]
 
 
-def _in_order(blocks: Sequence[Block], core: Core) -> list[Price]:
+def _in_order(blocks: Sequence[Block], core: Core, done: Share) -> list[Price]:
     """By our model; an instruction without a row in its table has the price of a plain one of its registers."""
     model = MODELS[core.in_order]
     text = disassemble({word for block in blocks for word in words_of(block.code)})
     known: dict[bytes, Price] = {}
-    for block in blocks:
+    for number, block in enumerate(blocks):
+        done(number / len(blocks))
         if block.code not in known:
             lines = [text[word] or NOTHING for word in words_of(block.code)]
             lacking = [line.split()[0] for line in lines if not instruction(line, model).known]
@@ -74,14 +76,14 @@ def _in_order(blocks: Sequence[Block], core: Core) -> list[Price]:
     return [known[block.code] for block in blocks]
 
 
-def _by_llvm(blocks: Sequence[Block], core: Core) -> list[Price]:
+def _by_llvm(blocks: Sequence[Block], core: Core, done: Share) -> list[Price]:
     tools = llvm()
     with _Kept(f"prices-{FORMAT}-{core.model}-llvm-{tools.version}.sqlite") as kept:
         keys = [hashlib.sha256(block.code).hexdigest()[:24] for block in blocks]
         known = kept.find(keys)
         missing = {key: block.code for key, block in zip(keys, blocks) if key not in known}
         if missing:
-            priced = cycles_of(missing, core.model, tools)
+            priced = cycles_of(missing, core.model, tools, done)
             kept.add(priced)
             known |= priced
     return [Price(known[key][0], tuple(known[key][1].split())) for key in keys]
@@ -95,7 +97,7 @@ def model_note(core: Core) -> str:
     version = llvm()
     if version.major >= core.since:
         return f"{core.note} (LLVM {version.version})"
-    return (f"{core.note}; LLVM {version.version} lacks that and takes Cortex-A57's: "
+    return (f"{core.note}; LLVM {version.version} lacks that and takes an older core's: "
             f"apt-get install llvm-19 or another from {core.since} on")  # fmt: skip
 
 

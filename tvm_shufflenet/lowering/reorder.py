@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 
 from ..targets.inorder import FLAGS, Instruction, Model, Pipeline, cycles_once, cycles_per_round, instruction
 from .assembly import find_live, functions_of, instruction_of, jumps, touched, uses, written_by
@@ -34,14 +35,18 @@ ORDERED = r"ld(a|x)|st(l|x)"  # accesses that other threads see in their order
 LOAD = re.compile(r"(ldr|ldur|ldp)\s+q(\d+),\s*(?:q(\d+),\s*)?\[(x\d+|sp)(?:,\s*#(-?\d+))?\]")
 
 
-def reorder(assembly: str, model: Model) -> str:
-    """The same program in another order."""
+def reorder(assembly: str, model: Model, done: Callable[[float], None] = lambda share: None) -> str:
+    """The same program in another order.  `done` is told what share of the code, 0 to 1, has been gone through."""
     lines = assembly.splitlines()
     texts = [instruction_of(line) for line in lines]
     changed: dict[int, list[str]] = {}  # what stands in the place of lines
-    for blocks in functions_of(lines, texts):
+    functions, gone = list(functions_of(lines, texts)), 0
+    whole = sum(len(block.lines) for blocks in functions for block in blocks)
+    for blocks in functions:
         find_live(blocks, texts, model)
         for block in blocks:
+            done(gone / whole)
+            gone += len(block.lines)
             body = tuple(texts[line] for line in block.lines)
             inside = lines[block.lines[0] : block.lines[-1] + 1] if body else []
             if (free := _free(body, block.live, model)) is None or any("\t.cfi" in line for line in inside):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import tvm
@@ -20,13 +21,18 @@ def compile_module(module: tvm.IRModule, target: dict) -> tvm.runtime.Module:
     return tirx.build(module, tvm.target.Target(with_options(target)), pipeline=PIPELINE)
 
 
-def write_object(code: tvm.runtime.Module, target: dict, path: Path) -> None:
-    """Writes the object file of a compiled module, for cores in order with instructions in the order of their model."""
+def write_object(
+    code: tvm.runtime.Module, target: dict, path: Path, done: Callable[[float], None] = lambda share: None
+) -> None:
+    """Writes the object file of a compiled module, for cores in order with instructions in the order of their model.
+
+    `done` is told what share of the instructions, 0 to 1, is in that order.
+    """
     if (model := order_of(target)) is None:
         code.write_to_file(str(path), "o")
         return
     source = path.with_suffix(".s")
-    source.write_text(reorder(code.inspect_source("asm"), model))
+    source.write_text(reorder(code.inspect_source("asm"), model, done))
     clang = [zig(), "clang", "-target", "aarch64-linux-gnu", f"-mcpu={target['mcpu']}"]
     call("assembling", [*clang, "-c", str(source), "-o", str(path)])
     source.unlink()

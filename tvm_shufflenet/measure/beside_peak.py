@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..building.work import Share, unheard
 from ..targets import TargetSpec
 from .peak import build_peak, load_peak
 from .place import Place
@@ -18,8 +19,11 @@ from .rounds import calibrate, interleave, one_core, stop_on_interrupt
 class Progress(Protocol):
     """What is told while time passes."""
 
-    def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager:
-        """A context: what is done now, step `number` of as many of the same kind, which tells the time left."""
+    def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager[Share]:
+        """A context: what is done now, step `number` of as many of the same kind, which tells the time left.
+
+        Gives a function that may be told what share of the step is done.
+        """
 
     def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """A context: gives a function that is called after each round."""
@@ -28,8 +32,8 @@ class Progress(Protocol):
 class Silent:
     """The `Progress` that shows nothing; commands show it on the terminal."""
 
-    def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager:
-        return contextlib.nullcontext()
+    def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager[Share]:
+        return contextlib.nullcontext(unheard)
 
     def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
         return contextlib.nullcontext(lambda: None)

@@ -136,9 +136,9 @@ def compare(options: CompareOptions, progress: Progress = Silent()) -> Compariso
             place = stack.enter_context(open_place(target, options.rpc, options.key, options.timeout, options.threads))
         entries = []
         for number, name in enumerate(options.names, 1):
-            with progress.step(f"building {name} for {target.name}", number, len(options.names)):
+            with progress.step(f"building {name} for {target.name}", number, len(options.names)) as done:
                 entries.append(make_entry(name, target_name, usual_of(name, options.size), options.output or scratch,
-                                          options.records, options.threads))  # fmt: skip
+                                          options.records, options.threads, done))  # fmt: skip
         _tell_apart(entries)
         result = Comparison(place.name, place.processor, target, entries, bool(options.rpc), options.rounds,
                             threads=options.threads)  # fmt: skip

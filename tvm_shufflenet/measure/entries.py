@@ -14,6 +14,7 @@ from ..architectures import SIZE, model_names, network, own_name
 from ..architectures.described import from_description
 from ..bridge.shipped import shipped
 from ..building.build_library import BuildOptions, build_library
+from ..building.work import Share, unheard
 from ..errors import UserError
 from ..library.detection import Detected, joined_outputs, unlike
 from ..library.elf import read_elf
@@ -102,14 +103,17 @@ def check_name(name: str, size: tuple[int, int] | None, arch: str, where: str) -
 
 def make_entry(
     name: str, target: str, size: tuple[int, int] | None, folder: Path, records: Path | None = FOLDER,
-    threads: int = 1,
+    threads: int = 1, done: Share = unheard,
 ) -> Entry:  # fmt: skip
     """Opens the library called `name`, or builds the network of that name, for `threads`, into `folder`.
+
+    `done` is told what share of building is done.
 
     Of a library of several sizes `size` is one of them; None is its first.
     """
     if _is_model(name):
-        built = build_library(BuildOptions(name, target, size, output=folder, records=records, team=threads > 1))
+        options = BuildOptions(name, target, size, output=folder, records=records, team=threads > 1)
+        built = build_library(options, done)
         return Entry(name, built.path, read_manifest(built.path), notices=built.notices)
     return Entry(Path(name).stem, Path(name), read_manifest(name, size))
 

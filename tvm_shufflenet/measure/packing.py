@@ -22,6 +22,7 @@ import numpy as np
 
 from ..architectures import own_name
 from ..building.build_library import BuildOptions, build_library, described_beside, make_writable
+from ..building.work import Share
 from ..errors import UserError
 from ..files import write_bytes
 from ..library.interface import inputs, normalised, outputs
@@ -87,8 +88,8 @@ def pack(options: PackOptions, progress: Progress = Silent()) -> Program:
         scratch, count = Path(name), len(options.names)
         entries = []
         for number, each in enumerate(options.names):
-            with progress.step(f"building {each} for {target.name}", number + 1, count):
-                entries.append(_entry(each, number, options, target, scratch))
+            with progress.step(f"building {each} for {target.name}", number + 1, count) as done:
+                entries.append(_entry(each, number, options, target, scratch, done))
         prefixes = [prefix_in(entry.manifest) for entry in entries]
         if twice := {prefix for prefix in prefixes if prefixes.count(prefix) > 1}:
             raise UserError(f"several libraries have the prefix {min(twice)}: build them with others")
@@ -116,7 +117,7 @@ def numbers(shape: tuple[int, ...]) -> np.ndarray:
     return ((mixed >> np.uint32(8)).astype(np.float32) * np.float32(2**-22) - np.float32(2)).reshape(shape)
 
 
-def _entry(name: str, number: int, options: PackOptions, target: TargetSpec, folder: Path) -> Entry:
+def _entry(name: str, number: int, options: PackOptions, target: TargetSpec, folder: Path, done: Share) -> Entry:
     model = own_name(name)
     if not model:
         return _read(Path(name), target)
@@ -125,7 +126,8 @@ def _entry(name: str, number: int, options: PackOptions, target: TargetSpec, fol
         BuildOptions(
             model, options.target, options.size, output=folder, records=options.records, emit="static", prefix=prefix,
             name=prefix,
-        )
+        ),
+        done,
     )  # fmt: skip
     return Entry(name, built.path, built.manifest, notices=built.notices)
 

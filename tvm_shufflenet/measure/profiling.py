@@ -185,8 +185,8 @@ def profile(options: ProfileOptions, progress: Progress = Silent()) -> Profile:
         if not place.processor.measurable:
             why = "wall time there says nothing" if place.processor.emulated else "it is not recognised"
             raise UserError(f"{place.processor.name}: {why}, so nothing is timed; {_estimate(options.name, target)}")
-        with progress.step(f"building {options.name} for {target.name}"):
-            entry = make_entry(options.name, target_name, options.size, scratch, threads=options.threads)
+        with progress.step(f"building {options.name} for {target.name}") as done:
+            entry = make_entry(options.name, target_name, options.size, scratch, threads=options.threads, done=done)
         with progress.step(f"building the clocked copy of {entry.label}"):
             clocked = clocked_copy(entry, target, scratch, team=options.threads > 1)
         with progress.step(f"loading {entry.label} and its clocked copy on {place.name}"):

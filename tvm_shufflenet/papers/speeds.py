@@ -84,12 +84,12 @@ def open_meter(how: How, folder: Path, progress: Progress) -> Meter:
 
     def library(net: Network, number: int, of: int) -> Path | str:
         if key(net) not in libraries:
-            with progress.step(f"building {net.name} for {target}", number, of):
+            with progress.step(f"building {net.name} for {target}", number, of) as done:
                 try:
                     options = BuildOptions(
                         network=net, target=target, output=folder, records=how.records, team=how.threads > 1
                     )
-                    libraries[key(net)] = build_library(options).path
+                    libraries[key(net)] = build_library(options, done).path
                 except UserError as error:
                     libraries[key(net)] = str(error)
         return libraries[key(net)]

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +81,17 @@ class Losses:
 
 
 def losses(
-    network: Network, parameters: dict[str, np.ndarray], calibration: Calibration, pictures: Iterable[np.ndarray]
-) -> list[Loss]:
-    """Of each layer but concatenations and shuffles, the worst first; pictures are float32 (1, C, H, W)."""
+    network: Network, parameters: dict[str, np.ndarray], calibration: Calibration, pictures: Iterable[np.ndarray],
+    advance: Callable[[], None] = lambda: None,
+) -> list[Loss]:  # fmt: skip
+    """Of each layer but concatenations and shuffles, the worst first; pictures are float32 (1, C, H, W).
+
+    `advance` is called after each picture.
+    """
     found = Losses(network, parameters, calibration)
     for picture in pictures:
         found.look(picture)
+        advance()
     return found.worst_first()
 
 
