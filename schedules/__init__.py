@@ -23,6 +23,7 @@ from .int8_generic import Int8AdaptiveAvgPool, Int8GenericConv, Int8GenericPool,
 from .int8_head import Int8Dense, Int8GlobalAvgPool, Int8InnerDense
 from .int8_matrix import Int8Matrix, Int8StrewnMatrix
 from .int8_pointwise import Int8Pointwise, Int8Strewn
+from .int8_resize import Int8Resize
 from .int8_stem import Int8Entry, Int8Exit, Int8Stem
 from .int8_table import Int8Table
 from .int8_window import Int8StrewnWindow, Int8Window
@@ -62,8 +63,9 @@ __all__ = [
     "GroupedSoftmax",
     "Int8AdaptiveAvgPool", "Int8Add", "Int8Attention", "Int8BatchedDense", "Int8Conv", "Int8Dense", "Int8Entry",
     "Int8Exit", "Int8GenericConv", "Int8GenericPool", "Int8GlobalAvgPool", "Int8InnerDense", "Int8LRN",
-    "Int8Matrix", "Int8StrewnMatrix", "Int8Pointwise", "Int8Stem", "Int8Strewn", "Int8StrewnWindow", "Int8Table",
-    "Int8Window", "Knobs", "LongConv", "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections", "Regions",
-    "Reshuffled", "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool",
+    "Int8Matrix", "Int8StrewnMatrix", "Int8Pointwise", "Int8Resize", "Int8Stem", "Int8Strewn", "Int8StrewnWindow",
+    "Int8Table", "Int8Window", "Knobs", "LongConv", "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections",
+    "Regions", "Reshuffled", "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool",
+    "WindowPool",
     "Winograd", "Workload", "describe", "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from tvm_shufflenet.architectures import Network, NetworkBuilder
 SIZES = ((22, 18), (32, 32), (33, 29), (17, 40), (48, 16))  # height and width
 KINDS = (
     "pointwise", "pointwise", "depthwise", "max", "avg", "concat", "add", "shuffle", "slice", "attention", "attention",
-    "window", "window", "any window", "any window", "any max", "any avg", "sum", "adaptive", "lrn", "affine",
+    "resize", "window", "window", "any window", "any window", "any max", "any avg", "sum", "adaptive", "lrn", "affine",
 )  # fmt: skip
 RECENT = 3  # layers of which one is read
 
@@ -143,6 +143,14 @@ class _Maker:
                 return self.activated(builder.add(self.name(), x, pick(alike)))
             case "adaptive":
                 return builder.adaptive_avg_pool(self.name(), x, (pick((6, 7)), pick((6, 9))))
+            case "resize":
+                size = [side * pick((1, 2)) + pick((0, 0, 3)) for side in builder.shape(x)[2:]]
+                if max(size) > 40:
+                    size = [9, 11]
+                if pick((True, False)):
+                    return builder.resize(self.name(), x, size)
+                coordinates = pick(("half_pixel", "align_corners"))
+                return self.activated(builder.resize(self.name(), x, size, "bilinear", coordinates))
             case "lrn":
                 return builder.lrn(self.name(), x, pick((3, 5)), 1e-2, 0.75, pick((1.0, 2.0)))
             case "affine":

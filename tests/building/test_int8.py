@@ -317,8 +317,8 @@ def refused(kind: str) -> Network:
     builder = NetworkBuilder((8, 8))
     x = builder.conv("conv", 0, 4, 3, pad=1, bias=True)
     match kind:
-        case "resize":
-            x = builder.resize("layer", x, 16)
+        case "pad":
+            x = builder.pad("layer", x, 1, mode="reflect")
         case "lrn":
             x = builder.lrn("layer", x, 5, 1e-4, 0.5, 1.0)
         case "multiply":
@@ -339,7 +339,7 @@ def test_a_batch_norm_alone_has_its_layers_name():
 
 
 REFUSED = [
-    ("resize", "layer layer: int8 has no kernel for the operator resize: build with --precision fp32 or fp16"),
+    ("pad", "layer layer: int8 has no kernel for the operator pad: build with --precision fp32 or fp16"),
     ("lrn", "layer layer: int8 has no kernel for normalisation by the power 0.5, but 0.75"),
     ("multiply", "layer layer: int8 has no kernel for a product but of channels with a sigmoid"),
     ("softmax", "layer layer: int8 has no kernel for the operator softmax"),
@@ -435,13 +435,13 @@ def test_quantize_build_inspect_and_evaluate(tmp_path, labelled_pictures, capsys
 
 def test_quantize_refuses_before_it_writes(tmp_path, labelled_pictures):
     data = ["--data", str(labelled_pictures)]
-    net = refused("resize")
+    net = refused("pad")
     windows = tmp_path / "windows.safetensors"
     save_network(windows, Imported(net, random_parameters(net), OURS))
     for arguments, message in (
         (
             [str(windows), *data, "-o", str(tmp_path / "none" / "a.safetensors")],
-            "int8 has no kernel for the operator resize",
+            "int8 has no kernel for the operator pad",
         ),
         ([str(windows), *data, "-o", str(tmp_path / "a.onnx")], "unknown suffix '.onnx', expected .safetensors"),
         ([SMALL, *data, "-o", str(tmp_path / "a.pth")], "no trained weights of shufflenet-v1-0.25x-g3 are held here"),

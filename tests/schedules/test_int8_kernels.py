@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tvm_shufflenet.architectures.resizing import resize_tables
 from tvm_shufflenet.graph.quantise import BIAS, GAIN, TERMS
 from tvm_shufflenet.schedules import (
     Int8AdaptiveAvgPool,
@@ -26,6 +27,7 @@ from tvm_shufflenet.schedules import (
     Int8LRN,
     Int8Matrix,
     Int8Pointwise,
+    Int8Resize,
     Int8Stem,
     Int8Strewn,
     Int8StrewnMatrix,
@@ -407,6 +409,24 @@ def test_normalisation_across_channels(dot):
     numbers_ = of_floats(data, plane, zero)
     exact = 4 * functional.local_response_norm(numbers_, 5, 5e-3, 0.75, 2)[0].numpy() + bounds[0]
     assert np.abs(pixels_of(found, 9, plane) - np.clip(exact, *bounds[1:])).max() <= 0.5 + 1e-4
+
+
+@EVERY_DOT
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_resize(dot, mode):
+    """Within half a byte of PyTorch's."""
+    numbers, before, after = Numbers(dot), Plane.padded(7, 5, LANES), Plane.padded(16, 9, LANES)
+    data, tables = numbers.bytes(3, before.size), resize_tables((7, 5), (16, 9), mode, "half_pixel", "floor")
+    if mode == "bilinear":
+        tables.append(limits(numbers.low, numbers.low, numbers.high, numbers.low))
+    found = run_kernel(Int8Resize(3, before, after, mode, dtype=numbers.dtype), numbers.machine, data, *tables)
+    floats = of_floats(data, before, 0)
+    if mode == "nearest":
+        rows, columns = (torch.from_numpy(table).long() for table in tables)
+        assert np.array_equal(pixels_of(found, 3, after), floats[0][:, rows][:, :, columns].numpy())
+    else:
+        wanted = functional.interpolate(floats, (16, 9), mode="bilinear")[0].numpy()
+        assert np.abs(pixels_of(found, 3, after) - wanted).max() <= 0.5 + 1e-4
 
 
 @EVERY_DOT

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tvm_shufflenet
-from tvm_shufflenet.architectures import network
+from tvm_shufflenet.architectures import Network, NetworkBuilder, network
 from tvm_shufflenet.bridge import load_checkpoint, load_parameters, random_parameters, save_checkpoint
 from tvm_shufflenet.bridge.parameters import digest
 from tvm_shufflenet.bridge.twin import Twin
@@ -56,18 +56,29 @@ def rounded(net, parameters, scales) -> FakeQuantised:
     return FakeQuantised(twin.eval(), scales)
 
 
-@pytest.mark.parametrize("name", [SMALL, "shufflenet-v2-0.5x", "mobilenet-v2-0.35"])
+def steps() -> Network:
+    """Of each step of its own one: a curve, a sum, normalisation, means of all kinds, a dilated window, an end."""
+    builder = NetworkBuilder((32, 32))
+    first = builder.hard_swish("curve", builder.conv("first", 0, 8, 3, 2, 1, bias=True))
+    deep = builder.conv("deep", first, 8, 3, pad=2, groups=2, bias=True, dilation=2)
+    added = builder.lrn("norm", builder.relu("relu", builder.add("sum", deep, first)), 3, 1e-2, 0.75, 2.0)
+    means = builder.valid_avg_pool("means", builder.avg_pool("few", added, 3, 1, 1), (2, 3), 1, 1)
+    builder.conv("last", builder.adaptive_avg_pool("bins", means, 5), 10, 5, bias=True)
+    return builder.network("steps")
+
+
+@pytest.mark.parametrize("name", [SMALL, "shufflenet-v2-0.5x", "mobilenet-v2-0.35", "steps"])
 def test_each_step_gives_the_bytes_of_the_reference(name):
     """For equal inputs: of a thousand bytes two may be one off, where a sum of floats is nearly a half."""
-    net = network(name, SIZE, 10)
-    parameters, data = random_parameters(net), picture(SIZE, 3)
-    scales = calibrate(net, parameters, [picture(SIZE, seed) for seed in range(2)], "minmax")
+    net = steps() if name == "steps" else network(name, SIZE, 10)
+    parameters, data = random_parameters(net), picture(net.size, 3)
+    scales = calibrate(net, parameters, [picture(net.size, seed) for seed in range(2)], "minmax")
     model, graph, values, off, count = rounded(net, parameters, scales), byte_graph(net, parameters), {}, 0, 0
     quantise(graph, scales)
     with torch.inference_mode():
         for node, (_, wanted) in zip(model.graph.nodes, each_integers(graph, data)):
             found = model.step(node, *([values[source] for source in node.inputs] or [torch.from_numpy(data)]))
-            if node.op == "dense":
+            if node.op in ("dense", "exit"):
                 assert relative_error(found.numpy().ravel(), wanted.ravel()) < 1e-5
                 break
             step, zero = model.scale(node)
@@ -114,6 +125,16 @@ def test_a_resumed_run_makes_the_same_weights(quantised, labelled_pictures, tmp_
     train.main(["--data", str(labelled_pictures), "--resume", str(tmp_path / "b.pth"), "--device", "cpu"])
     assert same(load_checkpoint(tmp_path / "b.safetensors")[0], unbroken)
     assert load_checkpoint(tmp_path / "a.safetensors")[1] == load_checkpoint(tmp_path / "b.safetensors")[1]
+
+
+def test_a_batch_norm_behind_no_convolution_cannot_be_tuned():
+    builder = NetworkBuilder((16, 16))
+    norm = builder.batch_norm("norm", builder.max_pool("pool", builder.conv("conv", 0, 4, 3), 2, 1))
+    builder.dense("fc", builder.global_avg_pool("mean", norm), 3)
+    net = builder.network("norms")
+    parameters = random_parameters(net)
+    with pytest.raises(UserError, match="layer norm: a batch_norm behind no convolution cannot be fine-tuned for int8"):
+        rounded(net, parameters, calibrate(net, parameters, [picture(net.size, 0)], "minmax"))
 
 
 def test_what_cannot_be_tuned_is_refused_before_anything_is_written(quantised, labelled_pictures, tmp_path):

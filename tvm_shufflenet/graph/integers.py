@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..architectures.resizing import resize_tables
 from ..schedules.requantise import fma_arrays, requantised_arrays
 from .nodes import Graph, Node
-from .quantise import is_dense, is_whole, taps_of
+from .quantise import LARGEST, is_dense, is_whole, taps_of
 
 
 def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
@@ -139,6 +140,22 @@ def _lrn(node: Node, data: np.ndarray) -> np.ndarray:
     return _bytes(node, numbers, scale / (root * np.sqrt(root)))
 
 
+def _resize(node: Node, data: np.ndarray) -> np.ndarray:
+    a = node.attrs
+    tables = resize_tables(data.shape[1:], a["size"], a["mode"], a["coordinates"], a["rounding"], a["scales"])
+    if a["mode"] == "nearest":
+        return data[:, tables[0]][:, :, tables[1]]
+    numbers, (lower, upper, weights), columns = data.astype(np.float32), tables[:3], tables[3:]
+
+    def of_row(rows: np.ndarray) -> np.ndarray:
+        low, high = (numbers[:, rows][:, :, places] for places in columns[:2])
+        return fma_arrays(high - low, columns[2], low)
+
+    above = of_row(lower)
+    found = fma_arrays(of_row(upper) - above, weights[:, None], above)
+    return requantised_arrays(found, np.ones(1, np.float32), 0, 0, LARGEST)
+
+
 def _exit(node: Node, data: np.ndarray) -> np.ndarray:
     return (data - node.attrs["bytes"].border).astype(np.float32) * node.attrs["scale"]
 
@@ -157,5 +174,6 @@ _STEPS: dict[str, Callable[..., np.ndarray]] = {
     "concat": lambda node, *parts: np.concatenate(parts),
     "gather": lambda node, data: data[list(node.attrs["channels"])],
     "reshape": lambda node, data: data.reshape(node.shape), "entry": lambda node, data: data, "exit": _exit,
+    "resize": _resize,
     "add": _add, "lrn": _lrn, "adaptive_avg_pool": _adaptive_pool,
 }  # fmt: skip

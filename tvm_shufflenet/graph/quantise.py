@@ -145,7 +145,7 @@ def _takes_factor(node: Node) -> bool:
 
 def keeps_scale(node: Node) -> bool:
     """Whether the step's bytes are bytes of its input."""
-    return node.op == "entry" or (node.op in ("pool", "global_pool") and node.attrs["kind"] == "max")
+    return node.op in ("entry", "resize") or (node.op in ("pool", "global_pool") and node.attrs["kind"] == "max")
 
 
 def taps_of(node: Node) -> tuple[np.ndarray, np.ndarray]:
@@ -302,6 +302,10 @@ def _lrn(node: Node, scale: Scale) -> None:
     node.attrs = {**a, "bytes": _bytes(node, scale)}
 
 
+def _resize(node: Node, scale: Scale) -> None:
+    node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
+
+
 def _entry(node: Node, scale: Scale) -> None:
     step, zero = scale(node)
     node.attrs = {"bytes": Bytes(0, zero, 0, LARGEST), "scale": np.float32(1 / step)}
@@ -346,5 +350,5 @@ def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
 _STEPS: dict[str, Callable[[Node, Scale], None]] = {
     "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
     "activation": _activation, "add": _add, "adaptive_avg_pool": lambda node, scale: _average(node, scale, 0),
-    "lrn": _lrn, "entry": _entry, "exit": _exit,
+    "resize": _resize, "lrn": _lrn, "entry": _entry, "exit": _exit,
 }  # fmt: skip

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..architectures.resizing import resize_tables
 from ..graph import Node
-from ..graph.quantise import Bytes, is_dense, is_whole
+from ..graph.quantise import LARGEST, Bytes, is_dense, is_whole
 from ..schedules import (
     Int8AdaptiveAvgPool,
     Int8Add,
@@ -27,6 +28,7 @@ from ..schedules import (
     Int8LRN,
     Int8Matrix,
     Int8Pointwise,
+    Int8Resize,
     Int8Stem,
     Int8Strewn,
     Int8StrewnMatrix,
@@ -189,6 +191,14 @@ def _lrn(node: Node, site: Site) -> Choice:
     return Choice(workload, plane, (node.weights["scale"], _limits(a["bytes"], _less(site))))
 
 
+def _resize(node: Node, site: Site) -> Choice:
+    a, plane, less = node.attrs, site.after(node), _less(site)
+    tables = resize_tables(node.inputs[0].shape[1:], a["size"], a["mode"], a["coordinates"], a["rounding"], a["scales"])
+    if a["mode"] != "nearest":
+        tables.append(_limits(Bytes(0, 0, 0, LARGEST), less))
+    return Choice(Int8Resize(node.channels, site.planes[0], plane, a["mode"], dtype=site.dtype), plane, tuple(tables))
+
+
 def _entry(node: Node, site: Site) -> Choice:
     plane = site.target or free_plane(*node.shape[1:], site.lanes, site.dense)
     workload = Int8Entry(node.channels, site.planes[0], plane, dtype=site.dtype)
@@ -269,5 +279,5 @@ RULES: dict[str, list[Rule]] = {
     "conv": [_dense, _pointwise, _depthwise, _stem, _direct, _any_conv], "dense": [_dense],
     "pool": [_pool, _any_pool], "global_pool": [_global_average, _any_global_pool],
     "adaptive_avg_pool": [_adaptive_average], "multiply": [_attention], "activation": [_activation], "add": [_add],
-    "lrn": [_lrn], "entry": [_entry], "exit": [_exit],
+    "resize": [_resize], "lrn": [_lrn], "entry": [_entry], "exit": [_exit],
 }  # fmt: skip

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from ..architectures import Network
+from ..architectures.resizing import resize_tables
 from ..bridge.parameters import digest
 from ..errors import UserError
 from ..graph import Graph, Node
@@ -194,6 +195,18 @@ def _pool(node: Node, value: torch.Tensor) -> torch.Tensor:
     return sums / (rows[:, None] * columns)
 
 
+def _resize(node: Node, value: torch.Tensor) -> torch.Tensor:
+    a, size = node.attrs, value.shape[2:]
+    tables = [
+        torch.from_numpy(table).to(value.device)
+        for table in resize_tables(size, a["size"], a["mode"], a["coordinates"], a["rounding"], a["scales"])
+    ]
+    if a["mode"] == "nearest":
+        return value[:, :, tables[0].long()][..., tables[1].long()]
+    value = torch.lerp(value[:, :, tables[0].long()], value[:, :, tables[1].long()], tables[2][:, None])
+    return torch.lerp(value[..., tables[3].long()], value[..., tables[4].long()], tables[5])
+
+
 def _lrn(node: Node, value: torch.Tensor) -> torch.Tensor:
     a = node.attrs
     return functional.local_response_norm(value, a["size"], a["alpha"], a["beta"], a["k"])
@@ -209,6 +222,7 @@ STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "activation": lambda node, value: value, "entry": lambda node, value: value, "exit": lambda node, value: value,
     "add": lambda node, value, other: value + other, "reshape": lambda node, value: value.reshape(1, *node.shape),
     "adaptive_avg_pool": lambda node, value: functional.adaptive_avg_pool2d(value, node.shape[1:]), "lrn": _lrn,
+    "resize": _resize,
     "concat": lambda node, *parts: torch.cat(parts, 1),
     "gather": lambda node, value: value[:, list(node.attrs["channels"])],
 }  # fmt: skip

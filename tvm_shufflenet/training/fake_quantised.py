@@ -90,6 +90,10 @@ class FakeQuantised(nn.Module):
         """The twin's convolution or fully connected layer of a node, and the batch norms behind it."""
         layers = self.twin.network.layers
         index = next(n for n, layer in enumerate(layers) if layer.name == node.name)
+        if layers[index].op not in ("conv", "dense"):
+            raise UserError(
+                f"layer {node.name}: a {layers[index].op} behind no convolution cannot be fine-tuned for int8"
+            )
         found: list[Any] = [self.twin.layer(index)]
         while True:
             readers = [n for n, layer in enumerate(layers) if index in layer.inputs]
