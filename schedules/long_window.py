@@ -40,6 +40,7 @@ CHUNK = 32  # channels
 BAND_BYTES = 192 * 1024  # of the padded rows of a chunk, and
 BLOCK_BYTES = 192 * 1024  # of the weights of a block: with each other they fit into an L2 cache
 ROWS = 4  # of a band at least: its neighbours copy the rows that they share once more
+VECTORS = (2, 3, 4, 5)  # of a tile, from which the default is taken
 UNROLLED = 16  # taps of a row of the window, at most
 
 
@@ -160,8 +161,9 @@ class LongConv(Workload):
         return long_conv
 
     def knobs(self, machine: Machine) -> Knobs:
-        """As for `conv2d`; a block is whole tiles."""
-        vectors = min(2, self._row // machine.lanes)
+        """As for `conv2d`, but so many vectors that the last tile of a row lacks few; a block is whole tiles."""
+        of_row = self._row // machine.lanes
+        vectors = min(VECTORS, key=lambda count: -(-of_row // count) * count) if of_row > 1 else 1
         rows = row_tile(self.outputs, machine.tile // vectors)
         operands = self.kernel[1] * (vectors + -(-rows // machine.lanes))
         unroll = not machine.loads_apart or operands <= machine.registers - rows * vectors

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 import tvm_shufflenet
-from tvm_shufflenet.architectures import light_head, model_names, network, shufflenet_v2
+from tvm_shufflenet.architectures import NetworkBuilder, light_head, model_names, network, shufflenet_v2
 from tvm_shufflenet.architectures.atrous import AtrousBuilder
 from tvm_shufflenet.architectures.registry import backbone
 from tvm_shufflenet.bridge import random_parameters, torch_module
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.targets import resolve
 
 from .. import fences
-from ..conftest import same_boxes, twin_boxes
+from ..conftest import relative_error, same_boxes, twin_boxes
 
 NAMES = [name for name in model_names() if name.startswith("light-head-rcnn-")]
 SIZE, CLASSES, COUNT = (96, 128), 3, 20
@@ -122,6 +123,23 @@ def held_against_pytorch(which, folder, target: str = "native") -> None:
 def test_a_small_one_agrees_with_pytorch(target, tmp_path):
     """With two threads too, and nothing around the arrays is touched."""
     held_against_pytorch(thin(), tmp_path, target)
+
+
+@pytest.mark.skipif(resolve("native").arch == "arm", reason="no precision but fp32 is for 32-bit processors")
+def test_long_and_dilated_windows_in_fp16(tmp_path):
+    """Sums of few terms in halves, of many in fp32; the plane has no room behind its rows."""
+    net = NetworkBuilder((17, 21))
+    x = net.relu("relu", net.conv("entry", 0, 40, kernel=3, pad=1))
+    x = net.conv("dilated", x, 40, kernel=3, pad=2, dilation=2, groups=40)
+    light_head.large_separable(net, "thin", x, 8, 12)
+    only = net.network("windows")
+    built = build_library(BuildOptions(network=only, target="native", precision="fp16", output=tmp_path, team=True))
+    kernels = {call[0] for call in built.manifest["plan"]["kernels"]["rows"]}
+    assert not any("generic" in name for name in kernels) and sum(name.startswith("long") for name in kernels) == 4
+    parameters, data = random_parameters(only), np.random.default_rng(0).standard_normal((1, 3, 17, 21), "float32")
+    found = tvm_shufflenet.load(built.path)(data)
+    assert 1e-5 < relative_error(found, output_of(only, parameters, data)) < 2e-2
+    assert np.array_equal(tvm_shufflenet.load(built.path, 2, oversubscribe=True)(data), found)
 
 
 @pytest.mark.slow

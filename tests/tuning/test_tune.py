@@ -37,6 +37,7 @@ from tvm_shufflenet.schedules import (
     Dense,
     Depthwise,
     GlobalAvgPool,
+    LongConv,
     Plane,
     Pointwise,
     WindowPool,
@@ -194,6 +195,8 @@ def kernels(lanes: int) -> dict:
         "wide": (Pointwise(1, 300, 64, wide, lanes), (300, wide), (64, wide), (64, 300, 1, 1), (64,)),
         "strips": (Pointwise(1, 8, 12, large, lanes), (8, large), (12, large), (12, 8, 1, 1), (12,)),
         "stem": (Conv2d(1, 3, 12, image, stem, 3, 2, 1, lanes), (3, image), (12, stem), (12, 3, 3, 3), (12,)),
+        "long": (LongConv(1, 40, 13, tall, tall, (1, 9), 1, (0, 4), (1, 1), lanes), (40, tall), (13, tall),
+                 (13, 40, 1, 9), (13,)),
         "winograd": (Winograd(1, 4, 24, tall, tiles, 3, 1, lanes), (4, tall), (24, tiles), (24, 4, 3, 3), (24,)),
         "dense": (Dense(40, 100, lanes), (40, None), (100, None), (100, 40), (100,)),
         "depthwise": window(Depthwise, 14, 28, 1, 1, *filters),
@@ -213,7 +216,7 @@ def reference(workload, x, parameters, residual) -> np.ndarray:
     match workload:
         case Pointwise(groups=groups):
             found = conv_reference(x, *parameters, groups, 1, 0)
-        case Depthwise(channels=groups) | Conv2d(groups=groups) | Winograd(groups=groups):
+        case Depthwise(channels=groups) | Conv2d(groups=groups) | Winograd(groups=groups) | LongConv(groups=groups):
             found = conv_reference(x, *parameters, groups, workload.stride, workload.pad)
         case WindowPool(kind=kind):
             pool = {"max": functional.max_pool2d, "avg": functional.avg_pool2d}[kind]
