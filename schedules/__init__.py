@@ -64,8 +64,8 @@ __all__ = [
     "Int8AdaptiveAvgPool", "Int8Add", "Int8Attention", "Int8BatchedDense", "Int8Conv", "Int8Dense", "Int8Entry",
     "Int8Exit", "Int8GenericConv", "Int8GenericPool", "Int8GlobalAvgPool", "Int8InnerDense", "Int8LRN",
     "Int8Matrix", "Int8StrewnMatrix", "Int8Pointwise", "Int8Resize", "Int8Stem", "Int8Strewn", "Int8StrewnWindow",
-    "Int8Table", "Int8Window", "Knobs", "LongConv", "Machine", "Operand", "Pad", "Plane", "Pointwise", "RegionDetections",
-    "Regions", "Reshuffled", "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary", "ValidAvgPool",
-    "WindowPool",
+    "Int8Table", "Int8Window", "Knobs", "LongConv", "Machine", "Operand", "Pad", "Plane", "Pointwise",
+    "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary",
+    "ValidAvgPool", "WindowPool",
     "Winograd", "Workload", "describe", "itemsize", "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip
