@@ -257,7 +257,6 @@ def test_command(library, tmp_path, capsys):
     assert len(kernels) == about["kernels"]["total"] and len({row["kernel"] for row in kernels}) == len(kernels)
     assert data["library"]["ms"] == min(data["library"]["ms_of_rounds"])
     assert data["sum_of_kernels_share_of_library"] == pytest.approx(data["sum_of_kernels_ms"] / data["library"]["ms"])
-    assert 0.1 < data["sum_of_kernels_share_of_library"] < 10  # other work may come between
     assert all(0 < nanoseconds < 1e5 for nanoseconds in data["tick_ns_of_rounds"])
     assert len(data["twin_ms_of_rounds"]) == len(data["library"]["ms_of_rounds"]) == 3
 
