@@ -4,7 +4,8 @@
 files of a network, `... serve ENGINE FOLDER PRECISION VARIANT` loads them and waits: for each line with a number
 it makes one inference that is not counted and that number of timed ones, and answers the seconds of one.
 Answers are JSON, one a line; what engines print themselves goes to stderr.  The process inherits the
-core it may use; while it waits it sleeps.
+core it may use; while it waits it sleeps, and of several threads stands still, as threads that wait for the next
+inference would take the processors of the engine that is timed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from . import THREADS as COUNT
 from .passing import parameters_for
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# None that spins while another engine is timed; several wait for each other as their engine likes best.
+# One thread does not spin while another engine is timed.  Several wait for each other as their engine likes best: the
+# process stands still between its turns.
 WAITING = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"} if COUNT == 1 else {}
 ENVIRONMENT = {**dict.fromkeys(THREADS, str(COUNT)), **WAITING}
 SHAPE, INPUT, OUTPUT = "shape.json", "input.raw", "output.raw"
@@ -62,6 +64,7 @@ class Worker:
             self.close()
             raise
         self.logits = np.fromfile(folder / OUTPUT, np.float32)
+        self._signal(signal.SIGSTOP)
 
     @property
     def pid(self) -> int:
@@ -71,9 +74,12 @@ class Worker:
         """A turn of `number` inferences, behind one that is not counted."""
 
         def turn() -> float:
+            self._signal(signal.SIGCONT)
             with contextlib.suppress(BrokenPipeError):  # it crashed: there is no answer then
                 self._process.stdin.write(b"%d\n" % number)
-            return self._answer()["seconds"]
+            seconds = self._answer()["seconds"]
+            self._signal(signal.SIGSTOP)
+            return seconds
 
         return turn
 
@@ -82,6 +88,12 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             stream.close()
+
+    def _signal(self, what: signal.Signals) -> None:
+        """To an engine of several threads and its children; one that has crashed is found out by its answer."""
+        if COUNT > 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, what)
 
     def _answer(self) -> dict:
         line = self._process.stdout.readline()

@@ -316,6 +316,16 @@ class TestWorker:
             engine.timer(1)()
         engine.close()
 
+    def test_of_several_threads_none_spins_while_another_engine_works(self, files, monkeypatch):
+        monkeypatch.setattr(worker, "COUNT", 2)
+        engine = Worker(OURS, files.of(OURS, small()))
+        try:
+            for _ in range(2):
+                assert psutil.Process(engine.pid).status() == psutil.STATUS_STOPPED
+                assert engine.timer(1)() > 0
+        finally:
+            engine.close()
+
     def test_what_an_engine_cannot_is_told(self, tmp_path):
         with pytest.raises(Failed, match="no local response normalisation"):
             Files(tmp_path).of("executorch", network("alexnet", (224, 224), 10))
