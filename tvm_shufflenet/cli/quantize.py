@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     pictures = find_pictures(args.data, "train").first(args.pictures)
     make_writable(args.output.parent)
     watch = Watch(found.network, found.parameters, args.observer)
-    how = preprocessing(found.network.size, found.preprocessing, whole=False)
+    how = preprocessing(found.network.size, found.preprocessing, whole=bool(found.network.detector))
     state = state_file(args.output)
     key = fingerprint(
         pictures, weights=watch.weights, network=found.network.name, size=found.network.size, how=how,
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
 def check(
     args: argparse.Namespace, found: Imported, calibration: Calibration
 ) -> tuple[str, list[Score], Difference] | None:
-    """The scores of floats and of integers; None where the pictures are of other classes, which is said."""
+    """The scores of floats and of integers; None of a detector or of other classes' pictures, which is said."""
     from ..library.preprocess import preprocessing
     from ..training.calibration import float_network, integer_network
     from ..training.evaluation import Subject, evaluate
@@ -132,6 +132,9 @@ def check(
     if not args.check:
         return None
     net, where = found.network, str(beside(args.data, "val") or args.data)
+    if net.detector:
+        print("note: top-1 is not measured of a detector: `evaluate` compares libraries", file=sys.stderr)
+        return None
     pictures = find_pictures(where, "val").first(args.check)
     try:
         labels_for(pictures, net.classes, found.class_names, args.weights)

@@ -4,6 +4,7 @@ affine                              convolution of each channel alone
 input -> step                       the step itself, where its kernel reads floats (`reads_floats`)
 input -> entry -> step              else: bytes, made once for all
 step -> exit -> output              floats of bytes, where the step is no classifier's last layer
+step -> exit -> detections          floats of bytes, once for all float steps that read them (`float_steps`)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .nodes import Graph, Node
-from .quantise import is_dense
+from .quantise import float_steps, is_dense
 
 ENDS = ("entry", "exit")
 
@@ -46,10 +47,26 @@ def add_ends(graph: Graph, reads_floats: Callable[[Node], bool]) -> None:
         for node in readers:
             node.inputs = [entry if source is picture else source for source in node.inputs]
         graph.outputs = [entry if node is picture else node for node in graph.outputs]
+    floats = float_steps(graph)
+    if floats:
+        _exits_before(graph, floats, named)
     counts = graph.readers()
     for place, node in enumerate(graph.outputs):
-        if is_dense(node) and not node.activation and counts[node] == 1:
+        if node in floats or (is_dense(node) and not node.activation and counts[node] == 1):
             continue
         leave = Node("exit", named(f"{node.name}.floats"), [node], node.shape, copies=node.copies)
         graph.nodes.append(leave)
         graph.outputs[place] = leave
+
+
+def _exits_before(graph: Graph, floats: set[Node], named: Callable[[str], str]) -> None:
+    """Exits in front of float steps; behind all steps of bytes come the exits, and behind these the float steps."""
+    behind = [node for node in graph.nodes if node in floats]
+    exits: dict[Node, Node] = {}
+    for node in behind:
+        for source in node.inputs:
+            if source not in floats and source not in exits:
+                name = named(f"{source.name}.floats")
+                exits[source] = Node("exit", name, [source], source.shape, copies=source.copies)
+        node.inputs = [exits.get(source, source) for source in node.inputs]
+    graph.nodes = [*(node for node in graph.nodes if node not in floats), *exits.values(), *behind]

@@ -12,19 +12,26 @@ import numpy as np
 from ..architectures.resizing import resize_tables
 from ..schedules.requantise import fma_arrays, requantised_arrays
 from .nodes import Graph, Node
-from .quantise import LARGEST, is_dense, is_whole, taps_of
+from .quantise import LARGEST, float_steps, is_dense, is_whole, taps_of
 
 
 def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
-    """The outputs, float32 (classes,) or (C, H, W), of a graph behind `quantise` for a float32 picture (1, C, H, W)."""
+    """The outputs, float32 (classes,) or (C, H, W), of a graph behind `quantise` for a float32 picture (1, C, H, W).
+
+    Those of a detector, whose boxes are of floats, are `training/calibration.py`'s `run_bytes`.
+    """
     values = dict(each_integers(graph, picture))
     return [values[node] for node in graph.outputs]
 
 
 def each_integers(graph: Graph, picture: np.ndarray) -> Iterator[tuple[Node, np.ndarray]]:
-    """What each node gives, in their order: bytes as int64 (C, H, W); outputs as `run_integers` has them."""
+    """What each node gives, in their order: bytes as int64 (C, H, W); outputs as `run_integers` has them.
+
+    Of a detector the float steps, which are the last nodes, are left out: exits are the last that there is of it.
+    """
     values: dict[Node, np.ndarray] = {}
-    for node in graph.nodes:
+    floats = float_steps(graph)
+    for node in (node for node in graph.nodes if node not in floats):
         values[node] = (
             step_integers(node, *(values[source] for source in node.inputs))
             if node.inputs

@@ -15,6 +15,8 @@ the byte that it is given.
 
 Factors of channel attention are floats from a table: the argument of the sigmoid in steps of 1/64 is its index.  What
 they multiply is scaled before the residual is added, whose gain then is a float.
+
+The post-processing of a detector of one stage computes with floats (`float_steps`), which exits give it.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ CURVES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
     "hard_swish": lambda x, a, b: x * np.clip(x / 6 + 0.5, 0, 1),
 }
 VIEWS = ("concat", "gather", "reshape")
+BEFORE_BOXES = ("softmax", "activation", "gather", "reshape")  # float steps, where nothing else reads what they give
+FLOAT_STEPS = ("detections", *BEFORE_BOXES)
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,35 @@ def tensors_of(graph: Graph) -> dict[Node, str]:
     `UserError` for what int8 has no kernel for, with the layer's name.
     """
     names: dict[Node, str] = {}
+    floats = float_steps(graph)
     for node in graph.nodes:
-        _check(node, graph)
-        if is_factor(node, graph) or node in graph.outputs:
+        _check(node, graph, node in floats)
+        if node in floats or node.op == "exit" or is_factor(node, graph) or node in graph.outputs:
             continue
         names[node] = node.name
         if node.op in VIEWS or keeps_scale(node):
             old, new = {names[part] for part in node.inputs}, names[node.inputs[0]]
             names = {key: new if name in (*old, node.name) else name for key, name in names.items()}
     return names
+
+
+def float_steps(graph: Graph) -> set[Node]:
+    """The post-processing of a detector: its `detections`, what is behind them, and in front what they alone read:
+    views, activations that are steps of their own, and softmax.
+    """
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if node.op == "detections" or not found.isdisjoint(node.inputs):
+            found.add(node)
+    if not found:
+        return found
+    read = set(graph.outputs)  # by steps of bytes, or by the caller
+    for node in reversed(graph.nodes):
+        if node.op in BEFORE_BOXES and node not in read:
+            found.add(node)
+        if node not in found:
+            read.update(node.inputs)
+    return found
 
 
 def any_scales(graph: Graph) -> Calibration:
@@ -98,7 +122,10 @@ def quantise(graph: Graph, calibration: Calibration) -> None:
     def scale(node: Node) -> tuple[float, int]:
         return calibration.tensors[names[node]]
 
+    floats = float_steps(graph)
     for node in graph.nodes:
+        if node in floats:
+            continue
         if node.op == "input":
             step, zero = scale(node)
             node.attrs = {**node.attrs, "bytes": Bytes(0, zero, 0, LARGEST), "scale": np.float32(1 / step)}
@@ -173,13 +200,16 @@ def is_whole(node: Node) -> bool:
     return all(bool((taps == kernel).all()) for taps, kernel in zip(taps_of(node), node.attrs["kernel"]))
 
 
-def _check(node: Node, graph: Graph) -> None:
-    """`UserError` unless integers can compute the node."""
+def _check(node: Node, graph: Graph, floats: bool) -> None:
+    """`UserError` unless integers, or with `floats` the steps behind them, can compute the node."""
 
     def demand(holds: bool, what: str) -> None:
         if not holds:
             raise UserError(f"layer {node.name}: int8 has no kernel for {what}: build with --precision fp32 or fp16")
 
+    if floats:
+        demand(node.op in FLOAT_STEPS, f"the operator {node.op} behind boxes")
+        return
     demand(node.op in ("input", "dense", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
     if is_factor(node, graph):
         return

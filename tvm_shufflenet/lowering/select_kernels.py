@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Graph, Node
+from ..graph.quantise import float_steps
 from ..schedules import BYTES, INPUTS, OUTPUT, Machine, Operand, Plane
 from ..targets.precision import FP32, Precision
 from .abilities import channelwise, free_plane, is_pointwise, order_free, reads_anywhere, reordered, wanted_planes
@@ -34,6 +35,7 @@ class _Selector:
     def __init__(self, graph: Graph, machine: Machine, layout: str, precision: Precision):
         self.machine, self.precision, self.lists = machine, precision, ChannelLists(graph)
         self.dtype = precision.activations
+        self.floats: set[Node] = float_steps(graph) if precision.dot else set()
         self.calls: list[Call] = []
         channels, *extents = graph.input.shape
         self.source = Root("input", Plane.dense(*extents), channels, "input", interleaved=layout == "NHWC")
@@ -64,6 +66,14 @@ class _Selector:
         give_places(program)
         return program
 
+    def _precision(self, step: Node) -> Precision:
+        """In which the step computes."""
+        return FP32 if step in self.floats else self.precision
+
+    def _dtype(self, step: Node) -> str:
+        """Of what the step gives, where it lies in the workspace."""
+        return FP32.activations if step.op == "exit" else self._precision(step).activations
+
     def _step(self, step: Node) -> None:
         reads = self.lists.inputs(step)
         views = [self._fetch(channels, step, index) for index, channels in enumerate(reads)]
@@ -72,7 +82,9 @@ class _Selector:
         if step.op == "reshape":
             self._finish(step, self._reshaped(step, reads[0], views[0]))
             return
-        wanted = wanted_planes(step, [view.root.plane for view in views], self.machine.at(self.dtype))
+        wanted = wanted_planes(
+            step, [view.root.plane for view in views], self.machine.at(self._precision(step).activations)
+        )
         views = [self._in_plane(*each, step) for each in zip(reads, views, wanted)]
         job, home = _Job.of(step, reads, views), self.homes.get(step)
         choice = self._choose(job, home)
@@ -90,12 +102,12 @@ class _Selector:
         sources = [Places(view.planes, view.root.planes) for view in job.views]
         planes = [view.root.plane for view in job.views]
         target = home.room.root.plane if home and home.room.root else None
-        result = home.room.root.dtype if home and home.room.root else self.dtype
+        result = home.room.root.dtype if home and home.room.root else self._dtype(job.step)
         wanted = Places(job.stored(home.planes), home.room.planes) if home else None
         dense, packed = job.step in self.dense, job.step in self.packed
         dtypes = [view.root.dtype for view in job.views]
         site = Site(
-            self.machine, planes, sources, target, dense, packed, wanted, self.precision, dtypes, result
+            self.machine, planes, sources, target, dense, packed, wanted, self._precision(job.step), dtypes, result
         )  # fmt: skip
         return choose(job.node, site)
 
@@ -103,7 +115,7 @@ class _Selector:
         """Calls the kernel with its output at home, or, where that is not possible, in a root of its own."""
         step = job.step
         if home:
-            view = View(home.room.settled(choice.plane, self.dtype), job.stored(home.planes))
+            view = View(home.room.settled(choice.plane, self._dtype(step)), job.stored(home.planes))
             if self._takes(choice, view):
                 self.calls.append(job.call(choice, view))
                 self.views[step] = View(view.root, home.planes)
@@ -125,7 +137,7 @@ class _Selector:
         """The step's result is `view`; it is also put where the step has its home."""
         self.views[step] = view
         if home := self.homes.get(step):
-            self.views[step] = View(home.room.settled(view.root.plane, self.dtype), home.planes)
+            self.views[step] = View(home.room.settled(view.root.plane, self._dtype(step)), home.planes)
             self.calls += copies(step.name, own(step), view, self.views[step])
 
     def _fits(self, operand: Operand, view: View) -> bool:
@@ -152,7 +164,7 @@ class _Selector:
                 return view
         plane = self._free_plane(self.views[channels[0][0]])
         name = f"c{len(self.rooms)}"
-        root = Root(name, plane, len(channels), dtype=self.dtype)
+        root = Root(name, plane, len(channels), dtype=self._precision(step).activations)
         room = Room(name, len(channels), channels, root, list(range(len(channels))))
         self.rooms[channels] = room
         return self._furnish(room, step)

@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from ..architectures import Network
 from ..architectures.resizing import resize_tables
+from ..bridge.detections import Detections
 from ..bridge.parameters import digest
 from ..errors import UserError
 from ..graph import Graph, Node
-from ..graph.integers import run_integers
-from ..graph.quantise import quantise, taps_of, tensors_of
+from ..graph.integers import each_integers
+from ..graph.quantise import float_steps, quantise, taps_of, tensors_of
 from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 
@@ -120,7 +121,19 @@ def integer_network(
     """The reference in numpy: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
     graph = byte_graph(network, parameters)
     quantise(graph, calibration)
-    return lambda picture: run_integers(graph, picture)[0].reshape(1, -1)
+    return lambda picture: run_bytes(graph, picture)[0].reshape(1, -1)
+
+
+@torch.inference_mode()
+def run_bytes(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
+    """`run_integers`, and behind the exits of a detector its post-processing in PyTorch: float32 (C, H, W) each."""
+    values = dict(each_integers(graph, picture))
+    floats = float_steps(graph)
+    for node in graph.nodes:
+        if node in floats:
+            inputs = [torch.from_numpy(values[source])[None] for source in node.inputs]
+            values[node] = activated(node, STEPS[node.op](node, *inputs))[0].numpy()
+    return [values[node] for node in graph.outputs]
 
 
 @torch.inference_mode()
@@ -212,6 +225,15 @@ def _lrn(node: Node, value: torch.Tensor) -> torch.Tensor:
     return functional.local_response_norm(value, a["size"], a["alpha"], a["beta"], a["k"])
 
 
+def _softmax(node: Node, value: torch.Tensor) -> torch.Tensor:
+    groups = value.unflatten(1, (node.attrs["groups"], -1))
+    return (groups.log_softmax(2) if node.attrs["log"] else groups.softmax(2)).flatten(1, 2)
+
+
+def _detections(node: Node, *maps: torch.Tensor) -> torch.Tensor:
+    return Detections(**node.attrs)(*maps)[:, :, None, None]
+
+
 STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "conv": lambda node, value, *others: convolved(node, *_weights(node), value, *others),
     "dense": lambda node, value: connected(node, *_weights(node), value), "pool": _pool,
@@ -222,7 +244,7 @@ STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "activation": lambda node, value: value, "entry": lambda node, value: value, "exit": lambda node, value: value,
     "add": lambda node, value, other: value + other, "reshape": lambda node, value: value.reshape(1, *node.shape),
     "adaptive_avg_pool": lambda node, value: functional.adaptive_avg_pool2d(value, node.shape[1:]), "lrn": _lrn,
-    "resize": _resize,
+    "resize": _resize, "softmax": _softmax, "detections": _detections,
     "concat": lambda node, *parts: torch.cat(parts, 1),
     "gather": lambda node, value: value[:, list(node.attrs["channels"])],
 }  # fmt: skip

@@ -19,7 +19,7 @@ from ..architectures import Network
 from ..graph import Node
 from ..graph.byte_steps import ENDS
 from ..graph.integers import each_integers, step_integers
-from ..graph.quantise import LARGEST, VIEWS, quantise, tensors_of
+from ..graph.quantise import LARGEST, VIEWS, float_steps, quantise, tensors_of
 from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 from .calibration import run_floats
@@ -44,7 +44,10 @@ class Losses:
         self.floats, self.integers = (byte_graph(network, parameters) for _ in range(2))
         self.scales = {node: calibration.tensors[name] for node, name in tensors_of(self.integers).items()}
         quantise(self.integers, calibration)
-        self.sums = {node: np.zeros(3) for node in self.integers.nodes if node.op not in (*VIEWS, *ENDS)}
+        left_out = float_steps(self.integers)
+        self.sums = {
+            node: np.zeros(3) for node in self.integers.nodes if node.op not in (*VIEWS, *ENDS) and node not in left_out
+        }
 
     def look(self, picture: np.ndarray) -> None:
         """At float32 (1, C, H, W)."""
