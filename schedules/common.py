@@ -254,6 +254,31 @@ def unroll_and_vectorize(sch: s_tir.Schedule, *loops: s_tir.schedule.LoopRV) -> 
     sch.vectorize(loops[-1])
 
 
+def schedule_window_sums(
+    sch: s_tir.Schedule, acc: s_tir.schedule.SBlockRV, place: s_tir.schedule.LoopRV,
+    tile: tuple[s_tir.schedule.LoopRV, ...], knobs: Knobs, lanes: int,
+) -> s_tir.schedule.LoopRV:  # fmt: skip
+    """Computes the sums `acc` of a window's taps at the loop `place`, for the loops `tile` that store them: o, v, i.
+
+    `weight` is packed by tiles of `rows` outputs.  Returns the loop over the channels, the outermost of the reduction.
+    """
+    rows = knobs["rows"]
+    sch.compute_at(acc, place, preserve_unit_loops=True)
+    *_, o, _, x, k, ky, kx = sch.get_loops(acc)
+    v, i = sch.split(x, [None, lanes])
+    sch.reorder(k, ky, kx, o, v, i)
+    if knobs["unroll"]:
+        sch.unroll(kx)
+    unroll_and_vectorize(sch, *tile)
+    unroll_and_vectorize(sch, o, v, i)
+    sch.transform_layout(
+        acc, "weight", lambda a, o, k, ky, kx: (a, o // rows, k, ky, kx, o % rows), assume_injective_transform=True
+    )
+    if knobs["weight_vectors"]:
+        load_as_vectors(sch, acc, "weight", kx)
+    return k
+
+
 def combinations(**values: Iterable[int]) -> list[Knobs]:
     """Every combination of the values of each knob."""
     return [dict(zip(values, chosen)) for chosen in itertools.product(*map(list, values.values()))]

@@ -26,13 +26,12 @@ from .common import (
     Knobs,
     Machine,
     Plane,
-    load_as_vectors,
     pack_rows,
     register_tiles,
     round_up,
     row_filler,
     row_tile,
-    unroll_and_vectorize,
+    schedule_window_sums,
 )  # fmt: skip
 from .functions import cast
 from .prefetch import by_default, distance_for, prefetch_stores, prefetch_weights, weights_ahead
@@ -202,22 +201,7 @@ class Conv2d(Workload):
         o_tile, o = sch.split(o, [None, rows])
         x_tile, v, i = sch.split(x, [None, vectors, self.lanes])
         sch.reorder(a, y, x_tile, o_tile, o, v, i)
-        sch.compute_at(acc, o_tile, preserve_unit_loops=True)
-        *_, acc_o, _, acc_x, k, ky, kx = sch.get_loops(acc)
-        acc_v, acc_i = sch.split(acc_x, [None, self.lanes])
-        sch.reorder(k, ky, kx, acc_o, acc_v, acc_i)
-        if knobs["unroll"]:
-            sch.unroll(kx)
-        unroll_and_vectorize(sch, o, v, i)
-        unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
-        sch.transform_layout(
-            acc,
-            "weight",
-            lambda a, o, k, ky, kx: (a, o // rows, k, ky, kx, o % rows),
-            assume_injective_transform=True,
-        )
-        if knobs["weight_vectors"]:
-            load_as_vectors(sch, acc, "weight", kx)
+        k = schedule_window_sums(sch, acc, o_tile, (o, v, i), knobs, self.lanes)
         if knobs["prefetch"]:
             prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)

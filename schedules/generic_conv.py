@@ -16,7 +16,7 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import Knobs, Plane, divisor_up_to
-from .taps import as_one_row, positions_of, taps_at
+from .taps import as_one_row, taps_inside
 from .workload import Workload
 
 PIECE, OUTPUTS = 60, 4  # pixels and channels of the accumulators, which stay below 1,024 bytes
@@ -64,12 +64,7 @@ class GenericConv(Workload):
             before, after = as_one_row(before, after)
         width, tile = min(after.width, PIECE), divisor_up_to(O, OUTPUTS)
 
-        def rows(y):
-            return taps_at(y, before.height, KY, SY, top, DY)
-
-        def columns(kx, x):
-            first, behind = positions_of(kx, before.width, after.width, SX, left, DX)
-            return T.max(first - x, 0), T.min(behind - x, width)
+        rows, columns = taps_inside(before, after, (KY, KX), (SY, SX), (top, left), (DY, DX), width)
 
         @T.prim_func(private=True, s_tir=True)
         def generic_conv(

@@ -18,7 +18,7 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import Knobs, Plane
-from .taps import positions_of, taps_at
+from .taps import taps_at, taps_inside
 from .workload import Workload
 
 PIECE, LANES = 240, 16  # floats of the accumulators
@@ -71,12 +71,7 @@ class GenericPool(Workload):
         width = min(after.width, PIECE)
         start = -math.inf if maximum else 0.0
 
-        def rows(y):
-            return taps_at(y, before.height, KY, SY, top, DY)
-
-        def columns(kx, x):
-            first, behind = positions_of(kx, before.width, after.width, SX, left, DX)
-            return T.max(first - x, 0), T.min(behind - x, width)
+        rows, columns = taps_inside(before, after, (KY, KX), (SY, SX), (top, left), (DY, DX), width)
 
         def add(sofar, value):
             return T.max(sofar, value) if maximum else sofar + value

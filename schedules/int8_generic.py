@@ -23,7 +23,7 @@ from .elementwise import require_same_extents
 from .generic_conv import OUTPUTS, PIECE, GenericConv
 from .generic_pool import GenericPool
 from .requantise import LIMITS, examples, requantised
-from .taps import as_one_row, positions_of, taps_at
+from .taps import as_one_row, taps_inside
 from .workload import Workload, leave_out
 
 
@@ -46,12 +46,7 @@ class Int8GenericConv(GenericConv):
         before, after = self.before, self.after
         width, tile = min(after.width, PIECE), divisor_up_to(O, OUTPUTS)
 
-        def rows(y):
-            return taps_at(y, before.height, KY, SY, top, DY)
-
-        def columns(kx, x):
-            first, behind = positions_of(kx, before.width, after.width, SX, left, DX)
-            return T.max(first - x, 0), T.min(behind - x, width)
+        rows, columns = taps_inside(before, after, (KY, KX), (SY, SX), (top, left), (DY, DX), width)
 
         @T.prim_func(private=True, s_tir=True)
         def generic_conv(
@@ -119,12 +114,7 @@ class Int8GenericPool(GenericPool):
         width = min(after.width, PIECE)
         start = -128 if maximum else 0
 
-        def rows(y):
-            return taps_at(y, before.height, KY, SY, top, DY)
-
-        def columns(kx, x):
-            first, behind = positions_of(kx, before.width, after.width, SX, left, DX)
-            return T.max(first - x, 0), T.min(behind - x, width)
+        rows, columns = taps_inside(before, after, (KY, KX), (SY, SX), (top, left), (DY, DX), width)
 
         def add(sofar, byte, limits):
             return T.max(sofar, T.Cast("int32", byte)) if maximum else sofar + _number(byte, limits)

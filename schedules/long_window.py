@@ -25,13 +25,12 @@ from .common import (
     Plane,
     cut_tails,
     divisor_up_to,
-    load_as_vectors,
     pack_rows,
     register_tiles,
     round_up,
     row_filler,
     row_tile,
-    unroll_and_vectorize,
+    schedule_window_sums,
 )  # fmt: skip
 from .functions import cast
 from .workload import Workload
@@ -184,23 +183,8 @@ class LongConv(Workload):
         blocks, o_tile, o = sch.split(o, [None, knobs["block"] // rows, rows])
         x_tile, v, i = sch.split(x, [None, vectors, self.lanes])
         sch.reorder(blocks, y, x_tile, o_tile, o, v, i)
-        sch.compute_at(acc, o_tile, preserve_unit_loops=True)
-        *_, acc_o, _, acc_x, k, ky, kx = sch.get_loops(acc)
-        acc_v, acc_i = sch.split(acc_x, [None, self.lanes])
-        sch.reorder(k, ky, kx, acc_o, acc_v, acc_i)
-        if knobs["unroll"]:
-            sch.unroll(kx)
+        k = schedule_window_sums(sch, acc, o_tile, (o, v, i), knobs, self.lanes)
         cut_tails(sch, blocks, x_tile, o_tile)
-        unroll_and_vectorize(sch, o, v, i)
-        unroll_and_vectorize(sch, acc_o, acc_v, acc_i)
-        sch.transform_layout(
-            acc,
-            "weight",
-            lambda g, o, k, ky, kx: (g, o // rows, k, ky, kx, o % rows),
-            assume_injective_transform=True,
-        )
-        if knobs["weight_vectors"]:
-            load_as_vectors(sch, acc, "weight", kx)
         sch.decompose_reduction(acc, k)
 
     def chunks(self, knobs: Knobs) -> dict[str, int]:

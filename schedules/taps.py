@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import tirx
 from tvm.script import tirx as T
 
@@ -27,6 +29,26 @@ def taps_at(
     start = position * stride - pad
     first = (at_least(-start, 0) + dilation - 1) // dilation
     return first, at_most(taps, (extent - 1 - start) // dilation + 1)
+
+
+def taps_inside(
+    before: Plane, after: Plane, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int],
+    dilation: tuple[int, int], width: int,
+) -> tuple[Callable, Callable]:  # fmt: skip
+    """Functions `rows(y)` and `columns(kx, x)` for kernels that go through rows in pieces of `width` pixels.
+
+    `rows` are (first, behind the last) of the taps down the window that lie inside in row y of the output, `columns` of
+    the pixels, counted from x, at which tap kx across it does.  There are none if first >= behind.  `pad`: (top, left).
+    """
+
+    def rows(y: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+        return taps_at(y, before.height, kernel[0], stride[0], pad[0], dilation[0])
+
+    def columns(kx: tirx.Expr, x: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+        first, behind = positions_of(kx, before.width, after.width, stride[1], pad[1], dilation[1])
+        return T.max(first - x, 0), T.min(behind - x, width)
+
+    return rows, columns
 
 
 def as_one_row(*planes: Plane) -> tuple[Plane, ...]:
