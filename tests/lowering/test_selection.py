@@ -60,7 +60,7 @@ def test_listed_networks_need_no_generic_kernel_and_no_other_copy(name):
         verify(program)
         assert [call.layer for call in program.calls if isinstance(call.workload, GENERIC)] == []
         copied = [call.layer for call in program.calls if isinstance(call.workload, Copy)]
-        if name.startswith(("ssdlite-", "light-head-rcnn-")):
+        if network(name).detector:
             assert copied == FOUND
         elif name.startswith(GATHERED[0]):
             assert copied and all(layer.startswith(GATHERED[1]) for layer in copied)
