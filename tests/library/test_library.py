@@ -21,7 +21,7 @@ from tvm.target import Target
 
 import tvm_shufflenet
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.library import link
+from tvm_shufflenet.library import FORMAT, link
 from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.library.interface import Port
 from tvm_shufflenet.library.loading import read_manifest
@@ -128,7 +128,7 @@ def test_contents(libraries, arch):
 def test_manifest(libraries, arch):
     manifest = read_manifest(libraries[arch])
     assert manifest == {
-        "format": 5,
+        "format": FORMAT,
         "inputs": [{"name": "picture", "shape": [1, 3, 4, 5], "dtype": "float32", "layout": "NCHW"}],
         "outputs": [{"name": "fc", "shape": [1, 7], "dtype": "float32", "layout": "NC"}],
         "workspace_bytes": 320, "arch": arch, "name": "toy é\n\"quoted\"",
@@ -226,8 +226,8 @@ def test_what_cannot_be_loaded(libraries, toy, tmp_path):
     libc = next(word for word in Path("/proc/self/maps").read_text().split() if "/libc" in word)
     assert "is not a library of tvm_shufflenet" in error(Path(libc))
     future = tmp_path / "future.so"
-    future.write_bytes(libraries[NATIVE.arch].read_bytes().replace(b'{"format":5,', b'{"format":9,'))
-    assert "has format 9, expected 5 or less" in error(future)
+    future.write_bytes(libraries[NATIVE.arch].read_bytes().replace(b'{"format":%d,' % FORMAT, b'{"format":9,'))
+    assert f"has format 9, expected {FORMAT} or less" in error(future)
 
 
 def test_a_library_compiled_anew_is_loaded_anew(toy, tmp_path):
