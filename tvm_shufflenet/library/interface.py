@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 ALIGNMENT = 64  # TSN_ALIGNMENT: bytes, of the workspace and of each output that is put behind it
 LARGEST = 1 << 32  # bytes of an array, or of the workspace: a damaged manifest does not ask for more
 BATCH = 64  # pictures of a call, at most
-TEAM_BYTES, REST_BYTES = (
-    320,
-    64,
-)  # of a team of one thread, of each further one; team.c holds them against its structures
+TEAM_BYTES = 320  # of a team of one thread; team.c holds both against its structures
+REST_BYTES = 64  # of each further thread, in front of its scratch
 LAYOUTS = {"NCHW": 4, "NHWC": 4, "NC": 2}  # and how many dimensions they have
 
 
