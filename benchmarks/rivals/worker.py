@@ -64,7 +64,7 @@ class Worker:
             self.close()
             raise
         self.logits = np.fromfile(folder / OUTPUT, np.float32)
-        self._signal(signal.SIGSTOP)
+        self._stand_still()
 
     @property
     def pid(self) -> int:
@@ -78,7 +78,7 @@ class Worker:
             with contextlib.suppress(BrokenPipeError):  # it crashed: there is no answer then
                 self._process.stdin.write(b"%d\n" % number)
             seconds = self._answer()["seconds"]
-            self._signal(signal.SIGSTOP)
+            self._stand_still()
             return seconds
 
         return turn
@@ -88,6 +88,12 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             stream.close()
+
+    def _stand_still(self) -> None:
+        """Returns when each of several threads has stopped: the signal alone arrives some time later."""
+        if COUNT > 1:
+            self._signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # `Popen` learns of an end itself
 
     def _signal(self, what: signal.Signals) -> None:
         """To an engine of several threads and its children; one that has crashed is found out by its answer."""
