@@ -4,7 +4,7 @@
     box = region + what its class says of it, cut off at the input's edges; see `bridge/regions.py` for the formula
     then as `detections`
 
-Strategy: as there.  Scores and boxes of a region lie side by side, those of the next one a pitch further.
+Strategy: as there.  A region is a pixel of the planes of scores and of boxes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from .workload import INPUT, Operand, Workload
 class RegionDetections(Workload):
     """`height` and `width` are the input's, in pixels; `regions` are at most as many as `proposals` gives.
 
-    The scores of a region are those of the background and of each class, its boxes four numbers for each of them.
+    The planes of scores are those of the background and of each class, of boxes there are four for each of them;
+    `score_size` and `box_size` are floats of a plane.
     """
 
     height: int
     width: int
     classes: int
     regions: int
-    score_pitch: int
-    box_pitch: int
+    score_size: int
+    box_size: int
     least: float
     overlap: float
     best: int
@@ -46,10 +47,6 @@ class RegionDetections(Workload):
             dataclasses.replace(operand, role=INPUT) if operand.name in self.inputs else operand
             for operand in super().operands()
         )
-
-    @property
-    def gathers(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.inputs[1:]
 
     def definition(self) -> tirx.PrimFunc:
         with IRBuilder() as builder:
@@ -65,21 +62,21 @@ class _Writer(BoxWriter):
     def __init__(self, of: RegionDetections):
         self.of = of
         self.regions = self.parameter("found", 6 * of.regions + 1, 1)
-        self.scores = self.parameter("scores", of.regions, of.score_pitch)
-        self.boxes = self.parameter("boxes", of.regions, of.box_pitch)
+        self.scores = self.parameter("scores", 1 + of.classes, of.score_size)
+        self.boxes = self.parameter("boxes", 4 * (1 + of.classes), of.box_size)
         super().__init__((of.height, of.width), of.classes, of.regions, of.overlap, of.regions, of.best)
 
     def choose(self, label: tirx.Expr) -> None:
         self.candidates.begin()
         with T.serial(0, T.cast(self.regions[6 * self.of.regions, 0], "int32")) as region:
-            score = self.scores[region, 1 + label]
+            score = self.scores[1 + label, region]
             with T.If(score > number(self.of.least)):
                 with T.Then():
                     self.candidates.push(score, T.cast(region, "float32"))
 
     def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
         T.buffer_store(self.row, which, [0])
-        deltas = [self.boxes[which, 4 * (1 + label) + i] for i in range(4)]
+        deltas = [self.boxes[4 * (1 + label) + i, which] for i in range(4)]
         self.keep(deltas, [number(0.5) * (self._edge(low) + self._edge(low + 2)) for low in (LEFT, TOP)])
 
     def side(self, axis: int) -> tirx.Expr:

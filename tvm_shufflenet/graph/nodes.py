@@ -13,6 +13,7 @@ global_pool kind (max, avg)
 adaptive_avg_pool, lrn, softmax, pad, depth_to_space, resize: as `NetworkBuilder` has them
 detections, regions, region_detections   as `NetworkBuilder` has them, with size (height, width) of the network's input;
             proposals are detections of one class
+region_pixels   (C, 1, 1) of each of N regions as one (C, 1, N)
 gather      channels: output channel i is input channel channels[i] (split, slice, shuffle)
 concat      all inputs, one behind the other
 reshape     the same numbers in another (C, H, W)

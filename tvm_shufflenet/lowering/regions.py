@@ -1,15 +1,17 @@
 """A program of a detector of two stages: what its regions go through one after the other, and where they leave it.
 
 The calls for a region stand side by side: they are a pass, gone through once for each region, whose planes stay in the
-cache (`Program.passes`).  What a region finds it reads where `proposals` has left it, and what it leaves for the end of
-the network has a place for each region.
+cache (`Program.passes`).  What a region finds it reads where `proposals` has left it, and what it leaves for what comes
+behind the regions has a place for each of them.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..graph import Node
-from ..schedules import Plane
-from .program import Channels, Program, Root, View
+from ..schedules import Plane, RegionPixels
+from .program import Channels, Pass, Program, Root, View
 
 EDGES = 4  # floats of a region
 
@@ -25,9 +27,18 @@ def edges(step: Node, found: Channels, view: View) -> tuple[Channels, View]:
 
 
 def give_places(program: Program) -> None:
-    """Gives each root that regions write and others read a place for each of them."""
-    copies = {call.output.root.home: call.copies for call in program.calls}
-    for call in program.calls:
+    """Gives what one pass through regions leaves for another a place for each of them.
+
+    Who reads all of these is told how far apart they lie.
+    """
+    passes = {index: each for each in program.passes() for index in each.calls}
+    writers: dict[Root, set[Pass]] = {}
+    for index, call in enumerate(program.calls):
+        writers.setdefault(call.output.root.home, set()).add(passes[index])
+    for index, call in enumerate(program.calls):
         for view in call.inputs:
-            if copies.get(view.root.home, 1) > call.copies:
-                view.root.home.places = copies[view.root.home]
+            for each in writers.get(view.root.home, set()) - {passes[index]}:
+                view.root.home.places = each.times
+        if isinstance(call.workload, RegionPixels):
+            (view,) = call.inputs
+            call.workload = dataclasses.replace(call.workload, pitch=view.root.home.pitch // view.root.itemsize)

@@ -159,9 +159,9 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
     _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
     _demand(operand.dtype == view.root.dtype, call, f"takes {operand.dtype}, {kind} is {view.root.dtype}")
     if operand.name in call.workload.gathers:
-        places = view.root.home.places * view.root.home.pitch
+        places = (view.root.home.places - 1) * view.root.home.pitch + view.bytes
         _demand(operand.bytes == places, call, f"takes {operand.bytes} bytes, all places of {kind} have {places}")
-        _demand(not view.start and view.is_run and view.root.plane.size == 1, call, f"needs whole roots, unlike {kind}")
+        _demand(view.is_run and view.root.plane.size == 1, call, f"needs single pixels side by side, unlike {kind}")
         return
     if operand.whole:
         _check_table(call, operand, view, kind)
