@@ -42,7 +42,7 @@ def found_of(boxes, scores=None) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("mode", ["max", "align"])
-@pytest.mark.parametrize("size", [3, 7])
+@pytest.mark.parametrize("size", [3, 7, 14])
 def test_regions_agree_with_pytorch(mode, size):
     data = np.random.default_rng(0).standard_normal((20, 9, 13)).astype("float32")  # channels of two blocks
     expected = regions.Regions(size, mode, 8)(torch.from_numpy(data)[None], found_of(EDGES)).numpy()
