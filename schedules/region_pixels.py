@@ -1,5 +1,7 @@
 """What is left of the regions of a detector of two stages, side by side: region i becomes pixel i of every plane.
 
+The library calls it once for each block of regions.
+
     out[c, i] = data[i, c]
 
 Strategy: a block of regions at a time, whose lines stay in L1 until each channel of them is read.
@@ -20,7 +22,7 @@ BLOCK = 16  # regions: a line of the output
 
 @dataclass(frozen=True)
 class RegionPixels(Workload):
-    """`pitch`: floats from a region's channels to the next one's.  `after` has a pixel for each region."""
+    """`pitch`: floats from a region's channels to the next one's.  `after` has a pixel for each region of a block."""
 
     channels: int
     pitch: int
@@ -29,6 +31,10 @@ class RegionPixels(Workload):
     name = "region_pixels"
     external = ("data", "out")
     gathers = ("data",)
+
+    @property
+    def gathered(self) -> int:
+        return self.after.width
 
     def definition(self) -> tirx.PrimFunc:
         C, pitch, regions = self.channels, self.pitch, self.after.width

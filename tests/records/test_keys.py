@@ -106,7 +106,7 @@ EACH = [
     Regions(33, PLANE, SMALL, "max", 16),
     Regions(5, PLANE, SMALL, "align", 16),
     BinPlanes(5, PLANE, SMALL, 16),
-    RegionDetections(64, 96, 3, 20, 32, 32, 0.05, 0.3, 10),
+    RegionDetections(64, 96, 3, 20, 10, 16, 16, 64, 256, 0.05, 0.3, 10),
     RegionPixels(60, 64, Plane.padded(1, 20, 4)),
     Detections.of((64, 96), 3, (2, 6), [SMALL, PLANE], [SMALL, SMALL], 0.01, 0.5, 20, 10),
     GenericConv(1, 3, 8, PLANE, SMALL, (3, 5), (2, 2), (1, 2)),

@@ -97,10 +97,17 @@ def test_boxes_of_regions_agree_with_pytorch(levels):
     deltas = torch.tensor(rng.normal(0, 1.5, (places, 4 * (CLASSES + 1))), dtype=torch.float32)
     how = dict(least=0.05, overlap=0.3, best=25)
     expected = parts(regions.RegionDetections(SIZE, **how)(found[None], scores, deltas)[0].numpy(), 25)
-    planes = Plane.padded(1, places, 16), Plane.dense(1, places)
-    laid = [lay(each.numpy().T[:, None], plane) for each, plane in zip((scores, deltas), planes)]
+    block, pitches, laid = 14, (80, 272), []  # of which the last one is of 12
+    planes = Plane.padded(1, block, 16), Plane.dense(1, block)
+    for each, plane, pitch in zip((scores, deltas), planes, pitches):
+        all_blocks = np.full((3, pitch), np.nan, "float32")
+        for index, its in enumerate(np.split(each.numpy(), [block, 2 * block])):
+            its = np.pad(its, ((0, block - len(its)), (0, 0)))
+            all_blocks[index, : its.shape[1] * plane.size] = lay(its.T[:, None], plane).ravel()
+        laid.append(all_blocks.ravel()[: 2 * pitch + each.shape[1] * plane.size])
     sizes = (plane.size for plane in planes)
-    out = parts(run(RegionDetections(*SIZE, CLASSES, places, *sizes, **how), found.numpy(), *laid), 25)
+    workload = RegionDetections(*SIZE, CLASSES, places, block, *sizes, *pitches, **how)
+    out = parts(run(workload, found.numpy(), *laid), 25)
     assert out[3] == expected[3] > 5 and np.array_equal(out[1], expected[1]) and np.array_equal(out[2], expected[2])
     np.testing.assert_allclose(out[0], expected[0], rtol=1e-6, atol=1e-4)
 
@@ -184,9 +191,12 @@ def odd(count: int = COUNT):
     return net.network("odd", outputs=net.boxes_of("detections", end))
 
 
-@pytest.mark.parametrize("count,weights", [(COUNT, None), (1, None), (COUNT, "fp16")])
+@pytest.mark.parametrize("count,weights", [(COUNT, None), (1, None), (COUNT, "fp16"), (131, None), (70, "fp16")])
 def test_regions_of_any_structure_agree_with_pytorch(count, weights, tmp_path):
-    """One region has no others beside it.  Weights in halves are for fully connected layers, region by region."""
+    """One region has no others beside it; of 131 the last block is not full.
+
+    Weights in halves are for fully connected layers, region by region.
+    """
     net = odd(count)
     parameters, data = random_parameters(net), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
     options = BuildOptions(None, "native", network=net, output=tmp_path, team=True, weights_precision=weights)
@@ -215,7 +225,7 @@ def test_mobilenet_s_detector_agrees_with_pytorch(build_folder):
 
 @pytest.fixture(scope="module")
 def lowered():
-    net = small(count=50)
+    net = small(count=100)
     return lambda: lower_graph(net, random_parameters(net), resolve("cortex-a72"))
 
 
@@ -224,23 +234,24 @@ def names_of(program, each) -> list[str]:
 
 
 def test_regions_go_through_their_calls_one_by_one(lowered):
-    """And once for all through what reads each weight for a single pixel of them."""
+    """And two blocks of them through what reads each weight for a single pixel of a region."""
     program = lowered()
-    before, each, behind = program.passes()
-    assert (before.times, each.times, behind.times) == (1, 50, 1)
-    end = ["region_pixels", "pointwise", "softmax", "pointwise", "region_detections"]
-    assert names_of(program, behind)[:5] == end
+    before, each, blocks, behind = program.passes()
+    assert (before.times, each.times, blocks.times, behind.times) == (1, 100, 2, 1)
+    assert names_of(program, blocks) == ["region_pixels", "pointwise", "softmax", "pointwise"]
+    assert names_of(program, behind)[0] == "region_detections"
     assert names_of(program, each)[0] == "regions" and len(each.calls) > 10
-    (places,) = {call.output.root for call in program.calls if call.output.root.places > 1}
-    assert places.places == 50 and places is program.calls[each.calls[-1]].output.root
-    assert len(list(program.steps())) == len(before.calls) + 50 * len(each.calls) + len(behind.calls)
+    places = {call.output.root: call.output.root.places for call in program.calls if call.output.root.places > 1}
+    assert sorted(places.values()) == [2, 2, 100] and places[program.calls[each.calls[-1]].output.root] == 100
+    steps = len(before.calls) + 100 * len(each.calls) + 2 * len(blocks.calls) + len(behind.calls)
+    assert len(list(program.steps())) == steps
     largest = max(call.output.root.bytes for call in program.calls)
-    assert plan_memory(program).bytes < 8 * largest  # not fifty times what a region takes
+    assert plan_memory(program).bytes < 8 * largest  # not a hundred times what a region takes
 
 
 def test_the_proof_finds_what_would_be_wrong(lowered):
     program = lowered()
-    each = program.passes()[1]
+    _, each, blocks, _ = program.passes()
     plan = plan_memory(program)
     verify_plan(program, plan)
     planes = program.calls[each.calls[0]].inputs[0].root  # which every region reads
@@ -252,8 +263,18 @@ def test_the_proof_finds_what_would_be_wrong(lowered):
     ):
         with pytest.raises(InvalidProgram, match="writes over"):
             verify_plan(program, dataclasses.replace(plan, offsets=plan.offsets | wrong))
-    means.places = 49
-    with pytest.raises(InvalidProgram, match="takes .* bytes, all places of"):
+    verify(program)
+    scores = program.calls[blocks.calls[-2]].output.root
+    for root, wrong in ((means, 99), (means, 101), (scores, 3)):
+        right, root.places = root.places, wrong
+        with pytest.raises(InvalidProgram, match="needs all places of planes side by side"):
+            verify(program)
+        root.places = right
+    with pytest.raises(InvalidProgram, match="outside of the workspace"):  # where the second block reads
+        verify_plan(program, dataclasses.replace(plan, bytes=plan.offsets[means] + 90 * means.pitch))
+    end = program.calls[blocks.calls[0]]
+    end.workload = dataclasses.replace(end.workload, pitch=end.workload.pitch - 16)
+    with pytest.raises(InvalidProgram, match="takes .* bytes, its places of"):
         verify(program)
 
 

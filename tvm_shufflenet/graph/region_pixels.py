@@ -1,10 +1,11 @@
-"""What is left of each region of a detector of two stages is one pixel  =>  the regions are the pixels of one plane.
+"""What is left of each region of a detector of two stages is one pixel  =>  regions are the pixels of a plane.
 
     dense(each region's mean)                    =>  1x1 convolution(region_pixels(each region's mean))
-    softmax and whatever works pixel by pixel    =>  the same, once for all regions
+    softmax and whatever works pixel by pixel    =>  the same, once for a block of regions
 
 A fully connected layer reads all its weights for each region; a convolution reads them once for a tile of pixels.  The
-steps in front stay with each region, whose planes stay in the cache.
+steps in front stay with each region, whose planes stay in the cache.  A plane is of a block of regions: a thousand
+planes then lie in few pages of memory, and they stay in the cache, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .nodes import Graph, Node
 # Steps that give of each pixel what they read of that pixel.
 PIXEL_BY_PIXEL = ("dense", "conv", "softmax", "activation", "affine", "add", "multiply", "lrn", "gather", "concat")
 END = "region_detections"
+BLOCK = 64  # regions, at most
 
 
 def regions_as_pixels(graph: Graph, dense: bool = True) -> None:
@@ -28,13 +30,14 @@ def regions_as_pixels(graph: Graph, dense: bool = True) -> None:
             continue
         for source in node.inputs:
             if source.copies > 1 and source not in moved and source not in pixels:
-                shape = (source.channels, 1, source.copies)
-                pixels[source] = Node("region_pixels", f"{source.name}.pixels", [source], shape)
+                pixels[source] = Node("region_pixels", f"{source.name}.pixels", [source], source.shape)
+                pixels[source].copies = source.copies
                 graph.insert(pixels[source], node)
         node.inputs = [pixels.get(source, source) for source in node.inputs]
     _put_behind(graph, set(pixels.values()))
-    for node in moved:
-        node.shape, node.copies = (node.channels, 1, node.copies), 1
+    for node in (*moved, *pixels.values()):
+        blocks = -(-node.copies // BLOCK)
+        node.shape, node.copies = (node.channels, 1, -(-node.copies // blocks)), blocks
         if node.op == "dense":
             _as_convolution(node)
 

@@ -352,18 +352,18 @@ def _regions(node: Node, site: Site) -> Choice:
 
 
 def _region_pixels(node: Node, site: Site) -> Choice:
-    """Where the regions lie `give_places` says."""
+    """How far apart the regions lie `give_places` says."""
     plane = site.after(node)
     return Choice(RegionPixels(node.channels, node.channels, plane), plane)
 
 
 def _region_detections(node: Node, site: Site) -> Choice:
     a, (found, scores, _) = node.attrs, node.inputs
-    _, of_scores, of_boxes = site.planes
+    _, of_scores, of_boxes = site.planes  # of a block: how far apart blocks lie `give_places` says
     height, width = a["size"]
     workload = RegionDetections(
-        height, width, scores.channels - 1, found.channels // 6, of_scores.size, of_boxes.size, a["least"],
-        a["overlap"], a["best"],
+        height, width, scores.channels - 1, found.channels // 6, scores.shape[2], of_scores.size, of_boxes.size, 0, 0,
+        a["least"], a["overlap"], a["best"],
     )  # fmt: skip
     return Choice(workload, Plane.dense(1, 1))
 
