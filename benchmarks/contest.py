@@ -33,7 +33,7 @@ from .rivals.worker import Failed, Worker, export
 KEY = "made-from"
 # On what an engine's files depend, beside its version: ours on the whole compiler.
 OUR_SOURCES = ("tvm_shufflenet", "schedules", "tuning_logs", "benchmarks/rivals/passing.py")
-SHARED = ("boxes", "calibration", "folded", "onnx_model", "passing", "qdq", "torch_twin")
+SHARED = ("boxes", "calibration", "folded", "onnx_model", "passing", "qdq", "torch_twin", "two_stages")
 RIVAL_SOURCES = ("tvm_shufflenet/architectures", "tvm_shufflenet/bridge", "tvm_shufflenet/exchange/onnx_writer.py",
                  *(f"benchmarks/rivals/{name}.py" for name in SHARED))  # fmt: skip
 

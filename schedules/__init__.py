@@ -32,6 +32,7 @@ from .lrn import LRN
 from .pointwise import Pointwise
 from .pooling import AdaptiveAvgPool, GlobalAvgPool
 from .region_detections import RegionDetections
+from .region_pixels import RegionPixels
 from .regions import Regions
 from .reshuffled import Reshuffled
 from .resize import Resize
@@ -65,7 +66,7 @@ __all__ = [
     "Int8Exit", "Int8GenericConv", "Int8GenericPool", "Int8GlobalAvgPool", "Int8InnerDense", "Int8LRN",
     "Int8Matrix", "Int8StrewnMatrix", "Int8Pointwise", "Int8Resize", "Int8Stem", "Int8Strewn", "Int8StrewnWindow",
     "Int8Table", "Int8Window", "Knobs", "LongConv", "Machine", "Operand", "Pad", "Plane", "Pointwise",
-    "RegionDetections", "Regions", "Reshuffled", "Resize", "Scale", "Softmax", "Strewn", "StrewnDepthwise", "Unary",
-    "ValidAvgPool", "WindowPool",
-    "Winograd", "Workload", "describe", "itemsize", "round_up", "scheduled", "tuning_space",
+    "RegionDetections", "RegionPixels", "Regions", "Reshuffled", "Resize", "Scale", "Softmax", "Strewn",
+    "StrewnDepthwise", "Unary", "ValidAvgPool", "WindowPool", "Winograd", "Workload", "describe", "itemsize",
+    "round_up", "scheduled", "tuning_space",
 ]  # fmt: skip

@@ -4,7 +4,7 @@
     box = region + what its class says of it, cut off at the input's edges; see `bridge/regions.py` for the formula
     then as `detections`
 
-Strategy: as there.  Scores and boxes of a region lie side by side, those of the next one a pitch further.
+Strategy: as there.  A region is a pixel of the planes of its block of regions.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from .workload import INPUT, Operand, Workload
 class RegionDetections(Workload):
     """`height` and `width` are the input's, in pixels; `regions` are at most as many as `proposals` gives.
 
-    The scores of a region are those of the background and of each class, its boxes four numbers for each of them.
+    The planes of scores are those of the background and of each class, of boxes there are four for each of them.  Each
+    block of `block` regions has its own: `score_size` and `box_size` are floats of a plane, `score_pitch` and
+    `box_pitch` those from a block's planes to the next one's.
     """
 
     height: int
     width: int
     classes: int
     regions: int
+    block: int
+    score_size: int
+    box_size: int
     score_pitch: int
     box_pitch: int
     least: float
@@ -51,6 +56,10 @@ class RegionDetections(Workload):
     def gathers(self) -> tuple[str, ...]:  # type: ignore[override]
         return self.inputs[1:]
 
+    @property
+    def gathered(self) -> int:
+        return -(-self.regions // self.block)
+
     def definition(self) -> tirx.PrimFunc:
         with IRBuilder() as builder:
             with T.prim_func(is_private=True, s_tir=True):
@@ -65,26 +74,33 @@ class _Writer(BoxWriter):
     def __init__(self, of: RegionDetections):
         self.of = of
         self.regions = self.parameter("found", 6 * of.regions + 1, 1)
-        self.scores = self.parameter("scores", of.regions, of.score_pitch)
-        self.boxes = self.parameter("boxes", of.regions, of.box_pitch)
+        last = of.gathered - 1
+        self.scores = self.parameter("scores", last * of.score_pitch + (1 + of.classes) * of.score_size)
+        self.boxes = self.parameter("boxes", last * of.box_pitch + 4 * (1 + of.classes) * of.box_size)
         super().__init__((of.height, of.width), of.classes, of.regions, of.overlap, of.regions, of.best)
 
     def choose(self, label: tirx.Expr) -> None:
         self.candidates.begin()
         with T.serial(0, T.cast(self.regions[6 * self.of.regions, 0], "int32")) as region:
-            score = self.scores[region, 1 + label]
+            score = self.scores[self._place(region, 1 + label, self.of.score_pitch, self.of.score_size)]
             with T.If(score > number(self.of.least)):
                 with T.Then():
                     self.candidates.push(score, T.cast(region, "float32"))
 
     def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
         T.buffer_store(self.row, which, [0])
-        deltas = [self.boxes[which, 4 * (1 + label) + i] for i in range(4)]
+        places = [self._place(which, 4 * (1 + label) + i, self.of.box_pitch, self.of.box_size) for i in range(4)]
+        deltas = [self.boxes[place] for place in places]
         self.keep(deltas, [number(0.5) * (self._edge(low) + self._edge(low + 2)) for low in (LEFT, TOP)])
 
     def side(self, axis: int) -> tirx.Expr:
         low, high = ((LEFT, RIGHT), (TOP, BOTTOM))[axis]
         return self._edge(high) - self._edge(low)
+
+    def _place(self, region: tirx.Expr, channel: tirx.Expr, pitch: int, size: int) -> tirx.Expr:
+        """Of a region's number, in the planes of its block."""
+        block, pixel = (operator(region, self.of.block) for operator in (tirx.floordiv, tirx.floormod))
+        return block * pitch + channel * size + pixel
 
     def _edge(self, which: int) -> tirx.Expr:
         return self.regions[4 * self.row[0] + which, 0]

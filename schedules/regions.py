@@ -5,8 +5,11 @@
     align: the mean of 2x2 points of each bin, between the pixels around each (K. He et al., arXiv:1703.06870, with
            half a pixel's shift, as torchvision's `aligned`)
 
-Strategy: rows first and then columns, so that a bin's rows are read in vectors, and only the columns of the region.
-The library calls it once for each region: a region's planes stay in the cache for what reads them.
+Strategy: rows first and then columns, so that a bin's rows are read in vectors.  The library calls it once for each
+region: a region's planes stay in the cache for what reads them.
+
+RoI max pooling reads whole rows of the plane, and of all bins of a row the first column, the second one and so on: the
+loops whose bounds are known are those that LLVM makes vectors of.  A bin with fewer columns reads its last one again.
 """
 
 from __future__ import annotations
@@ -48,6 +51,22 @@ def place_points(start, end, scale, bins, extent, first, share):
         share[p] = share[p] - T.Cast("float32", first[p])
 
 
+def _corner(edge, stride):
+    return T.Cast("int32", T.floor(edge / T.float32(stride) + T.float32(0.5)))
+
+
+@T.macro
+def place_bins(start, end, stride, bins, extent, first, behind):
+    """Of the bins of RoI max pooling along one side: the first of the pixels of each, and the one behind the last.
+
+    The region is from `start` to `end` in pixels of the picture, of which one of the `extent` here has `stride`.
+    """
+    for b in range(bins):
+        first[b] = T.max(_corner(end, stride) - _corner(start, stride) + 1, 1)
+        behind[b] = T.max(T.min(_corner(start, stride) + ((b + 1) * first[b] + bins - 1) // bins, extent), 0)
+        first[b] = T.max(T.min(_corner(start, stride) + b * first[b] // bins, extent), 0)
+
+
 @dataclass(frozen=True)
 class Regions(Workload):
     """`stride`: pixels of the picture, in which a region's edges are, for each pixel of the planes that are read."""
@@ -80,48 +99,44 @@ class Regions(Workload):
         C, before, after, stride = self.channels, self.before, self.after, self.stride
         H, W, rows, columns = before.height, before.width, after.height, after.width
 
-        def corner(edge):
-            return T.Cast("int32", T.floor(edge / T.float32(stride) + T.float32(0.5)))
-
-        def inside(place, most):
-            return T.max(T.min(place, most), 0)
-
         @T.prim_func(private=True, s_tir=True)
         def regions(
             data: T.Buffer((C, before.size), "float32"),
             region: T.Buffer((4, 1), "float32"),
             out: T.Buffer((C, after.size), "float32"),
-            scratch: T.Buffer((rows * W,), "float32"),
+            scratch: T.Buffer((W + 1,), "float32"),
         ):
-            first = T.sblock_alloc_buffer((2,), "int32")
-            span = T.sblock_alloc_buffer((2,), "int32")
+            top = T.sblock_alloc_buffer((rows,), "int32")
+            bottom = T.sblock_alloc_buffer((rows,), "int32")
+            left = T.sblock_alloc_buffer((columns,), "int32")
+            right = T.sblock_alloc_buffer((columns,), "int32")
+            most = T.sblock_alloc_buffer((columns,), "float32")
+            widest = T.sblock_alloc_buffer((1,), "int32")
             for block in range(-(-C // BLOCK)):
-                for axis in range(2):
-                    first[axis] = corner(region[axis, 0])
-                    span[axis] = T.max(corner(region[axis + 2, 0]) - corner(region[axis, 0]) + 1, 1)
+                place_bins(region[1, 0], region[3, 0], stride, rows, H, top, bottom)
+                place_bins(region[0, 0], region[2, 0], stride, columns, W, left, right)
+                widest[0] = 1
+                for j in range(columns):
+                    widest[0] = T.max(widest[0], right[j] - left[j])
+                    if right[j] <= left[j]:  # an empty bin, of the number behind the row
+                        left[j] = W
+                        right[j] = W + 1
                 for c in T.serial(0, T.min(BLOCK, C - block * BLOCK)):
                     for i in range(rows):
-                        for x in T.serial(inside(first[0], W), inside(first[0] + span[0], W)):
-                            scratch[i * W + x] = T.float32(-math.inf)
-                        for y in T.serial(
-                            inside(first[1] + i * span[1] // rows, H),
-                            inside(first[1] + ((i + 1) * span[1] + rows - 1) // rows, H),
-                        ):
-                            for x in T.serial(inside(first[0], W), inside(first[0] + span[0], W)):
-                                scratch[i * W + x] = T.max(
-                                    scratch[i * W + x], data[block * BLOCK + c, y * before.pitch + x]
-                                )
-                    for i, j in T.grid(rows, columns):
-                        out[block * BLOCK + c, i * after.pitch + j] = T.float32(-math.inf)
-                        for x in T.serial(
-                            inside(first[0] + j * span[0] // columns, W),
-                            inside(first[0] + ((j + 1) * span[0] + columns - 1) // columns, W),
-                        ):
-                            out[block * BLOCK + c, i * after.pitch + j] = T.max(
-                                out[block * BLOCK + c, i * after.pitch + j], scratch[i * W + x]
+                        for x in range(W + 1):
+                            scratch[x] = T.float32(-math.inf)
+                        for y in T.serial(top[i], bottom[i]):
+                            for x in range(W):
+                                scratch[x] = T.max(scratch[x], data[block * BLOCK + c, y * before.pitch + x])
+                        for j in range(columns):
+                            most[j] = scratch[left[j]]
+                        for tap in T.serial(1, widest[0]):
+                            for j in range(columns):
+                                most[j] = T.max(most[j], scratch[T.min(left[j] + tap, right[j] - 1)])
+                        for j in range(columns):
+                            out[block * BLOCK + c, i * after.pitch + j] = T.Select(
+                                most[j] == T.float32(-math.inf), T.float32(0), most[j]
                             )
-                        if out[block * BLOCK + c, i * after.pitch + j] == T.float32(-math.inf):
-                            out[block * BLOCK + c, i * after.pitch + j] = T.float32(0)
 
         return regions
 

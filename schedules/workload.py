@@ -61,7 +61,7 @@ class Workload:
     generic = False
     # Names of parameters that are all planes of a root.
     whole: ClassVar[tuple[str, ...]] = ()
-    # Names of parameters that are of all regions, one a pitch behind the other.
+    # Names of parameters that are of `gathered` regions or blocks of them, one a pitch behind the other.
     gathers: ClassVar[tuple[str, ...]] = ()
     # Names of parameters that are room to work in.
     scratch: ClassVar[tuple[str, ...]] = ("scratch",)
@@ -82,6 +82,11 @@ class Workload:
     @property
     def batch(self) -> int:
         """The pictures of a call, each of its inputs and its output one place of a root behind the other."""
+        return 1
+
+    @property
+    def gathered(self) -> int:
+        """How many places of a root those of the parameters are that `gathers` names."""
         return 1
 
     @property

@@ -42,6 +42,7 @@ from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
 from .graph.quantise import any_scales, quantise, takes_activation
 from .graph.read_relax import read_relax
+from .graph.region_pixels import regions_as_pixels
 from .graph.simplify import simplify
 from .library.interface import ports, room
 from .lowering.abilities import is_pointwise, reads_floats
@@ -210,21 +211,31 @@ def lower_graph(
     precision: Precision = FP32,
 ) -> Program:
     """Phases 1 to 7; `dump(value, phase)` is given what each leaves, and passes it on."""
-    graph = (byte_graph if precision.dot else fused_graph)(network, parameters, dump)
     if precision.dot:
+        graph = byte_graph(network, parameters, dump)
         assert precision.calibration, "int8 needs scales"
         quantise(graph, precision.calibration)
         dump(graph, "quantise")
+    else:
+        graph = fused_graph(network, parameters, dump, precision)
     program = dump(select_kernels(graph, target.machine, network.layout, precision), "select_kernels")
     verify(program)
     return program
 
 
 def fused_graph(
-    network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
+    network: Network,
+    parameters: dict[str, np.ndarray],
+    dump: Callable = lambda value, phase: value,
+    precision: Precision = FP32,
 ) -> Graph:
     """Phases 1 to 6: the steps that kernels compute, in floats."""
-    return _fused(network, parameters, dump, lambda graph: fuse_epilogues(graph, is_pointwise))
+
+    def fuse(graph: Graph) -> None:
+        regions_as_pixels(graph, dense=precision.dense_weights == precision.activations)
+        fuse_epilogues(graph, is_pointwise)
+
+    return _fused(network, parameters, dump, fuse)
 
 
 def byte_graph(

@@ -5,6 +5,7 @@ Each file named after an engine writes a network of ours in its format (`export`
     folded      the description of a network as any engine's optimiser would leave it
     onnx_model  the same as an ONNX model, which some engines read or convert
     boxes       the post-processing of a detector, as ONNX operators
+    two_stages  a detector that looks at regions, as one ONNX model
     passing     random weights of a detector that finds as much as on a picture
     qdq         an ONNX model of quantised tensors, by ONNX Runtime's quantizer
     calibration the pictures from which all take the ranges of int8

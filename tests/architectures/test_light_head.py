@@ -21,7 +21,7 @@ from .. import fences
 from ..conftest import relative_error, same_boxes, twin_boxes
 
 NAMES = [name for name in model_names() if name.startswith("light-head-rcnn-")]
-SIZE, CLASSES, COUNT = (96, 128), 3, 20
+SIZE, CLASSES, COUNT = (96, 128), 3, 70  # two blocks of regions
 ONE_OF_EACH = ("shufflenet-v2-0.5x", "shufflenet-v2-0.5x-star", "shufflenet-v1-0.5x-g3", "xception-0.5x",
                "mobilenet-v2-1.0")  # fmt: skip
 

@@ -9,11 +9,13 @@ import pytest
 
 from benchmarks import latency
 from benchmarks.rivals import NO_DETECTORS, RIVALS, agreement, ncnn, onnxruntime, openvino, passing, worker
-from tvm_shufflenet.architectures import network
+from tvm_shufflenet.architectures import NetworkBuilder, network
+from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.detection import Detected, joined_outputs, unlike
 
 from ..conftest import twin_boxes
+from ..schedules.test_regions import small
 from .test_benchmarks import call, needs
 
 SIZE, CLASSES = (64, 96), 5
@@ -39,6 +41,57 @@ def test_an_engine_finds_the_boxes_of_the_twin(case, engine, tmp_path):
     assert found.shape == expected.shape and found[-1] == expected[-1] > 5
     assert unlike(Detected.of(found, SIZE), Detected.of(expected, SIZE), 1e-5) <= 0.02
     assert agreement.check_boxes(found, expected, SIZE, engine) <= 0.02
+
+
+# Regions by RoI max pooling and by position-sensitive RoI align; heads of convolutions and of fully connected layers.
+STAGES = ("faster-rcnn-shufflenet-v1-1x-g3", "light-head-rcnn-shufflenet-v2-0.5x")
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def stages(request):
+    """A detector of two stages, as `case` has one of one stage."""
+    net = network(request.param, (96, 128), CLASSES)
+    data = worker.picture(net.layers[0].shape)
+    parameters = passing.parameters_for(net, data)
+    return net, parameters, data, joined_outputs(twin_boxes(net, parameters, data))[0]
+
+
+@pytest.mark.parametrize("engine", [pytest.param(name, marks=needs(name)) for name in ("onnxruntime", "openvino")])
+def test_an_engine_finds_the_boxes_of_two_stages(stages, engine, tmp_path):
+    net, parameters, data, expected = stages
+    ENGINES[engine].export(net, parameters, tmp_path)
+    found = np.array(ENGINES[engine].load(tmp_path, data)()).ravel()
+    assert found.shape == expected.shape and 10 < expected[-1] <= passing.COUNT
+    assert len(set(expected[500:600][: int(expected[-1])])) > 1
+    assert agreement.check_boxes(found, expected, net.size, engine) <= 0.02
+
+
+@needs("onnxruntime")
+def test_rois_aligned_over_all_planes(tmp_path):
+    """As no listed network has them; the scores of 20 regions pass as they are."""
+    net = small("align")
+    parameters, data = random_parameters(net), worker.picture(net.layers[0].shape)
+    expected = joined_outputs(twin_boxes(net, parameters, data))[0]
+    onnxruntime.export(net, parameters, tmp_path)
+    found = np.array(onnxruntime.load(tmp_path, data)()).ravel()
+    assert expected[-1] > 5 and agreement.check_boxes(found, expected, net.size, "X") <= 0.02
+
+
+def test_what_cannot_be_a_model_of_two_stages_is_refused(tmp_path):
+    net = NetworkBuilder((64, 64))
+    x = net.conv("x", 0, 8, kernel=3, stride=16, pad=1)
+    maps = net.softmax("s", net.conv("c", x, 4), groups=2), net.conv("b", x, 8)
+    found = net.proposals("p", *maps, anchors=[[(0.2, 0.2), (0.4, 0.4)]], best=5)
+    first = net.global_avg_pool("one", net.regions("first", x, found, 4))
+    second = net.global_avg_pool("two", net.regions("second", net.conv("y", x, 8), found, 4))
+    flat = net.concat("both", first, second)
+    scores = net.softmax("softmax", net.dense("of_classes", flat, 3))
+    end = net.region_detections("d", found, scores, net.dense("of_boxes", flat, 12))
+    made = net.network("n", outputs=net.boxes_of("n", end))
+    with pytest.raises(UserError, match="layer y of the head of n reads what is of the whole picture"):
+        onnxruntime.export(made, random_parameters(made), tmp_path)
+    with pytest.raises(UserError, match="looks at regions that it chooses itself"):
+        ncnn.export(made, random_parameters(made), tmp_path)
 
 
 def test_few_scores_pass(case):

@@ -21,7 +21,7 @@ from tvm_shufflenet.exchange.onnx_writer import onnx_model
 from tvm_shufflenet.lowering.plan_memory import plan_memory
 from tvm_shufflenet.lowering.verify import InvalidProgram, verify, verify_plan
 from tvm_shufflenet.pipeline import lower_graph
-from tvm_shufflenet.schedules import BinPlanes, Plane, RegionDetections, Regions
+from tvm_shufflenet.schedules import BinPlanes, Plane, RegionDetections, RegionPixels, Regions
 from tvm_shufflenet.targets import resolve
 
 from .. import fences
@@ -42,7 +42,7 @@ def found_of(boxes, scores=None) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("mode", ["max", "align"])
-@pytest.mark.parametrize("size", [3, 7])
+@pytest.mark.parametrize("size", [3, 7, 14])
 def test_regions_agree_with_pytorch(mode, size):
     data = np.random.default_rng(0).standard_normal((20, 9, 13)).astype("float32")  # channels of two blocks
     expected = regions.Regions(size, mode, 8)(torch.from_numpy(data)[None], found_of(EDGES)).numpy()
@@ -97,12 +97,29 @@ def test_boxes_of_regions_agree_with_pytorch(levels):
     deltas = torch.tensor(rng.normal(0, 1.5, (places, 4 * (CLASSES + 1))), dtype=torch.float32)
     how = dict(least=0.05, overlap=0.3, best=25)
     expected = parts(regions.RegionDetections(SIZE, **how)(found[None], scores, deltas)[0].numpy(), 25)
-    laid = [np.full((places, 16), np.nan, "float32") for _ in range(2)]
-    for target, source in zip(laid, (scores, deltas)):
-        target[:, : source.shape[1]] = source
-    out = parts(run(RegionDetections(*SIZE, CLASSES, places, 16, 16, **how), found.numpy(), *laid), 25)
+    block, pitches, laid = 14, (80, 272), []  # of which the last one is of 12
+    planes = Plane.padded(1, block, 16), Plane.dense(1, block)
+    for each, plane, pitch in zip((scores, deltas), planes, pitches):
+        all_blocks = np.full((3, pitch), np.nan, "float32")
+        for index, its in enumerate(np.split(each.numpy(), [block, 2 * block])):
+            its = np.pad(its, ((0, block - len(its)), (0, 0)))
+            all_blocks[index, : its.shape[1] * plane.size] = lay(its.T[:, None], plane).ravel()
+        laid.append(all_blocks.ravel()[: 2 * pitch + each.shape[1] * plane.size])
+    sizes = (plane.size for plane in planes)
+    workload = RegionDetections(*SIZE, CLASSES, places, block, *sizes, *pitches, **how)
+    out = parts(run(workload, found.numpy(), *laid), 25)
     assert out[3] == expected[3] > 5 and np.array_equal(out[1], expected[1]) and np.array_equal(out[2], expected[2])
     np.testing.assert_allclose(out[0], expected[0], rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("regions", [2, 16, 33])
+def test_regions_become_pixels(regions):
+    """Each plane has what stands in one place of every region; what lies between two regions is not read."""
+    data = np.random.default_rng(0).standard_normal((regions, 21)).astype("float32")
+    laid, plane = np.full((regions, 32), np.nan, "float32"), Plane.padded(1, regions, 16)
+    laid[:, :21] = data
+    out = run(RegionPixels(21, 32, plane), laid.ravel()[: (regions - 1) * 32 + 21])
+    assert np.array_equal(out.reshape(21, plane.size)[:, :regions], data.T)
 
 
 # ------------------------------------------------------------------------- whole networks
@@ -151,6 +168,52 @@ def test_a_detector_of_two_stages_agrees_with_pytorch(mode, target, build_folder
         }  # fmt: skip
 
 
+def odd(count: int = COUNT):
+    """What is left of a region is read by steps that go pixel by pixel and by others, whole and in part."""
+    net = NetworkBuilder(SIZE)
+    planes = faster_rcnn._body_of_v1(shufflenet_v1.planned(60, 3, 12), net)
+    found = faster_rcnn.region_proposals(net, planes, faster_rcnn.default_boxes(SIZE, (2, 4)), count)
+    x = net.relu("r", net.conv("x", net.regions("regions", planes, found, 4), 24, kernel=3, bias=True))
+    mean = net.global_avg_pool("mean", x)
+    factors = net.sigmoid("factors", net.dense("attention", mean, 24))  # which planes of more pixels read
+    most = net.global_max_pool("most", net.multiply("scaled", x, factors))
+    hidden = net.hard_swish("swish", net.dense("hidden", net.concat("both", mean, most), 33))
+    half = net.slice("half", hidden, 3, 33, 2)
+    again = net.add("again", net.dense("second", half, 33), hidden)
+    part = net.concat("part", net.slice("some", most, 0, 24, 3), net.multiply("product", half, half))
+    late = net.conv("late", planes, 8, bias=True)  # of the picture, between steps of the regions
+    one = net.relu("one", net.regions("middle", late, found, 1, "align"))
+    third = net.global_avg_pool("third", net.add("more", x, net.dense("back", hidden, 24)))
+    again = net.concat("all", again, net.flatten("flat", one), third)
+    scores = net.softmax("softmax", net.dense("head.scores", again, CLASSES + 1))
+    boxes = net.dense("head.boxes", part, 4 * (CLASSES + 1))
+    end = net.region_detections("detections", found, scores, boxes, least=0.2)
+    return net.network("odd", outputs=net.boxes_of("detections", end))
+
+
+@pytest.mark.parametrize("count,weights", [(COUNT, None), (1, None), (COUNT, "fp16"), (131, None), (70, "fp16")])
+def test_regions_of_any_structure_agree_with_pytorch(count, weights, tmp_path):
+    """One region has no others beside it; of 131 the last block is not full.
+
+    Weights in halves are for fully connected layers, region by region.
+    """
+    net = odd(count)
+    parameters, data = random_parameters(net), np.random.default_rng(0).standard_normal((1, 3, *SIZE), "float32")
+    options = BuildOptions(None, "native", network=net, output=tmp_path, team=True, weights_precision=weights)
+    built = build_library(options)
+    kernels = [row[0] for row in built.manifest["plan"]["kernels"]["rows"]]
+    assert any(name.startswith("region_pixels") for name in kernels) == (count > 1)
+    found, expected = fences.check(built.path, data), twin_boxes(net, parameters, data)
+    assert expected[3].item() > (3 if count > 1 else 0)
+    if weights:
+        assert found[3] == expected[3] and np.array_equal(found[2], expected[2])
+        assert np.abs(found[1] - expected[1]).max() < 2e-3 and np.abs(found[0] - expected[0]).max() < 1
+    else:
+        assert same_boxes(found, expected)
+    again = tvm_shufflenet.load(built.path, 2, oversubscribe=True).run(data)
+    assert all(map(np.array_equal, again, found))
+
+
 @pytest.mark.slow
 def test_mobilenet_s_detector_agrees_with_pytorch(build_folder):
     name = "faster-rcnn-mobilenet-v1-1.0"
@@ -162,39 +225,56 @@ def test_mobilenet_s_detector_agrees_with_pytorch(build_folder):
 
 @pytest.fixture(scope="module")
 def lowered():
-    net = small(count=50)
+    net = small(count=100)
     return lambda: lower_graph(net, random_parameters(net), resolve("cortex-a72"))
 
 
+def names_of(program, each) -> list[str]:
+    return [program.calls[index].workload.name for index in each.calls]
+
+
 def test_regions_go_through_their_calls_one_by_one(lowered):
+    """And two blocks of them through what reads each weight for a single pixel of a region."""
     program = lowered()
-    before, each, behind = program.passes()
-    assert (before.times, each.times, behind.times) == (1, 50, 1)
-    assert program.calls[behind.calls[0]].workload.name == "region_detections"
-    assert program.calls[each.calls[0]].workload.name == "regions" and len(each.calls) > 10
-    places = {call.output.root for call in program.calls if call.output.root.places > 1}
-    assert {root.places for root in places} == {50} and len(places) == 2  # scores and boxes
-    assert len(list(program.steps())) == len(before.calls) + 50 * len(each.calls) + len(behind.calls)
+    before, each, blocks, behind = program.passes()
+    assert (before.times, each.times, blocks.times, behind.times) == (1, 100, 2, 1)
+    assert names_of(program, blocks) == ["region_pixels", "pointwise", "softmax", "pointwise"]
+    assert names_of(program, behind)[0] == "region_detections"
+    assert names_of(program, each)[0] == "regions" and len(each.calls) > 10
+    places = {call.output.root: call.output.root.places for call in program.calls if call.output.root.places > 1}
+    assert sorted(places.values()) == [2, 2, 100] and places[program.calls[each.calls[-1]].output.root] == 100
+    steps = len(before.calls) + 100 * len(each.calls) + 2 * len(blocks.calls) + len(behind.calls)
+    assert len(list(program.steps())) == steps
     largest = max(call.output.root.bytes for call in program.calls)
-    assert plan_memory(program).bytes < 8 * largest  # not fifty times what a region takes
+    assert plan_memory(program).bytes < 8 * largest  # not a hundred times what a region takes
 
 
 def test_the_proof_finds_what_would_be_wrong(lowered):
     program = lowered()
-    each = program.passes()[1]
+    _, each, blocks, _ = program.passes()
     plan = plan_memory(program)
     verify_plan(program, plan)
     planes = program.calls[each.calls[0]].inputs[0].root  # which every region reads
     last = program.calls[each.calls[-3]].output.root
-    scores = next(call.output.root for call in program.calls if call.output.root.places > 1)
+    means = program.calls[each.calls[-1]].output.root
     for wrong in (
         {last: plan.offsets[planes]},  # the first region would write over what the next ones read
-        {last: plan.offsets[scores] + 40 * scores.pitch},  # over what the 41st has left
+        {last: plan.offsets[means] + 40 * means.pitch},  # over what the 41st has left
     ):
         with pytest.raises(InvalidProgram, match="writes over"):
             verify_plan(program, dataclasses.replace(plan, offsets=plan.offsets | wrong))
-    scores.places = 49
-    with pytest.raises(InvalidProgram, match="takes .* bytes, all places of"):
+    verify(program)
+    scores = program.calls[blocks.calls[-2]].output.root
+    for root, wrong in ((means, 99), (means, 101), (scores, 3)):
+        right, root.places = root.places, wrong
+        with pytest.raises(InvalidProgram, match="needs all places of planes side by side"):
+            verify(program)
+        root.places = right
+    with pytest.raises(InvalidProgram, match="outside of the workspace"):  # where the second block reads
+        verify_plan(program, dataclasses.replace(plan, bytes=plan.offsets[means] + 90 * means.pitch))
+    end = program.calls[blocks.calls[0]]
+    end.workload = dataclasses.replace(end.workload, pitch=end.workload.pitch - 16)
+    with pytest.raises(InvalidProgram, match="takes .* bytes, its places of"):
         verify(program)
 
 

@@ -12,10 +12,11 @@ from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import load_checkpoint, random_parameters
 from tvm_shufflenet.cli.quantize import main as quantize_command
 from tvm_shufflenet.exchange import OURS, Imported, save_network
-from tvm_shufflenet.graph.quantise import VIEWS
+from tvm_shufflenet.graph.quantise import VIEWS, tensors_of
 from tvm_shufflenet.pipeline import byte_graph
 from tvm_shufflenet.targets.calibration import KEY
-from tvm_shufflenet.training.calibration import Watch, calibrate
+from tvm_shufflenet.training import calibration
+from tvm_shufflenet.training.calibration import LEAST, STEPS, Watch, calibrate
 from tvm_shufflenet.training.losses import MOST, losses
 
 from ..conftest import picture
@@ -119,3 +120,16 @@ def test_losses_of_channel_attention():
     }
     assert all(loss > 40 for layer, loss in found.items() if layer.endswith("se.fc2"))
     assert all(20 < loss < MOST for loss in found.values())
+
+
+@pytest.mark.parametrize("name", ["ssdlite-shufflenet-v2-0.5x", "nanodet-plus-m"])
+def test_calibration_finds_no_boxes(name, monkeypatch):
+    """Every tensor that becomes bytes is looked at, and the post-processing, which has no scales, is not computed."""
+    net = network(name, SIZE, 3)
+    parameters, pictures = random_parameters(net), [picture(SIZE, 0)]
+    graph = byte_graph(net, parameters)
+    monkeypatch.setattr(calibration, "STEPS", {op: STEPS[op] for op in STEPS.keys() - {"detections"}})
+    found = calibrate(net, parameters, pictures, "minmax")
+    assert {node.op for node in graph.nodes} >= {"detections", "exit"}
+    assert found.tensors.keys() == set(tensors_of(graph).values())
+    assert all(scale > LEAST for scale, _ in found.tensors.values())

@@ -13,6 +13,7 @@ global_pool kind (max, avg)
 adaptive_avg_pool, lrn, softmax, pad, depth_to_space, resize: as `NetworkBuilder` has them
 detections, regions, region_detections   as `NetworkBuilder` has them, with size (height, width) of the network's input;
             proposals are detections of one class
+region_pixels   (C, 1, 1) of each region as (C, 1, N) of each block of N regions; behind the last region is anything
 gather      channels: output channel i is input channel channels[i] (split, slice, shuffle)
 concat      all inputs, one behind the other
 reshape     the same numbers in another (C, H, W)
@@ -34,7 +35,7 @@ class Node:
     With `scaled` the second input, (C, 1, 1), multiplies the result before that.
 
     `name` is that of the layer which the step began with.  `copies`: how many there are of its output, one for each
-    region of a detector of two stages.
+    region of a detector of two stages, or for each block of them.
     """
 
     op: str

@@ -36,7 +36,7 @@ def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list
         return [chosen[0], Plane.dense(1, 1), *chosen[1:]] if node.scaled else chosen
     if per_channel(node):
         return [planes[0], Plane.dense(1, 1)]
-    if node.op == "dense" or on_one_pixel(node):
+    if node.op in ("dense", "region_pixels") or on_one_pixel(node):
         return [Plane.dense(1, 1)] * len(planes)
     if node.op in ("global_pool", "lrn") and planes[0].height * planes[0].width > 1:
         return [whole(planes[0])]

@@ -22,7 +22,7 @@ from ..schedules import WEIGHT, Operand, scheduled
 from .emit_team import Loop, Step, TeamModule, as_private, emit_team
 from .packed_weights import PackedWeights
 from .plan_memory import MemoryPlan, scratch_places
-from .program import FLOAT, Program, ScheduledKernel, View
+from .program import FLOAT, Call, Program, ScheduledKernel, View
 from .verify import operands_of
 
 FLOAT_POINTER = PointerType(PrimType("float32"))
@@ -66,14 +66,14 @@ def emit_module(
             return tirx.address_of(tirx.BufferLoad(workspace, [offset // FLOAT]))
         return _as(dtype, tirx.handle_add_byte_offset(workspace.data, offset))
 
-    def pointer(operand: Operand, view: View, picture: tirx.Var | None):
+    def pointer(call: Call, operand: Operand, view: View, picture: tirx.Var | None):
         if (buffer := outside.get(view.root)) is None:
             start, first = plan.start_of(operand, view), workspace.data
             here = at(start, operand.dtype)
         else:
             start, first = view.start, buffer.data
             here = tirx.handle_add_byte_offset(first, start) if start else first
-        if picture is None or not (pitch := view.root.stride):
+        if picture is None or not (pitch := call.stride(operand, view)):
             return here
         return _as(operand.dtype, tirx.handle_add_byte_offset(first, picture * pitch + start))
 
@@ -89,7 +89,7 @@ def emit_module(
             else:
                 arguments.append(
                     at(plan.scratch[index] + scratch_places(call)[operand.name][0], operand.dtype)
-                    if view is None else pointer(operand, view, loop.picture)
+                    if view is None else pointer(call, operand, view, loop.picture)
                 )  # fmt: skip
         loop.steps.append(Step(call, kernel, arguments))
     for loop in loops:

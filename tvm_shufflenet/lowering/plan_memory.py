@@ -128,7 +128,10 @@ def _place(pieces: list[_Block], front: int) -> int:
 
 
 def _replaced(program: Program) -> dict[Root, Root]:
-    """Which root takes the place of which other one: an output that of an input which nothing reads later."""
+    """Which root takes the place of which other one: an output that of an input which nothing reads later.
+
+    Not where each region has a place: the verifier takes all of these for filled when the first region is.
+    """
     uses: dict[Root, list[int]] = {}
     for index, call in enumerate(program.calls):
         for view in (*call.inputs, call.output):
@@ -143,6 +146,7 @@ def _replaced(program: Program) -> dict[Root, Root]:
             if (
                 call.workload.may_replace(operand.name) and alone and whole and old.plane == new.plane
                 and old.dtype == new.dtype and old.places == new.places and call.workload.batch == 1
+                and (program.pictures > 1 or old.places == 1)
                 and not old.memory and not old.external and not new.external and not new.memory
                 and uses[old][-1] == index and uses[new][0] == index and new not in owner
             ):  # fmt: skip

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from ..graph import Node
-from ..schedules import Knobs, Plane, Workload, itemsize, round_up
+from ..schedules import Knobs, Operand, Plane, Workload, itemsize, round_up
 
 Channel = tuple[Node, int]  # of a step
 Channels = tuple[Channel, ...]
@@ -143,8 +143,12 @@ class Call:
 
     @property
     def copies(self) -> int:
-        """How often it is called for a picture: once for each region."""
+        """How often it is called for a picture: once for each region, or for each block of them."""
         return self.writes[0][0].copies
+
+    def stride(self, operand: Operand, view: View) -> int:
+        """Bytes from what it is given of a view, as that operand, to what it is given the next time."""
+        return view.root.stride * (self.workload.gathered if operand.name in self.workload.gathers else 1)
 
 
 @dataclass(frozen=True)

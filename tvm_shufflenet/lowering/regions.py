@@ -1,15 +1,17 @@
 """A program of a detector of two stages: what its regions go through one after the other, and where they leave it.
 
 The calls for a region stand side by side: they are a pass, gone through once for each region, whose planes stay in the
-cache (`Program.passes`).  What a region finds it reads where `proposals` has left it, and what it leaves for the end of
-the network has a place for each region.
+cache (`Program.passes`).  What a region finds it reads where `proposals` has left it, and what it leaves for what comes
+behind the regions has a place for each of them.  Blocks of regions go through the calls behind that in the same way.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..graph import Node
-from ..schedules import Plane
-from .program import Channels, Program, Root, View
+from ..schedules import Plane, RegionDetections, RegionPixels, Workload
+from .program import Call, Channels, Pass, Program, Root, View
 
 EDGES = 4  # floats of a region
 
@@ -25,9 +27,33 @@ def edges(step: Node, found: Channels, view: View) -> tuple[Channels, View]:
 
 
 def give_places(program: Program) -> None:
-    """Gives each root that regions write and others read a place for each of them."""
-    copies = {call.output.root.home: call.copies for call in program.calls}
-    for call in program.calls:
+    """Gives what one pass leaves for another a place for each time that it is gone through.
+
+    Who reads several of these is told how far apart they lie.
+    """
+    passes = {index: each for each in program.passes() for index in each.calls}
+    writers: dict[Root, set[Pass]] = {}
+    for index, call in enumerate(program.calls):
+        writers.setdefault(call.output.root.home, set()).add(passes[index])
+    for index, call in enumerate(program.calls):
         for view in call.inputs:
-            if copies.get(view.root.home, 1) > call.copies:
-                view.root.home.places = copies[view.root.home]
+            for each in writers.get(view.root.home, set()) - {passes[index]}:
+                view.root.home.places = each.times
+    for call in program.calls:
+        call.workload = _with_pitches(call)
+
+
+def _with_pitches(call: Call) -> Workload:
+    if isinstance(call.workload, RegionPixels):
+        home = call.inputs[0].root.home
+        home.places = call.copies * call.workload.gathered  # the last block may have fewer regions
+        return dataclasses.replace(call.workload, pitch=_pitch(home))
+    if isinstance(call.workload, RegionDetections):
+        _, scores, boxes = (_pitch(view.root.home) for view in call.inputs)
+        return dataclasses.replace(call.workload, score_pitch=scores, box_pitch=boxes)
+    return call.workload
+
+
+def _pitch(home: Root) -> int:
+    """In elements."""
+    return home.pitch // home.itemsize

@@ -36,6 +36,7 @@ from ..schedules import (
     Plane,
     Pointwise,
     RegionDetections,
+    RegionPixels,
     Regions,
     Reshuffled,
     Resize,
@@ -47,7 +48,6 @@ from ..schedules import (
     ValidAvgPool,
     WindowPool,
     Winograd,
-    round_up,
 )  # fmt: skip
 from . import int8_rules
 from .abilities import (
@@ -61,7 +61,6 @@ from .abilities import (
     per_channel,
     square_window,
 )
-from .program import ALIGN, FLOAT
 from .site import Choice, Places, Rule, Site, shuffle_groups
 
 LRN_WINDOW = 15
@@ -352,13 +351,19 @@ def _regions(node: Node, site: Site) -> Choice:
     return Choice(Regions(node.channels, site.planes[0], plane, a["mode"], a["stride"]), plane)
 
 
+def _region_pixels(node: Node, site: Site) -> Choice:
+    """How far apart the regions lie `give_places` says."""
+    plane = site.after(node)
+    return Choice(RegionPixels(node.channels, node.channels, plane), plane)
+
+
 def _region_detections(node: Node, site: Site) -> Choice:
-    a, (found, scores, boxes) = node.attrs, node.inputs
-    score_pitch, box_pitch = (round_up(each.channels, ALIGN // FLOAT) for each in (scores, boxes))  # as a root's places
+    a, (found, scores, _) = node.attrs, node.inputs
+    _, of_scores, of_boxes = site.planes  # of a block: how far apart blocks lie `give_places` says
     height, width = a["size"]
     workload = RegionDetections(
-        height, width, scores.channels - 1, found.channels // 6, score_pitch, box_pitch, a["least"], a["overlap"],
-        a["best"],
+        height, width, scores.channels - 1, found.channels // 6, scores.shape[2], of_scores.size, of_boxes.size, 0, 0,
+        a["least"], a["overlap"], a["best"],
     )  # fmt: skip
     return Choice(workload, Plane.dense(1, 1))
 
@@ -377,6 +382,7 @@ RULES: dict[str, list[Rule]] = {
     "softmax": [_softmax],
     "detections": [_detections],
     "regions": [_regions],
+    "region_pixels": [_region_pixels],
     "region_detections": [_region_detections],
     "pad": [_pad],
     "resize": [_resize],

@@ -122,7 +122,7 @@ def _check_inside(call: Call, pictures: range, plan: MemoryPlan) -> None:
         if view is None or view.root.home.external:
             continue
         for picture in pictures:
-            start = plan.start_of(operand, view) + picture * view.root.stride
+            start = plan.start_of(operand, view) + picture * call.stride(operand, view)
             end = start + operand.bytes // call.workload.batch
             inside = start >= operand.before and end + operand.behind <= plan.bytes
             _demand(inside, call, f"touches memory outside of the workspace around {view}")
@@ -159,9 +159,10 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
     _demand(operand.external or not view.root.home.external, call, f"may not be given the caller's buffer as {kind}")
     _demand(operand.dtype == view.root.dtype, call, f"takes {operand.dtype}, {kind} is {view.root.dtype}")
     if operand.name in call.workload.gathers:
-        places = view.root.home.places * view.root.home.pitch
-        _demand(operand.bytes == places, call, f"takes {operand.bytes} bytes, all places of {kind} have {places}")
-        _demand(not view.start and view.is_run and view.root.plane.size == 1, call, f"needs whole roots, unlike {kind}")
+        places = (call.workload.gathered - 1) * view.root.home.pitch + view.bytes
+        _demand(operand.bytes == places, call, f"takes {operand.bytes} bytes, its places of {kind} have {places}")
+        all_places = call.copies * call.workload.gathered == view.root.home.places
+        _demand(view.is_run and all_places, call, f"needs all places of planes side by side, unlike {kind}")
         return
     if operand.whole:
         _check_table(call, operand, view, kind)

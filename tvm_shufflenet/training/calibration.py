@@ -42,8 +42,11 @@ class Watch:
 
         if network.layout != "NCHW":
             raise UserError(f"{network.name} takes pictures with channels last: int8 expects them first")
-        self.graph = byte_graph(network, parameters)
-        self.names, self.pictures = tensors_of(self.graph), 0
+        graph = byte_graph(network, parameters)
+        self.names, self.pictures = tensors_of(graph), 0
+        # Behind the last tensor that is looked at, a detector's post-processing above all, nothing is computed.
+        behind = 1 + max(place for place, node in enumerate(graph.nodes) if node in self.names)
+        self.graph = Graph(graph.nodes[:behind], [])
         self.observer, self.weights = f"torch {OBSERVERS[observer]}", digest(parameters)
         with _without_warnings():
             make = getattr(quantization, OBSERVERS[observer])
