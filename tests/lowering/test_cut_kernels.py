@@ -144,6 +144,8 @@ KERNELS = {
     "int8 scaled pointwise": (lambda n: Int8Pointwise(3, 6, 10, padded(7, 7, 16), 16, "plain", True, False, True,
                               dtype="int8"), [(30, 6, 1, 1), (30,), (30,), (4,), (30,)], {}),
     "int8 attention": (lambda n: Int8Attention(9, padded(7, 7, 16), padded(7, 7, 16), dtype="int8"), [(1,), (4,)], {}),
+    "int8 attention of bytes": (lambda n: Int8Attention(9, padded(7, 7, 16), padded(7, 7, 16), True, dtype="int8"),
+                                [(1,), (4,), (1,)], {}),
     # What looks up vectors is AArch64's own, and runs there only.
     "int8 table": (lambda n: Int8Table(99, padded(7, 7, 16), padded(7, 7, 16), dtype="int8"), [(256,)], {"vector": 0}),
     "int8 table of rows": (lambda n: Int8Table(9, padded(7, 7, 16), rows(7, 7, 16), dtype="int8"), [(256,)], {}),

@@ -198,19 +198,24 @@ def test_pointwise_scales_what_it_stores(dot, shuffle, residual):
     assert np.array_equal(found.reshape(30, -1)[:, :49], wanted[:, :49])
 
 
+@EVERY_DOT
+@pytest.mark.parametrize("of_bytes", [False, True])
 @pytest.mark.parametrize("after", [Plane.padded(7, 5, LANES), Plane.padded_rows(7, 5, LANES)])
-def test_attention_of_whole_planes(after):
-    numbers, before = Numbers(DOTS[0]), Plane.padded(7, 5, LANES)
+def test_attention_of_whole_planes(dot, after, of_bytes):
+    numbers, before = Numbers(dot), Plane.padded(7, 5, LANES)
     data, scale = numbers.bytes(9, before.size), numbers.rng.random(9).astype(np.float32)
-    bounds, zero = (numbers.low + 40, numbers.low, numbers.high), numbers.low + 100
-    ratio = np.array([5.5], np.float32)
+    bounds, zero, middle = (numbers.low + 40, numbers.low, numbers.high), numbers.low + 100, numbers.low + 3
+    ratio = np.array([5.5 / 255 if of_bytes else 5.5], np.float32)
+    if of_bytes:
+        scale = np.array([numbers.low, numbers.high, *numbers.bytes(7)]).astype(numbers.dtype)
     found = run_kernel(
-        Int8Attention(9, before, after, dtype=numbers.dtype), numbers.machine, data, ratio, limits(*bounds, zero),
-        scale=scale,
+        Int8Attention(9, before, after, of_bytes, dtype=numbers.dtype), numbers.machine, data, ratio,
+        limits(*bounds, zero), *([np.array([middle], np.int32)] if of_bytes else []), scale=scale,
     )  # fmt: skip
     pixels = data[:, :35].astype(np.int64).reshape(9, 7, 5) - zero
     rows = found.reshape(9, -1)[:, : 7 * after.pitch].reshape(9, 7, after.pitch)[:, :, :5]
-    assert np.array_equal(rows, expected(numbers, pixels, ratio * scale, bounds))
+    factors = (scale.astype(np.int64) - middle).astype(np.float32) if of_bytes else scale
+    assert np.array_equal(rows, expected(numbers, pixels, ratio * factors, bounds))
 
 
 @EVERY_DOT
