@@ -430,6 +430,19 @@ def test_what_multiplies_bytes(target, dot, dtype):
     assert (precision.dot, precision.activations, str(precision)) == (dot, dtype, "int8")
 
 
+@pytest.mark.parametrize(
+    "target,lookup",
+    [("cortex-a53", "tbl"), ("cortex-a710", "tbl"), (X86 % "haswell", "plain"), (X86 % "cascadelake", "plain"),
+     (X86 % "icelake-server", "vbmi"), (X86 % "znver4", "vbmi")],
+)  # fmt: skip
+def test_what_looks_up_bytes(target, lookup):
+    """The library asks for it where it is loaded."""
+    spec = resolve(target)
+    precision = precision_of("int8", None, spec)
+    assert precision.lookup == lookup
+    assert ("avx512vbmi" in needed(spec, precision)) == (lookup == "vbmi")
+
+
 def test_processors_without_kernels_of_bytes_are_refused():
     with pytest.raises(UserError, match="--precision int8: target armv7 is arm: expected such as --target cortex-a72"):
         precision_of("int8", None, resolve("armv7"))

@@ -38,6 +38,7 @@ from tvm_shufflenet.schedules import (
     WindowPool,
 )  # fmt: skip
 from tvm_shufflenet.schedules.dot4 import KINDS
+from tvm_shufflenet.schedules.lookup import PLAIN
 from tvm_shufflenet.schedules.requantise import fma_arrays, limits, requantised_arrays
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.detect import features_of
@@ -49,6 +50,7 @@ NATIVE = resolve("native")
 pytestmark = pytest.mark.skipif(NATIVE.arch == "arm", reason="no precision but fp32 is for 32-bit processors")
 BEST = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).dot,)
 HAS_AVX2 = ("maddwd",) if "avx2" in features_of(NATIVE.tvm) else ()
+HAS_LOOKUPS = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).lookup,)
 DOTS = tuple(dict.fromkeys([*BEST, *HAS_AVX2, "plain"]))
 EVERY_DOT = pytest.mark.parametrize("dot", DOTS)
 LANES = 16
@@ -219,16 +221,20 @@ def test_attention_of_whole_planes(dot, after, of_bytes):
 
 
 @EVERY_DOT
+@pytest.mark.parametrize("lookup", dict.fromkeys([*HAS_LOOKUPS, PLAIN]))
 @pytest.mark.parametrize(
     "before,after",
-    [(Plane.padded(7, 5, LANES),) * 2, (Plane.dense(1, 1),) * 2, (Plane(7, 5, 6, 64), Plane.padded_rows(7, 5, LANES))],
+    [(Plane.padded(7, 5, LANES),) * 2, (Plane.padded(7, 15, LANES),) * 2, (Plane.dense(1, 1),) * 2,
+     (Plane(7, 5, 6, 64), Plane.padded_rows(7, 5, LANES))],
 )  # fmt: skip
-def test_table(dot, before, after):
-    """Of every byte; planes of a pixel fill no vectors."""
+def test_table(dot, lookup, before, after):
+    """Of every byte; planes of a pixel fill no vectors, and 9 planes leave a rest."""
     numbers = Numbers(dot)
     every = np.arange(numbers.low, numbers.high + 1).astype(numbers.dtype)
     data, table = np.resize(every, (9, before.size)), numbers.rng.permutation(every)
-    found = run_kernel(Int8Table(9, before, after, dtype=numbers.dtype), numbers.machine, data, table)
+    workload = Int8Table(9, before, after, lookup, dtype=numbers.dtype)
+    assert workload.knobs(numbers.machine)["vector"] == (lookup != PLAIN and before == after)
+    found = run_kernel(workload, numbers.machine, data, table)
 
     def pixels(array, plane):
         rows = array.reshape(9, -1)[:, : plane.height * plane.pitch].reshape(9, plane.height, -1)

@@ -215,7 +215,7 @@ def _exit(node: Node, site: Site) -> Choice:
 def _activation(node: Node, site: Site) -> Choice:
     less, plane = _less(site), site.target or site.planes[0]
     table = np.roll(node.weights["table"].astype(np.int64), -less) - less  # byte b is entry b of 256, also below zero
-    workload = Int8Table(node.channels, site.planes[0], plane, dtype=site.dtype)
+    workload = Int8Table(node.channels, site.planes[0], plane, site.precision.lookup, dtype=site.dtype)
     return Choice(workload, plane, (table.astype(site.dtype),))
 
 
