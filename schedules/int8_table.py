@@ -2,8 +2,8 @@
 
     out[c, y, x] = table[in[c, y, x] & 255]
 
-Strategy: planes that lie alike are one row of bytes, of which 16 or 64 are looked up at once where there is an
-instruction for it (`lookup`).  Elsewhere each byte is a load.
+Strategy: planes that lie alike are one row of bytes, of which 16, 32 or 64 are looked up at once where there are
+instructions for it (`lookup`).  Elsewhere each byte is a load.
 """
 
 from __future__ import annotations

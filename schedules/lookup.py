@@ -8,6 +8,9 @@ tbl   NEON, 16 bytes: `tbl` looks into 64 entries and gives 0 for what lies behi
       are.  So four of them, each for indices less 64, look into all.
 vbmi  AVX-512 VBMI, 64 bytes: `vpermi2b` looks into 128 entries, by the lower 7 bits.  So two of them look into all, and
       bit 7 chooses.
+avx2  32 bytes: `vpshufb` looks into 16 entries, a row, by the lower 4 bits, and gives 0 where bit 7 is set.  An index
+      from which 16 was taken r times, less than 0 from then on, finds row r xor the row before.  So the xor of what is
+      found up to its own row is its entry.  Rows 8 to 15 are a second half, whose indices have bit 7 turned.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from tvm.ir.prim import expr as _expr
 from .functions import dtype_of
 
 ENTRIES = 256
-KINDS = {"tbl": 16, "vbmi": 64}  # bytes of the vector that each looks up
+KINDS = {"tbl": 16, "vbmi": 64, "avx2": 32}  # bytes of the vector that each looks up
 PLAIN = "plain"  # byte by byte
 _NAME = "tirx.tsn_lookup"
 _REGISTERS = 4  # of a table of `tbl`
@@ -37,7 +40,8 @@ def lookup(byte: tirx.Expr, first: tirx.Expr, kind: str) -> tirx.Expr:
 
 
 def _name(kind: str) -> str:
-    return f"{_NAME}_{kind}" if kind == "vbmi" else _NAME
+    """Scheduled code of the first kind, which records are found by, has the name without a kind."""
+    return f"{_NAME}_{kind}" if kind != "tbl" and kind in KINDS else _NAME
 
 
 def _lower(call, kind: str):
@@ -77,6 +81,21 @@ def _vbmi(load: tirx.BufferLoad, index: tirx.Expr) -> tirx.Expr:
     return tirx.Select(signed >= tirx.const(0, f"int8x{size}"), low, high)
 
 
+def _avx2(load: tirx.BufferLoad, index: tirx.Expr) -> tirx.Expr:
+    size, row = KINDS["avx2"], 16
+    dtype, twice = f"int8x{size}", [tirx.IntImm("int32", i % row) for i in range(size)]
+    rows = [tirx.reinterpret(dtype, tirx.Shuffle([part, part], twice)) for part in _table(load, 0, row, ENTRIES // row)]
+    byte, found = tirx.reinterpret(dtype, index), tirx.const(0, dtype)
+    for half, place in ((rows[:8], byte), (rows[8:], tirx.bitwise_xor(byte, tirx.const(-128, dtype)))):
+        before = tirx.const(0, dtype)
+        for entries in half:
+            changed = tirx.bitwise_xor(entries, before)
+            there = tirx.call_llvm_pure_intrin(dtype, "llvm.x86.avx2.pshuf.b", changed, place)
+            found, before = tirx.bitwise_xor(found, there), entries
+            place = tirx.call_llvm_pure_intrin(dtype, "llvm.ssub.sat.v32i8", place, tirx.const(row, dtype))
+    return tirx.reinterpret(dtype_of(index), found)
+
+
 def _tbl(load: tirx.BufferLoad, index: tirx.Expr) -> tirx.Expr:
     dtype, size = dtype_of(index), KINDS["tbl"]
     found: list[tirx.Expr] = []
@@ -88,7 +107,7 @@ def _tbl(load: tirx.BufferLoad, index: tirx.Expr) -> tirx.Expr:
     return found[0]
 
 
-_VECTORS = {"tbl": _tbl, "vbmi": _vbmi}
+_VECTORS = {"tbl": _tbl, "vbmi": _vbmi, "avx2": _avx2}
 for _kind in KINDS:
     _op._ffi_api.RegisterOp(_name(_kind), "bytes from a table")
     _op.register_op_attr(_name(_kind), "TCallEffectKind", 1)  # pure

@@ -432,8 +432,8 @@ def test_what_multiplies_bytes(target, dot, dtype):
 
 @pytest.mark.parametrize(
     "target,lookup",
-    [("cortex-a53", "tbl"), ("cortex-a710", "tbl"), (X86 % "haswell", "plain"), (X86 % "cascadelake", "plain"),
-     (X86 % "icelake-server", "vbmi"), (X86 % "znver4", "vbmi")],
+    [("cortex-a53", "tbl"), ("cortex-a710", "tbl"), (X86 % "bdver2", "plain"), (X86 % "haswell", "avx2"),
+     (X86 % "cascadelake", "avx2"), (X86 % "icelake-server", "vbmi"), (X86 % "znver4", "vbmi")],
 )  # fmt: skip
 def test_what_looks_up_bytes(target, lookup):
     """The library asks for it where it is loaded."""

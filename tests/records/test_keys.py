@@ -155,6 +155,7 @@ EACH = [
     Int8Attention(48, BYTES, BYTES, True, dtype="int8"),
     Int8Table(48, BYTES, BYTES, dtype="int8"),
     Int8Table(48, BYTES, BYTES, "vbmi", dtype="uint8"),
+    Int8Table(48, BYTES, BYTES, "avx2", dtype="int8"),
     Int8Add(48, BYTES, BYTES, BYTES, dtype="int8"),
     Int8Conv(2, 3, 12, BYTES, Plane.padded_rows(7, 7, 16), 3, 2, 1, 16, channels=10, dot="sdot", dtype="int8"),
     Int8GenericConv(2, 3, 8, BYTES, SMALL, (3, 5), (2, 2), (1, 2), dtype="int8"),

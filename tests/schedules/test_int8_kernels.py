@@ -50,7 +50,8 @@ NATIVE = resolve("native")
 pytestmark = pytest.mark.skipif(NATIVE.arch == "arm", reason="no precision but fp32 is for 32-bit processors")
 BEST = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).dot,)
 HAS_AVX2 = ("maddwd",) if "avx2" in features_of(NATIVE.tvm) else ()
-HAS_LOOKUPS = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).lookup,)
+BEST_LOOKUP = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).lookup,)
+LOOKUPS = tuple(dict.fromkeys([*BEST_LOOKUP, *(["avx2"] if HAS_AVX2 else []), PLAIN]))
 DOTS = tuple(dict.fromkeys([*BEST, *HAS_AVX2, "plain"]))
 EVERY_DOT = pytest.mark.parametrize("dot", DOTS)
 LANES = 16
@@ -221,7 +222,7 @@ def test_attention_of_whole_planes(dot, after, of_bytes):
 
 
 @EVERY_DOT
-@pytest.mark.parametrize("lookup", dict.fromkeys([*HAS_LOOKUPS, PLAIN]))
+@pytest.mark.parametrize("lookup", LOOKUPS)
 @pytest.mark.parametrize(
     "before,after",
     [(Plane.padded(7, 5, LANES),) * 2, (Plane.padded(7, 15, LANES),) * 2, (Plane.dense(1, 1),) * 2,

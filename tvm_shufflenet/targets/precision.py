@@ -96,7 +96,9 @@ def _with_dot(precision: Precision, target: TargetSpec) -> Precision:
     if target.arch == "aarch64":
         kinds = {"smmla": {"i8mm", "dotprod"}, "sdot": {"dotprod"}, "smull": set()}
         return replace(precision, dot=next(kind for kind, needs in kinds.items() if needs <= features), lookup="tbl")
-    precision = replace(precision, lookup="vbmi" if "avx512vbmi" in features else "plain")
+    lookups = {"vbmi": "avx512vbmi", "avx2": "avx2"}
+    found = next((kind for kind, needs in lookups.items() if needs in features), "plain")
+    precision = replace(precision, lookup=found)
     if {"avx512vnni", "avx512vl"} <= features:
         return replace(precision, activations="uint8", dot="vnni512")
     if "avxvnni" in features:
