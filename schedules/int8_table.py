@@ -2,8 +2,8 @@
 
     out[c, y, x] = table[in[c, y, x] & 255]
 
-Strategy: planes that lie alike are one row of bytes.  NEON looks 16 of them up at once, in a table of 16 registers
-(`lookup`).  Elsewhere each byte is a load.
+Strategy: planes that lie alike are one row of bytes, of which 16, 32 or 64 are looked up at once where there are
+instructions for it (`lookup`).  Elsewhere each byte is a load.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tvm.script import tirx as T
 
 from .common import BYTE_LANES, Knobs, Machine, Plane
 from .elementwise import require_same_extents
-from .lookup import ENTRIES, lookup
+from .lookup import ENTRIES, KINDS, lookup
 from .taps import as_one_row
 from .workload import Workload
 
@@ -26,11 +26,15 @@ CHUNK = 64  # vectors that a thread takes together: of a few cache lines
 
 @dataclass(frozen=True)
 class Int8Table(Workload):
-    """Parameters: table (256,), of the kernel's dtype; entry b & 255 is what byte b becomes."""
+    """Parameters: table (256,), of the kernel's dtype; entry b & 255 is what byte b becomes.
+
+    `lookup`: a kind of `lookup.KINDS`, or "plain".
+    """
 
     channels: int
     before: Plane
     after: Plane
+    lookup: str = "tbl"
 
     name = "int8_table"
 
@@ -43,7 +47,8 @@ class Int8Table(Workload):
     def _of_one_row(self) -> tirx.PrimFunc:
         """Padding too, which nothing depends on."""
         count = self.channels * self.before.size
-        L, vectors = BYTE_LANES, count // BYTE_LANES
+        L, kind = KINDS.get(self.lookup, BYTE_LANES), self.lookup
+        vectors = count // L
 
         @T.prim_func(private=True, s_tir=True)
         def table_of(
@@ -56,14 +61,14 @@ class Int8Table(Workload):
                     vv, vi = T.axis.remap("SS", [v, i])
                     T.reads(data[vv * L + vi], table[0:ENTRIES])
                     T.writes(out[vv * L + vi])
-                    out[vv * L + vi] = lookup(data[vv * L + vi], table[0])
+                    out[vv * L + vi] = lookup(data[vv * L + vi], table[0], kind)
             for v in range(count % L):
-                out[vectors * L + v] = lookup(data[vectors * L + v], table[0])
+                out[vectors * L + v] = lookup(data[vectors * L + v], table[0], kind)
 
         return table_of
 
     def _of_rows(self) -> tirx.PrimFunc:
-        C = self.channels
+        C, kind = self.channels, self.lookup
         before, after = as_one_row(self.before, self.after)
 
         @T.prim_func(private=True, s_tir=True)
@@ -73,13 +78,14 @@ class Int8Table(Workload):
             out: T.Buffer((C, after.size), self.dtype),
         ):
             for c, y, x in T.grid(C, after.height, after.width):
-                out[c, y * after.pitch + x] = lookup(data[c, y * before.pitch + x], table[0])
+                out[c, y * after.pitch + x] = lookup(data[c, y * before.pitch + x], table[0], kind)
 
         return table_of
 
     def knobs(self, machine: Machine) -> Knobs:
-        """`vector`: whether 16 bytes are looked up at once."""
-        return {"vector": int(machine.by_element and self.before == self.after)}
+        """`vector`: whether a vector of bytes is looked up at once."""
+        there = machine.by_element if self.lookup == "tbl" else self.lookup in KINDS
+        return {"vector": int(there and self.before == self.after)}
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         if knobs["vector"]:

@@ -35,7 +35,7 @@ from .architectures import Network
 from .bridge import to_relax
 from .bridge.relax_module import relax_module
 from .errors import UserError
-from .graph import Graph
+from .graph import Graph, Node
 from .graph.attention import fold_attention
 from .graph.byte_steps import add_ends, as_convolutions
 from .graph.fold import fold_affine
@@ -172,14 +172,16 @@ def check_int8(network: Network, parameters: dict[str, np.ndarray]) -> None:
     check_compiles(network, parameters, precision=with_scales(precision, network, parameters))
 
 
-def any_calibration(network: Network, parameters: dict[str, np.ndarray]) -> Calibration:
-    """Scales that are right for no weights: int8 takes the same time with any."""
-    return any_scales(byte_graph(network, parameters))
+def any_calibration(network: Network, parameters: dict[str, np.ndarray], parts: bool = False) -> Calibration:
+    """Scales that are right for no weights: int8 takes the same time with any; `parts` as of `byte_graph`."""
+    return replace(any_scales(byte_graph(network, parameters, parts=parts)), parts=parts)
 
 
-def with_scales(precision: Precision, network: Network, parameters: dict[str, np.ndarray]) -> Precision:
-    """The precision as `compile_network` takes it, with any scales where it needs some."""
-    return replace(precision, calibration=any_calibration(network, parameters)) if precision.dot else precision
+def with_scales(
+    precision: Precision, network: Network, parameters: dict[str, np.ndarray], parts: bool = False
+) -> Precision:
+    """The precision as `compile_network` takes it, with any scales where it needs some; `parts` as of `byte_graph`."""
+    return replace(precision, calibration=any_calibration(network, parameters, parts)) if precision.dot else precision
 
 
 def _planned(
@@ -212,8 +214,8 @@ def lower_graph(
 ) -> Program:
     """Phases 1 to 7; `dump(value, phase)` is given what each leaves, and passes it on."""
     if precision.dot:
-        graph = byte_graph(network, parameters, dump)
         assert precision.calibration, "int8 needs scales"
+        graph = byte_graph(network, parameters, dump, precision.calibration.parts)
         quantise(graph, precision.calibration)
         dump(graph, "quantise")
     else:
@@ -235,30 +237,42 @@ def fused_graph(
         regions_as_pixels(graph, dense=precision.dense_weights == precision.activations)
         fuse_epilogues(graph, is_pointwise)
 
-    return _fused(network, parameters, dump, fuse)
+    return _fused(network, parameters, dump, is_pointwise, fuse)
 
 
 def byte_graph(
-    network: Network, parameters: dict[str, np.ndarray], dump: Callable = lambda value, phase: value
+    network: Network,
+    parameters: dict[str, np.ndarray],
+    dump: Callable = lambda value, phase: value,
+    parts: bool = False,
 ) -> Graph:
-    """The same of int8: fewer steps together, and steps at the ends.  Weights are floats until `quantise`."""
+    """The same of int8: fewer steps together, and steps at the ends.  Weights are floats until `quantise`.
+
+    With `parts` what channel attention is of stays as it is: each part is a step, and so has a scale of its own.
+    """
+
+    def takes(graph: Graph, node: Node, activation: Node) -> bool:
+        return takes_activation(graph, node, activation, factors=not parts)
 
     def fuse(graph: Graph) -> None:
         as_convolutions(graph)
-        fuse_epilogues(graph, is_pointwise, takes_activation)
+        fuse_epilogues(graph, is_pointwise, takes)
         add_ends(graph, reads_floats)
 
-    return _fused(network, parameters, dump, fuse)
+    return _fused(network, parameters, dump, (lambda node: False) if parts else is_pointwise, fuse)
 
 
-def _fused(network: Network, parameters: dict[str, np.ndarray], dump: Callable, fuse: Callable[[Graph], None]) -> Graph:
+def _fused(
+    network: Network, parameters: dict[str, np.ndarray], dump: Callable, takes_scale: Callable[[Node], bool],
+    fuse: Callable[[Graph], None],
+) -> Graph:  # fmt: skip
     module = dump(relax_module(network), "relax")
     module = relax.transform.BindParams("main", to_relax(parameters))(module)
     graph = dump(read_relax(module), "read_relax")
     for name, graph_pass in (
         ("simplify", simplify),
         ("fold_affine", fold_affine),
-        ("fold_attention", lambda graph: fold_attention(graph, is_pointwise)),
+        ("fold_attention", lambda graph: fold_attention(graph, takes_scale)),
         ("fuse_epilogues", fuse),
     ):
         graph_pass(graph)

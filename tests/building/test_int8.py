@@ -177,6 +177,30 @@ def test_attention_may_be_convolutions_of_one_pixel(tmp_path, quantised, folded)
     check(built, integer_network(net, parameters, scales)(data), data, "native")
 
 
+def gates() -> Network:
+    """Numbers for channels that no sigmoid of a fully connected layer gives, or that others read, too."""
+    builder = NetworkBuilder((22, 18))
+    first = builder.relu("first.act", builder.conv("first", 0, 12, 3, stride=2, pad=1, bias=True))
+    mean = builder.global_avg_pool("mean", first)
+    product = builder.multiply("means", first, mean)
+    gate = builder.sigmoid("gate.act", builder.dense("gate", mean, 12))
+    product = builder.multiply("gated", builder.hard_swish("swish", product), gate)
+    last = builder.global_avg_pool("last", product)
+    builder.dense("fc", builder.multiply("pixels", last, gate), 7)
+    return builder.network("gates")
+
+
+@BYTES
+@pytest.mark.parametrize("target", ["native", pytest.param("cortex-a72", marks=pytest.mark.emulator)])
+def test_any_numbers_may_multiply_channels(tmp_path, quantised, target):
+    net, parameters, scales = quantised(gates())
+    options = BuildOptions(network=net, target=target, output=tmp_path, precision="int8", calibration=scales,
+                           team=target == "native")  # fmt: skip
+    built, data, seen = build_library(options), picture(net.size, 3), picture(net.size, 1)
+    check(built, integer_network(net, parameters, scales)(data), data, target)
+    assert relative_error(integer_network(net, parameters, scales)(seen), float_network(net, parameters)(seen)) < 0.1
+
+
 def curves() -> Network:
     """Each behind a convolution, pooling, a sum, a hidden layer; one is read twice; one is no factor of attention."""
     builder = NetworkBuilder((22, 18))
@@ -323,6 +347,11 @@ def refused(kind: str) -> Network:
             x = builder.lrn("layer", x, 5, 1e-4, 0.5, 1.0)
         case "multiply":
             x = builder.multiply("layer", x, builder.relu("relu", x))
+        case "gate":  # which the convolution applies while it stores
+            x = builder.conv("layer", x, 4)
+            x = builder.multiply("product", x, builder.relu("relu", builder.dense(
+                "dense", builder.global_avg_pool("means", x), 4
+            )))  # fmt: skip
         case "softmax":
             builder.softmax("layer", builder.dense("fc", builder.global_avg_pool("pool", x), 3))
             return builder.network(kind)
@@ -341,7 +370,8 @@ def test_a_batch_norm_alone_has_its_layers_name():
 REFUSED = [
     ("pad", "layer layer: int8 has no kernel for the operator pad: build with --precision fp32 or fp16"),
     ("lrn", "layer layer: int8 has no kernel for normalisation by the power 0.5, but 0.75"),
-    ("multiply", "layer layer: int8 has no kernel for a product but of channels with a sigmoid"),
+    ("multiply", "layer layer: int8 has no kernel for a product but of channels with a number each"),
+    ("gate", "layer layer: int8 has no kernel for channels times what no sigmoid of a fully connected layer gives"),
     ("softmax", "layer layer: int8 has no kernel for the operator softmax"),
 ]
 
@@ -398,6 +428,19 @@ X86 = '{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "%s"}'
 def test_what_multiplies_bytes(target, dot, dtype):
     precision = precision_of("int8", None, resolve(target))
     assert (precision.dot, precision.activations, str(precision)) == (dot, dtype, "int8")
+
+
+@pytest.mark.parametrize(
+    "target,lookup",
+    [("cortex-a53", "tbl"), ("cortex-a710", "tbl"), (X86 % "bdver2", "plain"), (X86 % "haswell", "avx2"),
+     (X86 % "cascadelake", "avx2"), (X86 % "icelake-server", "vbmi"), (X86 % "znver4", "vbmi")],
+)  # fmt: skip
+def test_what_looks_up_bytes(target, lookup):
+    """The library asks for it where it is loaded."""
+    spec = resolve(target)
+    precision = precision_of("int8", None, spec)
+    assert precision.lookup == lookup
+    assert ("avx512vbmi" in needed(spec, precision)) == (lookup == "vbmi")
 
 
 def test_processors_without_kernels_of_bytes_are_refused():

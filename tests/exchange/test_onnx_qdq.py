@@ -14,7 +14,12 @@ from tvm_shufflenet.bridge.parameters import digest
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
-from tvm_shufflenet.library.loading import load
+from tvm_shufflenet.graph.quantise import tensors_of
+from tvm_shufflenet.library.loading import load, read_manifest
+from tvm_shufflenet.measure.entries import Entry
+from tvm_shufflenet.measure.profiling import clocked_copy
+from tvm_shufflenet.pipeline import byte_graph
+from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.calibration import calibration_in
 from tvm_shufflenet.training.calibration import float_network, integer_network
 
@@ -67,13 +72,28 @@ def test_a_file_has_its_own_scales_and_weights(files, unsigned):
             assert any(np.array_equal(found_bytes, other) for other in bytes_ if other.shape == array.shape), name
 
 
-def test_a_library_computes_with_them(files, tmp_path):
-    net = network_of(3)
+ATTENTION = "shufflenet-v1-0.25x-g3-se"
+
+
+def built_from(path, folder, net):
+    return build_library(
+        BuildOptions(weights=path, target="native", output=folder, precision="int8", size=net.size, team=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "net",
+    [network_of(3), network(ATTENTION, (64, 64), 10),
+     *(pytest.param(network_of(seed), marks=pytest.mark.slow) for seed in (0, 2, 21, 33, 35))],
+    ids=lambda net: net.name,
+)  # fmt: skip
+def test_a_library_computes_with_them(files, tmp_path, net):
+    """Of the slow ones each has channel attention, one behind a convolution, one twice."""
     path, data = files(net, random_parameters(net)), picture(net.size, 2)
     found = load_network(path)
-    options = BuildOptions(weights=path, target="native", output=tmp_path, precision="int8", size=net.size)
-    built = build_library(options)
-    assert np.array_equal(load(built.path)(data).ravel(), integers(found)(data).ravel())
+    built = built_from(path, tmp_path, net)
+    for threads in (1, 2):
+        assert np.array_equal(load(built.path, threads)(data).ravel(), integers(found)(data).ravel())
     assert built.manifest["calibration"]["observer"] == "the file's QuantizeLinear"
     again = tmp_path / "again.safetensors"
     save_network(again, found)
@@ -149,13 +169,37 @@ def test_a_tensor_without_a_scale_is_named(files):
         load_network(files(net, random_parameters(net), without))
 
 
-def test_attention_is_refused(files):
-    net = network("shufflenet-v1-0.25x-g3-se", (64, 64), 10)
-    with pytest.raises(UserError, match="channel attention reads the means before a convolution here"):
-        load_network(files(net, random_parameters(net)))
+def test_each_part_of_attention_has_its_own_scale(files):
+    """What the means are of, the means, both layers, the sigmoid and the product."""
+    net = network(ATTENTION, (64, 64), 10)
+    path = files(net, random_parameters(net))
+    found = load_network(path)
+    scales = calibration_in(found.metadata, digest(found.parameters), "file")
+    given = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    own = [node.output[0] for node in onnx.load(path).graph.node if node.op_type in ("Mul", "Sigmoid")]
+    assert all(scales.tensors[name][0] == given[f"{name}.scale"] for name in own)
+    graph = byte_graph(found.network, found.parameters, parts=True)
+    names, products = tensors_of(graph), [node for node in graph.nodes if node.op == "multiply"]
+    assert scales.parts and len(products) == sum(layer.op == "multiply" for layer in net.layers)
+    for node in products:
+        assert [node.inputs[1].op, node.inputs[1].inputs[0].op] == ["activation", "dense"]
+        assert len({scales.tensors[names[part]] for part in (node, *node.inputs, node.inputs[1].inputs[0])}) == 4
 
 
-@pytest.mark.parametrize("name", [SMALL, pytest.param("shufflenet-v2-0.5x", marks=pytest.mark.slow)])
+def test_a_library_of_parts_can_be_profiled(files, tmp_path):
+    """Its copy with clocks has the same kernels."""
+    net = network(ATTENTION, (32, 32), 10)
+    built = built_from(files(net, random_parameters(net)), tmp_path, net)
+    entry = Entry("parts", built.path, read_manifest(built.path))
+    assert clocked_copy(entry, resolve("native"), tmp_path).differences(entry) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [SMALL, ATTENTION, *(pytest.param(name, marks=pytest.mark.slow) for name in (
+        "shufflenet-v2-0.5x", "shufflenet-v1-0.25x-g8-se", "shufflenet-v2-0.5x-se", "mobilenet-v3-large"
+    ))],
+)  # fmt: skip
 def test_what_onnx_runtime_writes(tmp_path, name):
     """Both are as near to the floats; ONNX Runtime rounds the sums of units twice."""
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -74,11 +74,14 @@ from tvm_shufflenet.schedules import (
 )
 from tvm_shufflenet.schedules.valid_pooling import ValidAvgPool
 from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.targets.precision import precision_of
 from tvm_shufflenet.tuning.candidates import arguments_of, pack
 
 PARTS = (2, 3, 16)
 TILE = {"rows": 4, "vectors": 3, "block": 5}
 BY_ELEMENT = Machine(4, 32, by_element=True)
+# What this processor looks up bytes with; 32-bit Arm has no int8.
+LOOKUP = "plain" if resolve("native").arch == "arm" else precision_of("int8", None, resolve("native")).lookup
 UNTOUCHED = np.array([0x7FC0BEEF], "uint32").view("float32")[0]  # a NaN that no arithmetic makes
 
 
@@ -146,8 +149,12 @@ KERNELS = {
     "int8 scaled pointwise": (lambda n: Int8Pointwise(3, 6, 10, padded(7, 7, 16), 16, "plain", True, False, True,
                               dtype="int8"), [(30, 6, 1, 1), (30,), (30,), (4,), (30,)], {}),
     "int8 attention": (lambda n: Int8Attention(9, padded(7, 7, 16), padded(7, 7, 16), dtype="int8"), [(1,), (4,)], {}),
-    # What looks up vectors is AArch64's own, and runs there only.
-    "int8 table": (lambda n: Int8Table(99, padded(7, 7, 16), padded(7, 7, 16), dtype="int8"), [(256,)], {"vector": 0}),
+    "int8 attention of bytes": (lambda n: Int8Attention(9, padded(7, 7, 16), padded(7, 7, 16), True, dtype="int8"),
+                                [(1,), (4,), (1,)], {}),
+    # What looks up vectors runs on some processors only.
+    "int8 table": (lambda n: Int8Table(99, padded(7, 7, 16), padded(7, 7, 16), "plain", dtype="int8"), [(256,)], {}),
+    "int8 table of vectors": (lambda n: Int8Table(199, padded(7, 7, 16), padded(7, 7, 16), LOOKUP, dtype="int8"),
+                              [(256,)], {}),
     "int8 table of rows": (lambda n: Int8Table(9, padded(7, 7, 16), rows(7, 7, 16), dtype="int8"), [(256,)], {}),
     "int8 inner dense": (lambda n: Int8InnerDense(9, 90, 4, dot="plain", entries=256, dtype="int8"),
                          [(90, 9), (90,), (90,), (4,), (256,)], {}),

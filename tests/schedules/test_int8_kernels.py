@@ -38,6 +38,7 @@ from tvm_shufflenet.schedules import (
     WindowPool,
 )  # fmt: skip
 from tvm_shufflenet.schedules.dot4 import KINDS
+from tvm_shufflenet.schedules.lookup import PLAIN
 from tvm_shufflenet.schedules.requantise import fma_arrays, limits, requantised_arrays
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.detect import features_of
@@ -49,6 +50,8 @@ NATIVE = resolve("native")
 pytestmark = pytest.mark.skipif(NATIVE.arch == "arm", reason="no precision but fp32 is for 32-bit processors")
 BEST = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).dot,)
 HAS_AVX2 = ("maddwd",) if "avx2" in features_of(NATIVE.tvm) else ()
+BEST_LOOKUP = () if NATIVE.arch == "arm" else (precision_of("int8", None, NATIVE).lookup,)
+LOOKUPS = tuple(dict.fromkeys([*BEST_LOOKUP, *(["avx2"] if HAS_AVX2 else []), PLAIN]))
 DOTS = tuple(dict.fromkeys([*BEST, *HAS_AVX2, "plain"]))
 EVERY_DOT = pytest.mark.parametrize("dot", DOTS)
 LANES = 16
@@ -198,32 +201,41 @@ def test_pointwise_scales_what_it_stores(dot, shuffle, residual):
     assert np.array_equal(found.reshape(30, -1)[:, :49], wanted[:, :49])
 
 
+@EVERY_DOT
+@pytest.mark.parametrize("of_bytes", [False, True])
 @pytest.mark.parametrize("after", [Plane.padded(7, 5, LANES), Plane.padded_rows(7, 5, LANES)])
-def test_attention_of_whole_planes(after):
-    numbers, before = Numbers(DOTS[0]), Plane.padded(7, 5, LANES)
+def test_attention_of_whole_planes(dot, after, of_bytes):
+    numbers, before = Numbers(dot), Plane.padded(7, 5, LANES)
     data, scale = numbers.bytes(9, before.size), numbers.rng.random(9).astype(np.float32)
-    bounds, zero = (numbers.low + 40, numbers.low, numbers.high), numbers.low + 100
-    ratio = np.array([5.5], np.float32)
+    bounds, zero, middle = (numbers.low + 40, numbers.low, numbers.high), numbers.low + 100, numbers.low + 3
+    ratio = np.array([5.5 / 255 if of_bytes else 5.5], np.float32)
+    if of_bytes:
+        scale = np.array([numbers.low, numbers.high, *numbers.bytes(7)]).astype(numbers.dtype)
     found = run_kernel(
-        Int8Attention(9, before, after, dtype=numbers.dtype), numbers.machine, data, ratio, limits(*bounds, zero),
-        scale=scale,
+        Int8Attention(9, before, after, of_bytes, dtype=numbers.dtype), numbers.machine, data, ratio,
+        limits(*bounds, zero), *([np.array([middle], np.int32)] if of_bytes else []), scale=scale,
     )  # fmt: skip
     pixels = data[:, :35].astype(np.int64).reshape(9, 7, 5) - zero
     rows = found.reshape(9, -1)[:, : 7 * after.pitch].reshape(9, 7, after.pitch)[:, :, :5]
-    assert np.array_equal(rows, expected(numbers, pixels, ratio * scale, bounds))
+    factors = (scale.astype(np.int64) - middle).astype(np.float32) if of_bytes else scale
+    assert np.array_equal(rows, expected(numbers, pixels, ratio * factors, bounds))
 
 
 @EVERY_DOT
+@pytest.mark.parametrize("lookup", LOOKUPS)
 @pytest.mark.parametrize(
     "before,after",
-    [(Plane.padded(7, 5, LANES),) * 2, (Plane.dense(1, 1),) * 2, (Plane(7, 5, 6, 64), Plane.padded_rows(7, 5, LANES))],
+    [(Plane.padded(7, 5, LANES),) * 2, (Plane.padded(7, 15, LANES),) * 2, (Plane.dense(1, 1),) * 2,
+     (Plane(7, 5, 6, 64), Plane.padded_rows(7, 5, LANES))],
 )  # fmt: skip
-def test_table(dot, before, after):
-    """Of every byte; planes of a pixel fill no vectors."""
+def test_table(dot, lookup, before, after):
+    """Of every byte; planes of a pixel fill no vectors, and 9 planes leave a rest."""
     numbers = Numbers(dot)
     every = np.arange(numbers.low, numbers.high + 1).astype(numbers.dtype)
     data, table = np.resize(every, (9, before.size)), numbers.rng.permutation(every)
-    found = run_kernel(Int8Table(9, before, after, dtype=numbers.dtype), numbers.machine, data, table)
+    workload = Int8Table(9, before, after, lookup, dtype=numbers.dtype)
+    assert workload.knobs(numbers.machine)["vector"] == (lookup != PLAIN and before == after)
+    found = run_kernel(workload, numbers.machine, data, table)
 
     def pixels(array, plane):
         rows = array.reshape(9, -1)[:, : plane.height * plane.pitch].reshape(9, plane.height, -1)

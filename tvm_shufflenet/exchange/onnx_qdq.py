@@ -152,17 +152,13 @@ def calibration_of(
     """The scales of the compiler's tensors, of those that the file has by the names of layers.
 
     A step of the compiler has the scale of the last layer in it that has one: that of a convolution's ReLU, and of a
-    concatenation rather than of its parts.  `UserError` where a tensor has none.
+    concatenation rather than of its parts.  Channel attention is computed in the file's parts.  `UserError` where a
+    tensor has none.
     """
     from ..graph.quantise import VIEWS, tensors_of
     from ..pipeline import byte_graph
 
-    graph = byte_graph(net, parameters)
-    if attention := next((node.inputs[1].name for node in graph.nodes if node.scaled), None):
-        raise UserError(
-            f"{source}: layer {attention}: channel attention reads the means before a convolution here, and the file "
-            "has scales for those behind it: use `python -m tvm_shufflenet.quantize` on the model of floats"
-        )
+    graph = byte_graph(net, parameters, parts=True)
     names, steps = tensors_of(graph), {node.name for node in graph.nodes}
     readers: dict[int, list[int]] = {}
     for index, layer in enumerate(net.layers):
@@ -187,4 +183,4 @@ def calibration_of(
             tensors[name] = scale
     if missing := sorted(set(names.values()) - set(tensors)):
         raise UserError(f"{source}: layer {missing[0]} gives floats that no QuantizeLinear reads: {HOW}")
-    return Calibration(tensors, 0, OBSERVER, digest(parameters))
+    return Calibration(tensors, 0, OBSERVER, digest(parameters), parts=True)

@@ -41,7 +41,7 @@ def each_integers(graph: Graph, picture: np.ndarray) -> Iterator[tuple[Node, np.
 
 
 def step_integers(node: Node, *inputs: np.ndarray) -> np.ndarray:
-    """What one node gives for its inputs' bytes, (C, H, W) each; factors of attention are float32 (C,)."""
+    """What one node gives for its inputs' bytes, (C, H, W) each; factors from a table are float32 (C,)."""
     return _dense(node, *inputs) if is_dense(node) else _STEPS[node.op](node, *inputs)
 
 
@@ -127,6 +127,8 @@ def _global_pool(node: Node, data: np.ndarray) -> np.ndarray:
 
 
 def _attention(node: Node, data: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    if "other" in node.attrs:  # bytes
+        factors = (factors.ravel() - node.attrs["other"]).astype(np.float32)
     return _bytes(node, data - node.attrs["bytes"].border, _per_channel(node.weights["scale"] * factors))
 
 

@@ -14,7 +14,9 @@ An activation that is no least and largest byte is a step of its own: the byte t
 the byte that it is given.
 
 Factors of channel attention are floats from a table: the argument of the sigmoid in steps of 1/64 is its index.  What
-they multiply is scaled before the residual is added, whose gain then is a float.
+they multiply is scaled before the residual is added, whose gain then is a float.  Other factors are bytes, each of
+which less its zero is a float: those that no sigmoid of a fully connected layer gives, and of scales in `parts`
+(`Calibration`) all.
 
 The post-processing of a detector of one stage computes with floats (`float_steps`), which exits give it.
 """
@@ -133,6 +135,8 @@ def quantise(graph: Graph, calibration: Calibration) -> None:
             _factors(node, scale)
         elif is_dense(node):
             _dense(node, scale, node in graph.outputs)
+        elif node.op == "multiply":
+            _attention(node, scale, node.inputs[1] in names)
         elif node.op not in VIEWS:
             _STEPS[node.op](node, scale)
 
@@ -151,10 +155,13 @@ def is_factor(node: Node, graph: Graph) -> bool:
     return is_dense(node) and node.activation.kind in FACTORS and _read_as_factor(node, graph)
 
 
-def takes_activation(graph: Graph, node: Node, activation: Node) -> bool:
-    """Whether a step of bytes can apply the activation, a node that alone reads it: others are steps of their own."""
+def takes_activation(graph: Graph, node: Node, activation: Node, factors: bool = True) -> bool:
+    """Whether a step of bytes can apply the activation, a node that alone reads it: others are steps of their own.
+
+    `factors`: whether the last layer of channel attention takes its sigmoid.
+    """
     kind = activation.activation.kind
-    if is_dense(node) and kind in FACTORS:
+    if factors and is_dense(node) and kind in FACTORS:
         return _read_as_factor(activation, graph)
     return kind in ACTIVATIONS and not keeps_scale(node)
 
@@ -167,7 +174,12 @@ def _read_as_factor(node: Node, graph: Graph) -> bool:
 
 
 def _takes_factor(node: Node) -> bool:
-    return node.scaled or (node.op == "multiply" and node.inputs[1].shape == (node.channels, 1, 1))
+    return node.scaled or _is_product(node)
+
+
+def _is_product(node: Node) -> bool:
+    """Whether each channel of the first input is multiplied by a number of the second."""
+    return node.op == "multiply" and node.inputs[1].shape == (node.channels, 1, 1)
 
 
 def keeps_scale(node: Node) -> bool:
@@ -210,11 +222,13 @@ def _check(node: Node, graph: Graph, floats: bool) -> None:
     if floats:
         demand(node.op in FLOAT_STEPS, f"the operator {node.op} behind boxes")
         return
-    demand(node.op in ("input", "dense", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
+    demand(node.op in ("input", "dense", "multiply", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
     if is_factor(node, graph):
         return
-    if node.scaled or node.op == "multiply":
-        demand(is_factor(node.inputs[1], graph), "a product but of channels with a sigmoid of a fully connected layer")
+    if node.scaled:
+        demand(is_factor(node.inputs[1], graph), "channels times what no sigmoid of a fully connected layer gives")
+    if node.op == "multiply":
+        demand(_is_product(node), "a product but of channels with a number each")
     if node.op == "add":
         demand(node.inputs[0].shape == node.inputs[1].shape, "the addition of a number to each channel")
     if node.op == "lrn":
@@ -312,10 +326,12 @@ def _average(node: Node, scale: Scale, pixels: int) -> None:
     node.attrs = {**node.attrs, "bytes": _bytes(node, scale)}
 
 
-def _attention(node: Node, scale: Scale) -> None:
-    (step, zero), result = scale(node.inputs[0]), _bytes(node, scale)
-    node.weights = {"scale": np.array([step / scale(node)[0]], np.float32)}
-    node.attrs = {**node.attrs, "bytes": dataclasses.replace(result, border=zero)}
+def _attention(node: Node, scale: Scale, of_bytes: bool) -> None:
+    """`of_bytes`: whether the factors are bytes."""
+    step, _ = scale(node.inputs[0])
+    unit, middle = scale(node.inputs[1]) if of_bytes else (1.0, 0)
+    node.weights = {"scale": np.array([step * unit / scale(node)[0]], np.float32)}
+    node.attrs = {**node.attrs, "bytes": _bytes(node, scale), **({"other": middle} if of_bytes else {})}
 
 
 def _add(node: Node, scale: Scale) -> None:
@@ -378,7 +394,7 @@ def _rounded(weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 _STEPS: dict[str, Callable[[Node, Scale], None]] = {
-    "conv": _conv, "pool": _pool, "global_pool": _global_pool, "multiply": _attention,
-    "activation": _activation, "add": _add, "adaptive_avg_pool": lambda node, scale: _average(node, scale, 0),
-    "resize": _resize, "lrn": _lrn, "entry": _entry, "exit": _exit,
+    "conv": _conv, "pool": _pool, "global_pool": _global_pool, "activation": _activation, "add": _add,
+    "adaptive_avg_pool": lambda node, scale: _average(node, scale, 0), "resize": _resize, "lrn": _lrn,
+    "entry": _entry, "exit": _exit,
 }  # fmt: skip

@@ -83,6 +83,10 @@ _PREPARED = _fields(
     crop=_list(lambda n: _integer(n, 1, LARGEST), 2, 2), scale=_number,
     mean=_list(_number, 1), std=_list(lambda n: _number(n, 1e-9), 1),
 )  # fmt: skip
+_SCALES = _fields(
+    pictures=lambda value: _integer(value, 0, 1 << 40), observer=_text,
+    tensors=lambda value: _integer(value, 1, 1 << 20),
+)  # fmt: skip
 _ALWAYS = {
     "inputs": _ports,
     "outputs": _ports,
@@ -108,8 +112,7 @@ _OPTIONAL = {
     "needs": _list(_text),
     "precision": _text,
     "weights_precision": _text,
-    "calibration": _fields(pictures=lambda value: _integer(value, 0, 1 << 40), observer=_text,
-                           tensors=lambda value: _integer(value, 1, 1 << 20)),
+    "calibration": lambda value: _SCALES(value) and isinstance(value.get("parts", False), bool),
     "input": _text,
     "output": _text,
     "network": lambda value: isinstance(value, str),

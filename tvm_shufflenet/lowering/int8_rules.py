@@ -173,9 +173,10 @@ def _dense(node: Node, site: Site) -> Choice | None:
 
 
 def _attention(node: Node, site: Site) -> Choice:
-    plane = site.target or site.planes[0]
-    workload = Int8Attention(node.channels, site.planes[0], plane, dtype=site.dtype)
-    return Choice(workload, plane, (node.weights["scale"], _limits(node.attrs["bytes"], _less(site))))
+    plane, less = site.target or site.planes[0], _less(site)
+    middle = (np.array([node.attrs["other"] - less], np.int32),) if "other" in node.attrs else ()
+    workload = Int8Attention(node.channels, site.planes[0], plane, bool(middle), dtype=site.dtype)
+    return Choice(workload, plane, (node.weights["scale"], _limits(node.attrs["bytes"], less), *middle))
 
 
 def _add(node: Node, site: Site) -> Choice:
@@ -214,7 +215,7 @@ def _exit(node: Node, site: Site) -> Choice:
 def _activation(node: Node, site: Site) -> Choice:
     less, plane = _less(site), site.target or site.planes[0]
     table = np.roll(node.weights["table"].astype(np.int64), -less) - less  # byte b is entry b of 256, also below zero
-    workload = Int8Table(node.channels, site.planes[0], plane, dtype=site.dtype)
+    workload = Int8Table(node.channels, site.planes[0], plane, site.precision.lookup, dtype=site.dtype)
     return Choice(workload, plane, (table.astype(site.dtype),))
 
 

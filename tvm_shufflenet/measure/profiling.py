@@ -249,18 +249,22 @@ def clocked_copy(entry: Entry, target: TargetSpec, scratch: Path, team: bool = F
     records = Records.read(FOLDER, target) if entry.manifest["kernels"]["tuned"] else None
     kept = precision_in(entry.manifest)
     precision = precision_of(kept.name, kept.weights if kept.name == FP32.name else None, target)
-    return Clocked(net, target, scratch / "clocked.so", records, team, precision, entry.batch)
+    parts = entry.manifest.get("calibration", {}).get("parts", False)
+    return Clocked(net, target, scratch / "clocked.so", records, team, precision, entry.batch, parts)
 
 
 class Clocked:
-    """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`."""
+    """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`.
+
+    `parts`: whether int8 computes channel attention by parts (`pipeline.byte_graph`).
+    """
 
     def __init__(
         self, net: Network, target: TargetSpec, path: Path, records: Chooser | None, team: bool = False,
-        precision: Precision = FP32, pictures: int = 1,
+        precision: Precision = FP32, pictures: int = 1, parts: bool = False,
     ):  # fmt: skip
         self.path, self._parameters = path, random_parameters(net)
-        precision = with_scales(precision, net, self._parameters)
+        precision = with_scales(precision, net, self._parameters, parts)
         self.compiled = compile_network(
             net, self._parameters, target, ticking=True, records=records, team=team, precision=precision,
             pictures=pictures,

@@ -17,13 +17,14 @@ class Calibration:
     """`tensors`: scale and zero point, a byte, by the name of a layer that gives the tensor.
 
     `pictures` is the number of those that were looked at, `observer` what chose the ranges, `weights` the digest of the
-    parameters that they are of.
+    parameters that they are of.  With `parts` each part of channel attention has a scale, so that none is folded.
     """
 
     tensors: dict[str, tuple[float, int]] = field(hash=False)
     pictures: int
     observer: str
     weights: str
+    parts: bool = False
 
     def to_metadata(self) -> dict[str, str]:
         return {KEY: json.dumps(asdict(self))}
@@ -31,7 +32,8 @@ class Calibration:
     @property
     def about(self) -> dict:
         """For manifests: all but the scales."""
-        return {"pictures": self.pictures, "observer": self.observer, "tensors": len(self.tensors)}
+        parts = {"parts": True} if self.parts else {}
+        return {"pictures": self.pictures, "observer": self.observer, "tensors": len(self.tensors), **parts}
 
 
 def calibration_in(metadata: Mapping[str, str], weights: str, source: str) -> Calibration:
@@ -42,7 +44,8 @@ def calibration_in(metadata: Mapping[str, str], weights: str, source: str) -> Ca
     try:
         found = json.loads(metadata[KEY])
         tensors = {str(name): (float(scale), int(zero)) for name, (scale, zero) in found["tensors"].items()}
-        made = Calibration(tensors, int(found["pictures"]), str(found["observer"]), str(found["weights"]))
+        parts = found.get("parts", False) is True
+        made = Calibration(tensors, int(found["pictures"]), str(found["observer"]), str(found["weights"]), parts)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{source}: the scales in its metadata are damaged: {run}") from None
     if not all(math.isfinite(scale) and 1e-30 < scale < 1e30 and 0 <= zero <= 255 for scale, zero in tensors.values()):

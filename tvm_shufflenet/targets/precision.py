@@ -21,7 +21,8 @@ class Precision:
 
     `dense_weights` is that of fully connected layers' weights, whose sums are float32.  `features` are those that
     LLVM must know of a processor, by architecture; one that is not among them cannot have this precision.
-    Of int8 `dot` is the instruction that multiplies bytes, and `calibration` the scales of tensors.
+    Of int8 `dot` is the instruction that multiplies bytes, `lookup` what finds them in tables, and `calibration` the
+    scales of tensors.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Precision:
     features: dict[str, str] | None = field(default=None, hash=False)
     tolerance: float = 1e-4  # of outputs from those of exact arithmetic, relative to the largest
     dot: str = ""
+    lookup: str = ""
     calibration: Calibration | None = field(default=None, hash=False)
 
     @property
@@ -87,13 +89,16 @@ def precision_in(manifest: dict) -> Precision:
 
 
 def _with_dot(precision: Precision, target: TargetSpec) -> Precision:
-    """With the best instruction of the target's processor for sums of products of bytes: `schedules/dot4.py`."""
+    """With the best instructions of the target's processor: `schedules/dot4.py` and `schedules/lookup.py`."""
     from .detect import features_of
 
     features = features_of(target.tvm)
     if target.arch == "aarch64":
         kinds = {"smmla": {"i8mm", "dotprod"}, "sdot": {"dotprod"}, "smull": set()}
-        return replace(precision, dot=next(kind for kind, needs in kinds.items() if needs <= features))
+        return replace(precision, dot=next(kind for kind, needs in kinds.items() if needs <= features), lookup="tbl")
+    lookups = {"vbmi": "avx512vbmi", "avx2": "avx2"}
+    found = next((kind for kind, needs in lookups.items() if needs in features), "plain")
+    precision = replace(precision, lookup=found)
     if {"avx512vnni", "avx512vl"} <= features:
         return replace(precision, activations="uint8", dot="vnni512")
     if "avxvnni" in features:

@@ -122,7 +122,7 @@ def integer_network(
     network: Network, parameters: dict[str, np.ndarray], calibration: Calibration
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The reference in numpy: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
-    graph = byte_graph(network, parameters)
+    graph = byte_graph(network, parameters, parts=calibration.parts)
     quantise(graph, calibration)
     return lambda picture: run_bytes(graph, picture)[0].reshape(1, -1)
 

@@ -38,7 +38,7 @@ class FakeQuantised(nn.Module):
         self.twin = twin
         known = twin.network.parameters()
         parameters = {name: value.detach().cpu().numpy() for name, value in twin.state_dict().items() if name in known}
-        self.graph = byte_graph(twin.network, parameters)
+        self.graph = byte_graph(twin.network, parameters, parts=calibration.parts)
         for node in self.graph.nodes:
             if is_dense(node) and node not in self.graph.outputs:
                 raise UserError(f"layer {node.name}: channel attention and hidden layers cannot be fine-tuned for int8")

@@ -41,7 +41,7 @@ class Losses:
     """Compares floats and integers of one network; pictures are shown to it one by one."""
 
     def __init__(self, network: Network, parameters: dict[str, np.ndarray], calibration: Calibration):
-        self.floats, self.integers = (byte_graph(network, parameters) for _ in range(2))
+        self.floats, self.integers = (byte_graph(network, parameters, parts=calibration.parts) for _ in range(2))
         self.scales = {node: calibration.tensors[name] for node, name in tensors_of(self.integers).items()}
         quantise(self.integers, calibration)
         left_out = float_steps(self.integers)
