@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks import kernel_pairs, kernel_times
 from tvm_shufflenet.errors import UserError
-from tvm_shufflenet.estimation.pricing import with_model
-from tvm_shufflenet.targets.cores import CORES, core
+from tvm_shufflenet.estimation.pricing import model_note, with_model
+from tvm_shufflenet.published import BOARDS
+from tvm_shufflenet.targets.cores import CORES, FOUND, NOT_FOUND, core
 from tvm_shufflenet.targets.inorder import MODELS, ROWS, UNIT_ROWS, cycles_once, cycles_per_round, instruction
 from tvm_shufflenet.targets.inorder_rules import SOURCES, TABLE
 
@@ -144,6 +145,14 @@ def test_the_table():
     assert {row[3] for row in rows} <= set("- acc addend merge part load store flags compare if jump".split())
     assert len({(row[0], row[1]) for row in rows}) == len(rows)
     assert all(ROWS[row[0]] for row in rows)
+
+
+def test_every_note_says_how_wrong_the_model_was_found():
+    """It stands under each table of its cycles; another model of the core was compared with nothing."""
+    for entry in (entry for entry in CORES.values() if entry.in_order):
+        assert FOUND.get(entry.name, NOT_FOUND) in model_note(entry)
+    assert set(FOUND) == {board.core for board in BOARDS}
+    assert NOT_FOUND in model_note(with_model(core("cortex-a55"), "cortex-a55-r0"))
 
 
 def test_models_are_chosen():
