@@ -92,6 +92,26 @@ def test_prefetches_are_a_knob():
     assert len(stores) >= knobs["rows"] * knobs["vectors"]
 
 
+DEPTHWISE = {f"3x3 {size}": Depthwise(24, *[Plane.padded(size, size, 4)] * 2, 3, 1, 1, 4) for size in (56, 28, 14)}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *DEPTHWISE])
+@pytest.mark.parametrize("target,products_a_cycle,unaligned,stored", [
+    # Cycles of an unaligned load of a vector, and of a stored vector: measured on Cortex-A72, on Neoverse N1 (A76).
+    ("cortex-a72", 1, 2, 2), ("cortex-a73", 1, 2, 2), ("cortex-a76", 2, 1, 1), ("cortex-a78", 2, 1, 1),
+])  # fmt: skip
+def test_what_is_dear_fits_beside_multiply_adds(target, products_a_cycle, unaligned, stored, name):
+    """Loads of no vector that is aligned, and stores, keep their units busy for less time than multiply-adds theirs."""
+    block = hottest(assembly({**LAYERS, **DEPTHWISE}[name], target))
+    assert not [line for line in block if re.match(r"(ld|st)[1-4] \{[^}]*[,-]", line)], "several registers at a time"
+
+    def vectors(kind: str) -> int:
+        return sum(len(re.findall(r"\bq\d+", line)) for line in block if line.startswith(kind))
+
+    products = sum(bool(re.match(r"fml[as]|fmul", line)) for line in block) / products_a_cycle
+    assert products and unaligned * vectors("ld") <= products and stored * vectors("st") <= products
+
+
 def test_cores_in_order_ask_for_what_their_caches_do_not_keep():
     """A tile ahead, which takes longer than memory; stores alone where they are most of what is moved."""
     machine, last = resolve("cortex-a53").machine, core("cortex-a53").caches[-1]
