@@ -103,7 +103,7 @@ def footer(costs: list, caches: bool) -> list[str]:
     from tvm_shufflenet.estimation.pricing import model_note
     from tvm_shufflenet.targets.cores import core
 
-    how = "misses of simulated caches included" if caches else "every load hits its cache"
+    how = "misses of simulated caches included, of prefetches ours alone" if caches else "every load hits its cache"
     lines = [f"model, not a measurement: {how}"]
     lines += [f"{name}: {model_note(core(name))}" for name in dict.fromkeys(cost.core for cost in costs)]
     engines = [RIVALS[engine] for engine in COUNTED if any(cost.engine == engine for cost in costs)]

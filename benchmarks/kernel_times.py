@@ -16,6 +16,7 @@ from tvm_shufflenet.targets.inorder import MODELS, Model, cycles_once, cycles_pe
 from .rivals import PROJECT
 
 SEQUENCES = PROJECT / "tests" / "data" / "a53_sequences.txt"
+REPOSITORY = "https://github.com/sonos/tract"
 FOLDER = "tract/linalg/arm64/arm64simd"
 STEPS = 4  # of the inner dimension in one round of the loop
 END = ["sub x3, x3, #4", "cmp x3, #4", "b.ge #-4"]
@@ -96,16 +97,28 @@ def judge(sources: Path | None) -> list[Judged]:
 def step(kernel: Kernel, model: Model, sources: Path) -> float:
     """Cycles of a step, from the kernel's file below `sources`; `UserError` where it cannot be read."""
     path = sources / FOLDER / f"arm64simd_mmm_f32_{kernel.file}.S.raw"
+    lines = [line.replace("{{", "{").replace("}}", "}") for line in source(path, sources, REPOSITORY)]
+    return cycles_of_loop([*lines * kernel.copies, *END], model, path)[0] / STEPS
+
+
+def source(path: Path, sources: Path, repository: str) -> list[str]:
+    """The lines of a file of a checkout below `sources`; `UserError` where it cannot be read."""
     try:
-        text = path.read_text().replace("{{", "{").replace("}}", "}")
-    except OSError as error:
-        raise UserError(f"--sources: cannot read {path}: {error.strerror}; git clone https://github.com/sonos/tract "
-                        f"below {sources}") from None  # fmt: skip
-    lines = [" ".join(line.split("//")[0].split()) for line in text.splitlines()]
-    body = [*filter(None, lines)] * kernel.copies + END
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UserError(f"--sources: cannot read {path}: {why}; git clone {repository} below {sources}") from None
+
+
+def cycles_of_loop(lines: list[str], model: Model, path: Path) -> tuple[float, int]:
+    """The cycles of a loop's round, and its multiply-adds; `UserError` for a body without any, or what no row names."""
+    body = [*filter(None, (" ".join(line.split("//")[0].split()) for line in lines))]
     if lacking := {line for line in body if not instruction(line, model).known}:
         raise UserError(f"--sources: {path} holds what the model lacks: {sorted(lacking)[0]!r}")
-    return cycles_per_round(body, model) / STEPS
+    count = sum(instruction(line, model).unit == "multiply" for line in body)
+    if not count:
+        raise UserError(f"--sources: {path} holds no loop of multiply-adds: expected another version of the file")
+    return cycles_per_round(body, model), count
 
 
 def summary(judged: list[Judged]) -> list[str]:

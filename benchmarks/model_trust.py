@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> None:
         epilog=f"example: {PROGRAM} --json trust.json",
     )
     parser.add_argument("--kernels", action="store_true", help="sequences and kernels alone, which takes a second")
-    parser.add_argument("--sources", type=Path, metavar="DIR", help="folder with a checkout of github.com/sonos/tract, "
-                        "to price its kernels anew (the prices of then)")  # fmt: skip
+    parser.add_argument("--sources", type=Path, metavar="DIR", help="folder with checkouts of github.com/sonos/tract "
+                        "and github.com/google/XNNPACK, to price their kernels anew (the prices of then)")  # fmt: skip
     parser.add_argument("--no-caches", action="store_true", help="leave out the simulated caches, which take longer")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     args = parser.parse_args(argv)
@@ -39,15 +39,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.kernels and args.no_caches:
         raise UserError("--kernels counts nothing: leave out --no-caches")
 
-    from . import kernel_times
+    from . import kernel_pairs, kernel_times
 
     judged, exact = kernel_times.judge(args.sources), kernel_times.exact_sequences()
+    pairs = kernel_pairs.pairs(args.sources)
     command = f"{PROGRAM} {shlex.join(argv)}".strip()
     console = open_console()
     if args.kernels:
         if args.json:
-            write_json(args.json, {"command": command, "date": today(), **kernels_json(judged, exact)})
-        show_kernels(console, judged, exact)
+            write_json(args.json, {"command": command, "date": today(), **kernels_json(judged, exact, pairs)})
+        show_kernels(console, judged, exact, pairs)
         console.print(command, markup=False, soft_wrap=True)
         return
 
@@ -65,8 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         own = trust.kernels_of_their_own(status.update)
     ratios = trust.ratios(times)
     if args.json:
-        write_json(args.json, to_json(times, [*ratios, *own], paper, command) | kernels_json(judged, exact))
-    show_kernels(console, judged, exact)
+        write_json(args.json, to_json(times, [*ratios, *own], paper, command) | kernels_json(judged, exact, pairs))
+    show_kernels(console, judged, exact, pairs)
     for title, found in (
         ("ncnn, milliseconds", times),
         ("ncnn, ratios", [*ratios, *own]),
@@ -78,11 +79,12 @@ def main(argv: list[str] | None = None) -> None:
     console.print(command, markup=False, soft_wrap=True)
 
 
-def show_kernels(console, judged: list, exact: tuple[int, int]) -> None:
+def show_kernels(console, judged: list, exact: tuple[int, int], pairs: list) -> None:
     """The kernels and sequences that the model of cores in order is compared with."""
     from rich import box
     from rich.table import Table
 
+    from .kernel_pairs import summary as ratios
     from .kernel_times import CORES, summary
 
     drawn = Table(title="tract's kernels, a step in L1", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False,
@@ -97,15 +99,16 @@ def show_kernels(console, judged: list, exact: tuple[int, int]) -> None:
             kernel, *(cell for e in row for cell in (f"{e.published:.1f}", f"{e.cycles:.2f}", f"{e.factor:.2f}"))
         )
     console.print(drawn, "")
-    lines = [f"cortex-a53, measured sequences: {exact[0]} of {exact[1]} exact", *summary(judged)]
+    lines = [f"cortex-a53, measured sequences: {exact[0]} of {exact[1]} exact", *summary(judged), *ratios(pairs)]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def kernels_json(judged: list, exact: tuple[int, int]) -> dict:
+def kernels_json(judged: list, exact: tuple[int, int], pairs: list) -> dict:
     """The same for --json."""
     kernels = [vars(each) | {"factor": each.factor} for each in judged]
-    return {"kernels": kernels, "sequences": {"exact": exact[0], "of": exact[1]}}
+    ratios = [vars(each) | {"modelled": each.modelled, "factor": each.factor} for each in pairs]
+    return {"kernels": kernels, "kernel_pairs": ratios, "sequences": {"exact": exact[0], "of": exact[1]}}
 
 
 def table(title: str, found: list):

@@ -42,7 +42,8 @@ class Machine:
     `by_element`: one instruction multiplies a vector by one lane of another and adds (NEON).  Where
     there is none, AVX multiplies by a scalar straight from memory.
     `in_order`: what stands late in the code starts late.  `loads_apart`, of such a core: a load behind
-    a multiply-add waits for it, so loads had better come many at a time.
+    a multiply-add waits for it, so loads had better come many at a time.  `caches` are bytes that caches may keep from
+    one kernel to the next, `fetch` vector multiply-adds in the time in which memory answers.
     """
 
     lanes: int
@@ -50,6 +51,8 @@ class Machine:
     by_element: bool = False
     in_order: bool = False
     loads_apart: bool = False
+    caches: int = 4 * 1024 * 1024
+    fetch: int = 2000
 
     def at(self, dtype: str) -> Machine:
         """The same with the lanes of vectors of that dtype.

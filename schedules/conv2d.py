@@ -180,7 +180,8 @@ class Conv2d(Workload):
         unroll = not machine.loads_apart or operands <= machine.registers - rows * vectors
         return by_default(machine, {
             "rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element), "unroll": int(unroll),
-            "prefetch": self.prefetch_knob(rows, vectors), **(weights_ahead(machine) if self._is_heavy else {}),
+            "prefetch": self.prefetch_knob(machine, rows, vectors),
+            **(weights_ahead(machine) if self._is_heavy else {}),
         })  # fmt: skip
 
     @property
@@ -188,11 +189,11 @@ class Conv2d(Workload):
         """Whether weights come from behind the L2 cache each time."""
         return self.itemsize * self.inputs * self.outputs * self.kernel**2 > HEAVY
 
-    def prefetch_knob(self, rows: int, vectors: int) -> int:
+    def prefetch_knob(self, machine: Machine, rows: int, vectors: int) -> int:
         """Floats that a tile of `rows` x `vectors` prefetches ahead of its stores; 0 where caches keep the output."""
         multiply_adds = self.inputs * self.kernel**2 * rows * vectors
         stored = self.itemsize * self.groups * self.outputs * self.after.size
-        return distance_for(stored, vectors * self.lanes, multiply_adds)
+        return distance_for(machine, stored, vectors * self.lanes, multiply_adds)
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -232,7 +233,7 @@ class Conv2d(Workload):
         tiles = register_tiles(machine, self.outputs, range(1, min(8, self._row // self.lanes) + 1))
         return [
             {**tile, "prefetch": distance} for tile in tiles
-            for distance in {0, self.prefetch_knob(tile["rows"], tile["vectors"])}
+            for distance in {0, self.prefetch_knob(machine, tile["rows"], tile["vectors"])}
         ]  # fmt: skip
 
 

@@ -84,7 +84,8 @@ class Depthwise(Window):
         """
         one, two = (14, 5) if machine.by_element else (8, 4)  # of 32 registers, at strides 1 and 2
         accumulators = (one if self.stride == 1 else two) * machine.registers // 32
-        return by_default(machine, self.tile_knobs(accumulators, max(1, accumulators // self.after.height)))
+        knobs = self.tile_knobs(machine, accumulators, max(1, accumulators // self.after.height))
+        return by_default(machine, knobs, in_order=True)
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         acc, out = sch.get_sblock("acc"), sch.get_sblock("out")

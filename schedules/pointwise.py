@@ -48,7 +48,6 @@ from .common import (
 )  # fmt: skip
 from .functions import cast
 from .prefetch import (
-    CACHES,
     by_default,
     distance_for,
     prefetch_loads,
@@ -288,14 +287,14 @@ class Pointwise(Grouped):
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
             limit = machine.tile // vectors
             rows = 8 if self.outputs % 8 == 0 and limit >= 8 else row_tile(self.outputs, limit)
-            if self.itemsize * self._floats > CACHES and max(rows, self.inputs) < self.outputs <= machine.tile:
+            if self.itemsize * self._floats > machine.caches and max(rows, self.inputs) < self.outputs <= machine.tile:
                 rows, vectors = self.outputs, machine.tile // self.outputs
         tiles = -(-self.outputs // rows)
         return by_default(machine, {
             "rows": rows, "vectors": vectors, "unroll": unroll, "weight_vectors": int(machine.by_element),
             "panel": int(machine.by_element and LINE * self.inputs >= SMALL_L1 // 2 and tiles >= 8),
             **self.tile_knobs(machine, rows, vectors), **weights_ahead(machine),
-        })  # fmt: skip
+        }, in_order=True)  # fmt: skip
 
     def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
         """How many tiles of `rows` x `vectors` go together, and how far ahead they prefetch."""
@@ -305,8 +304,17 @@ class Pointwise(Grouped):
             "block": divisor_up_to(tiles, max(1, WEIGHTS // (self.itemsize * self.inputs * rows))),
             "strip": max(1, min(16, STRIP // (self.itemsize * self.inputs * vectors * self.lanes))) if large else 1,
             "rest_tiles": self._rest_tiles(tiles, max(1, machine.tile // rest_registers)),
-            "prefetch": distance_for(self.itemsize * self._floats, vectors * self.lanes, self.inputs * rows * vectors),
+            "prefetch": distance_for(
+                machine, self.itemsize * self._floats, vectors * self.lanes, self.inputs * rows * vectors
+            ),
         }
+
+    def loads_ahead(self, knobs: Knobs) -> int:
+        """How far ahead loads are asked for; 0 by element if stores are four times as many.
+
+        There each row tile asks for the same again, beside multiply-adds that have few places left.
+        """
+        return knobs["prefetch"] if not knobs["weight_vectors"] or self.outputs < 4 * self.inputs else 0
 
     def _rest_tiles(self, tiles: int, limit: int) -> int:
         """A divisor, but for tiles of which it leaves almost nothing (61): a single sum waits for itself."""
@@ -333,13 +341,15 @@ class Pointwise(Grouped):
         )
         if knobs["weight_vectors"]:
             load_as_vectors(sch, acc, "weight", step)
-        if knobs["panel"] or knobs["prefetch"]:
+        loads = self.loads_ahead(knobs)
+        if knobs["panel"] or loads:
             load = self.staged(sch, acc)
             sch.compute_at(load, strip if knobs["panel"] else step, preserve_unit_loops=True)
             _, *tile = sch.split(sch.get_loops(load)[-1], [None, vectors, self.lanes])
             unroll_and_vectorize(sch, *tile)
+            if loads:
+                prefetch_loads(sch, load, loads)
         if knobs["prefetch"]:
-            prefetch_loads(sch, load, knobs["prefetch"])
             prefetch_stores(sch, out, knobs["prefetch"])
         sch.decompose_reduction(acc, k)
         if self._terms < self.inputs:

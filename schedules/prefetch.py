@@ -14,23 +14,24 @@ from tvm.ir import op as _op
 from .common import Knobs, Machine
 
 AHEAD = 1024  # floats: a page of weights
-CACHES = 4 * 1024 * 1024  # bytes that caches may keep
-FETCH = 2000  # vector multiply-adds in the time in which memory answers
 
 _READ, _WRITE = "tirx.tsn_prefetch_to_read", "tirx.tsn_prefetch_to_write"
 
 
-def distance_for(moved: int, pixels: int, multiply_adds: int) -> int:
+def distance_for(machine: Machine, moved: int, pixels: int, multiply_adds: int) -> int:
     """How many elements ahead a kernel prefetches that reads and writes `moved` bytes: 0 for what stays in caches.
 
     Its tiles have so many pixels and vector multiply-adds.
     """
-    return pixels * -(-FETCH // multiply_adds) if moved > CACHES else 0
+    return pixels * -(-machine.fetch // multiply_adds) if moved > machine.caches else 0
 
 
-def by_default(machine: Machine, knobs: Knobs) -> Knobs:
-    """NEON kernels do not prefetch: whether it pays there is for a board to say, and a line is four vectors."""
-    return {**knobs, "prefetch": 0} if machine.by_element else knobs
+def by_default(machine: Machine, knobs: Knobs, in_order: bool = False) -> Knobs:
+    """NEON kernels do not prefetch: whether it pays there is for a board to say, and a line is four vectors.
+
+    `in_order`: they do on cores whose misses are modelled in order, where it pays by the model of the kernel's misses.
+    """
+    return {**knobs, "prefetch": 0} if machine.by_element and not (in_order and machine.loads_apart) else knobs
 
 
 def weights_ahead(machine: Machine) -> Knobs:

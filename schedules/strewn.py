@@ -71,7 +71,7 @@ class Strewn(Pointwise):
         return leave_out(strewn, *self._unused())
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
-        if not knobs["panel"] and not knobs["prefetch"]:
+        if not knobs["panel"] and not self.loads_ahead(knobs):
             sch.compute_inline(sch.get_sblock("near"))
         super().schedule(sch, knobs)
 

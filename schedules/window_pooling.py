@@ -88,7 +88,7 @@ class WindowPool(Window):
     def knobs(self, machine: Machine) -> Knobs:
         """Little is shared between the outputs of a tile: enough of them to be independent."""
         vectors = min(4, self.vectors)
-        return by_default(machine, self.tile_knobs(max(1, machine.registers // 4 // vectors), vectors))
+        return by_default(machine, self.tile_knobs(machine, max(1, machine.registers // 4 // vectors), vectors))
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, masked, acc, out = (sch.get_sblock(name) for name in ("rows", "masked", "acc", "out"))

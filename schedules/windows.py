@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 
 from .activation import IDENTITY, Activation
 from .common import Knobs, Machine, Plane, combinations, divisor_up_to, divisors, round_up, row_tiles
-from .prefetch import CACHES, prefetch_for
+from .prefetch import prefetch_for
 from .workload import Workload
 
 L1_BYTES = 32 * 1024  # the smallest in use
@@ -112,7 +112,7 @@ class Window(Rows):
             T.likely(row >= 0), T.if_then_else(T.likely(row < self.before.height), then, otherwise), otherwise
         )
 
-    def tile_knobs(self, rows: int, vectors: int) -> Knobs:
+    def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
         """Even tiles of up to `rows` x `vectors`; `channels` go through one before its neighbour is next.
 
         Several channels make a tile a loop of its own, whose registers LLVM allots apart from its
@@ -123,11 +123,11 @@ class Window(Rows):
         rows, vectors = -(-height // -(-height // rows)), min(vectors, self.vectors)
         planes = self.itemsize * (self.before.size + self.after.size)
         channels = divisor_up_to(self.channels, max(1, min(8, L1_BYTES // planes)))
-        return {"rows": rows, "vectors": vectors, "channels": channels, "prefetch": self.prefetch_knob(rows)}
+        return {"rows": rows, "vectors": vectors, "channels": channels, "prefetch": self.prefetch_knob(machine, rows)}
 
-    def prefetch_knob(self, rows: int) -> int:
+    def prefetch_knob(self, machine: Machine, rows: int) -> int:
         """Floats of the input from one tile to the next below it; 0 where caches keep the planes."""
-        large = self.itemsize * self.channels * (self.before.size + self.after.size) > CACHES
+        large = self.itemsize * self.channels * (self.before.size + self.after.size) > machine.caches
         return rows * self.stride * self.before.pitch if large else 0
 
     def space(self, machine: Machine) -> list[Knobs]:
@@ -136,7 +136,7 @@ class Window(Rows):
         tiles = combinations(rows=row_tiles(self.after.height, 16), vectors=vectors, channels=channels)
         return [
             {**knobs, "prefetch": distance} for knobs in tiles if knobs["rows"] * knobs["vectors"] <= machine.registers
-            for distance in {0, self.prefetch_knob(knobs["rows"])}
+            for distance in {0, self.prefetch_knob(machine, knobs["rows"])}
         ]  # fmt: skip
 
     def chunks(self, knobs: Knobs) -> dict[str, int]:

@@ -14,11 +14,12 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation import mca, pricing, tools
 from tvm_shufflenet.estimation.barriers import LINE_CYCLES, count_barriers
 from tvm_shufflenet.estimation.counting import Block, count, is_branch, straighten, subtract
-from tvm_shufflenet.estimation.estimates import COUNTED, TWICE, estimate, figures, miss_cycles
-from tvm_shufflenet.estimation.instructions import disassemble, kind
+from tvm_shufflenet.estimation.estimates import COUNTED, TWICE, estimate, figures, inference, miss_cycles
+from tvm_shufflenet.estimation.instructions import disassemble, kind, words_of
 from tvm_shufflenet.estimation.pricing import model_note, price, with_model
+from tvm_shufflenet.library.elf import read_elf
 from tvm_shufflenet.targets import APPLE, TARGETS
-from tvm_shufflenet.targets.cores import CORES, Level, core
+from tvm_shufflenet.targets.cores import CORES, FOUND, NOT_FOUND, Level, core
 
 MODEL, SIZE = "shufflenet-v1-0.25x-g4", (64, 64)
 
@@ -185,6 +186,10 @@ class TestPricing:
         assert "LLVM 14.0.6 lacks that" in model_note(core("cortex-a76"))
         monkeypatch.setattr("tvm_shufflenet.estimation.pricing.llvm", lambda: new)
         assert "lacks" not in model_note(core("cortex-a76")) and "Neoverse N1" in model_note(core("cortex-a76"))
+        assert model_note(core("cortex-a76")).endswith(NOT_FOUND) and FOUND["cortex-a72"] in model_note(
+            core("cortex-a72")
+        )
+        assert NOT_FOUND in model_note(with_model(core("cortex-a53"), "llvm"))
 
 
 # --------------------------------------------------------------------------------- caches
@@ -245,6 +250,29 @@ class TestCaches:
         three = two.replace("  subs", "  add x4, x1, #32768\n  ldr x5, [x4]\n  subs")
         assert measured(straighten(count([assemble(two)], caches=CACHES))).misses == [[0, 2, 0], [0, 2, 0]]
         assert measured(straighten(count([assemble(three)], caches=CACHES))).misses == [[0, 30, 0], [0, 3, 0]]
+
+    @pytest.mark.parametrize("between,use,misses", [
+        (300, "ldr x5, [x1, #2048]", [1, 0, 0]),  # there when it is needed
+        (10, "ldr x5, [x1, #2048]", [1, 1, 0]),  # still on its way
+        (300, "str x5, [x1, #2048]", [1, 0, 1]),  # to be written back
+    ])  # fmt: skip
+    def test_a_prefetched_line(self, assemble, between, use, misses):
+        """A load into the zero register is what the runner makes of a prefetch, and counts as the prefetch."""
+        text = f"  ldr xzr, [x1, #2048]\n  mov x3, #{between}\n1:\n  subs x3, x3, #1\n  b.ne 1b\n  {use}\n"
+        found = measured(straighten(count([assemble(text)], caches=CACHES)))
+        assert found.misses == [misses, misses] and found.loads == use.startswith("ldr")
+
+    def test_the_runner_shows_prefetches(self, tmp_path):
+        """Of any form, and of places behind all that is mapped."""
+        source, library = tmp_path / "library.S", tmp_path / "library.so"
+        source.write_text(""".text\n.globl tsn_run\n.type tsn_run, %function\ntsn_run:
+  prfm pldl1keep, [x0, #512]\n  prfm pstl1keep, [x2, #32760]\n  prfum pldl1keep, [x0, #-63]\n  mov x3, #1 << 20
+  prfm pldl1keep, [x1, x3]\n  mov x0, #0\n  ret\n.size tsn_run, . - tsn_run\n""")
+        tools.compile_c(source, library, ["-target", "aarch64-linux-gnu", "-shared", "-nostdlib"])
+        blocks = inference(library, read_elf(library), (64, 64, 64), core("cortex-a53"), True)
+        assert sum(block.misses[0][0] for block in blocks) == 0  # they stay in the cache from the first inference on
+        text = disassemble({word for block in blocks for word in words_of(block.code)}).values()
+        assert len([line for line in text if line.startswith(("prfm pldl1keep", "prfum pldl1keep"))]) == 4
 
 
 def test_what_misses_cost():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from itertools import groupby
 
@@ -12,8 +13,9 @@ from tvm import tirx
 from tvm_shufflenet.lowering.emit_module import scheduled_kernel
 from tvm_shufflenet.lowering.program import ScheduledKernel
 from tvm_shufflenet.lowering.to_object import compile_module
-from tvm_shufflenet.schedules import RELU, LongConv, Plane, Pointwise
+from tvm_shufflenet.schedules import RELU, Depthwise, LongConv, Plane, Pointwise
 from tvm_shufflenet.targets import resolve
+from tvm_shufflenet.targets.cores import core
 
 # Of ShuffleNet 1x, stages 2 and 3: into the bottleneck, shuffled, and out of it, with the residual.
 LAYERS = {
@@ -74,7 +76,9 @@ def test_pointwise_is_multiply_adds_of_vectors(target, layer):
         assert not [line for line in block if "[sp" in line]
         vectors_loaded = sum(len(re.findall(r"\b[qd]\d+", line)) for line in block if line.startswith("ld"))
         assert vectors_loaded == knobs["unroll"] * (-(-knobs["rows"] // 4) + knobs["vectors"])
-        assert len(block) <= len(products) + vectors_loaded + 6, "more than pointers and a counter beside them"
+        asked = [line for line in block if line.startswith("prfm")]
+        assert len(asked) == bool(workload.loads_ahead(knobs)) * knobs["unroll"] * knobs["vectors"]
+        assert len(block) <= len(products) + vectors_loaded + len(asked) + 6, "more than pointers and a counter"
 
 
 def test_prefetches_are_a_knob():
@@ -86,6 +90,41 @@ def test_prefetches_are_a_knob():
     assert len([line for line in hottest(lines) if line.startswith("prfm pldl1keep")]) == knobs["vectors"]
     stores = [line for line in lines if line.startswith("prfm pstl1keep")]
     assert len(stores) >= knobs["rows"] * knobs["vectors"]
+
+
+DEPTHWISE = {f"3x3 {size}": Depthwise(24, *[Plane.padded(size, size, 4)] * 2, 3, 1, 1, 4) for size in (56, 28, 14)}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *DEPTHWISE])
+@pytest.mark.parametrize("target,products_a_cycle,unaligned,stored", [
+    # Cycles of an unaligned load of a vector, and of a stored vector: measured on Cortex-A72, on Neoverse N1 (A76).
+    ("cortex-a72", 1, 2, 2), ("cortex-a73", 1, 2, 2), ("cortex-a76", 2, 1, 1), ("cortex-a78", 2, 1, 1),
+])  # fmt: skip
+def test_what_is_dear_fits_beside_multiply_adds(target, products_a_cycle, unaligned, stored, name):
+    """Loads of no vector that is aligned, and stores, keep their units busy for less time than multiply-adds theirs."""
+    block = hottest(assembly({**LAYERS, **DEPTHWISE}[name], target))
+    assert not [line for line in block if re.match(r"(ld|st)[1-4] \{[^}]*[,-]", line)], "several registers at a time"
+
+    def vectors(kind: str) -> int:
+        return sum(len(re.findall(r"\bq\d+", line)) for line in block if line.startswith(kind))
+
+    products = sum(bool(re.match(r"fml[as]|fmul", line)) for line in block) / products_a_cycle
+    assert products and unaligned * vectors("ld") <= products and stored * vectors("st") <= products
+
+
+def test_cores_in_order_ask_for_what_their_caches_do_not_keep():
+    """A tile ahead, which takes longer than memory; stores alone where they are most of what is moved."""
+    machine, last = resolve("cortex-a53").machine, core("cortex-a53").caches[-1]
+    assert (machine.caches, machine.fetch) == (last.kilobytes * 512, last.latency)
+    reading, storing = (Pointwise(3, *sides, Plane.dense(28, 28), 4, activation=RELU) for sides in ((80, 20), (20, 80)))
+    for workload, loads in ((reading, 8), (storing, 0)):
+        knobs = workload.knobs(machine)
+        assert knobs["prefetch"] == 8 and workload.loads_ahead(knobs) == loads
+        assert workload.knobs(resolve("cortex-a72").machine)["prefetch"] == 0
+        assert dataclasses.replace(workload, plane=Plane.dense(8, 8)).knobs(machine)["prefetch"] == 0
+    plane = Plane.padded(56, 56, 4)
+    few = Depthwise(60, plane, plane, 3, 1, 1, 4)
+    assert few.knobs(machine)["prefetch"] > 0 == few.knobs(resolve("cortex-a72").machine)["prefetch"]
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -63,7 +63,7 @@ def count(
         output = Path(folder, "blocks")
         setting = f"{plugin()},out={str(output).replace(',', ',,')}"
         if caches:
-            setting += ",cache=" + ":".join(f"{level.kilobytes << 10}:{level.ways}" for level in caches)
+            setting += ",cache=" + ":".join(f"{level.kilobytes << 10}:{level.ways}:{level.latency}" for level in caches)
         command = [qemu(), "-cpu", cpu, "-plugin", setting, *emulator_options, *map(str, argv)]
         name = Path(argv[0]).name
         try:

@@ -1,7 +1,7 @@
 /* A plugin of QEMU's user mode emulation: counts how often each block of code is executed, and,
  * where caches are given, how many of its loads and stores miss them.
  *
- *     qemu-aarch64 -plugin plugin.so,out=FILE[,cache=BYTES:WAYS[:BYTES:WAYS...]] PROGRAM ...
+ *     qemu-aarch64 -plugin plugin.so,out=FILE[,cache=BYTES:WAYS:LATENCY[:BYTES:WAYS:LATENCY...]] PROGRAM ...
  *
  * At exit FILE gets, line by line, what is mapped where, and the blocks in the order in which they
  * were first translated:
@@ -14,6 +14,10 @@
  * The caches are those of one core, the first level first: lines of 64 bytes, least recently used
  * out, a store fetches its line.  A load's line is near if one of the last streams was within 4 lines
  * of it, which a prefetcher of strides foresees (Cortex-A53, Arm DDI 0500, 2.1.7).  Addresses are the program's own.  Threads count without locks.
+ *
+ * A load into the zero register is a prefetch, as runner.c has them: its line counts as one of a stream, and is there
+ * LATENCY cycles later, of a core that executes an instruction a cycle.  A load of it before that counts as a lone one
+ * as well, and a store of it before any load as a store that misses.
  *
  * The few declarations of the plugin interface that are needed stand here, since distributions do
  * not package its header.  PLUGIN_API is the interface's version: 1 up to QEMU 8, 2 in 9.0, then 3.
@@ -61,7 +65,7 @@ enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
 
 EXPORT int qemu_plugin_version = PLUGIN_API;
 
-enum { LEVELS = 3, LINE_BITS = 6, BUCKETS = 1 << 16, INSTRUCTION = 4, STREAMS = 8, NEAR = 4 };
+enum { LEVELS = 3, LINE_BITS = 6, BUCKETS = 1 << 16, INSTRUCTION = 4, STREAMS = 8, NEAR = 4, PENDING = 1 << 14 };
 enum { STREAMED, LONE, STORED, KINDS };
 
 typedef struct Block {
@@ -72,7 +76,7 @@ typedef struct Block {
 } Block;
 
 typedef struct {
-  uint64_t sets, ways;
+  uint64_t sets, ways, latency;
   uint64_t *lines; /* of each set, the most recently used first; number of the line + 1 */
   uint64_t streams[STREAMS], oldest; /* the last line that each stream of loads missed */
 } Cache;
@@ -80,6 +84,14 @@ typedef struct {
 static Block *buckets[BUCKETS], *first, **last = &first;
 static Cache caches[LEVELS];
 static int levels;
+static uint64_t executed; /* instructions */
+
+/* The number of a prefetched line + 1, when it will be there, and the caches that it was missed in. */
+typedef struct {
+  uint64_t line, until;
+  int levels;
+} Prefetched;
+static Prefetched on_their_way[PENDING];
 static const char *output;
 
 /* ---------------------------------------------------------------------------------- caches */
@@ -103,21 +115,37 @@ static bool streamed(Cache *cache, uint64_t line) {
   return false;
 }
 
+static void access_(Block *block, uint64_t line, bool store, bool prefetch) {
+  int level = 0;
+  for (; level < levels && !hit(&caches[level], line); ++level)
+    ++block->misses[level][store ? STORED : prefetch || streamed(&caches[level], line) ? STREAMED : LONE];
+  Prefetched *asked = &on_their_way[line % PENDING];
+  if (prefetch) {
+    if (level) *asked = (Prefetched){line + 1, executed + caches[level - 1].latency, level};
+  } else if (asked->line == line + 1) {
+    for (int i = 0; i < asked->levels && (store || executed < asked->until); ++i)
+      ++block->misses[i][store ? STORED : LONE];
+    asked->line = 0;
+  }
+}
+
 static void on_access(unsigned cpu, uint32_t info, uint64_t address, void *data) {
-  Block *block = data;
   uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
-  int store = qemu_plugin_mem_is_store(info);
   for (uint64_t line = address >> LINE_BITS; line <= (address + bytes - 1) >> LINE_BITS; ++line)
-    for (int level = 0; level < levels && !hit(&caches[level], line); ++level) 
-      ++block->misses[level][store ? STORED : streamed(&caches[level], line) ? STREAMED : LONE];
+    access_(data, line, qemu_plugin_mem_is_store(info), false);
+}
+
+static void on_prefetch(unsigned cpu, uint32_t info, uint64_t address, void *data) {
+  access_(data, address >> LINE_BITS, false, true);
 }
 
 static bool make_caches(const char *text) {
   for (; levels < LEVELS && *text; ++levels) {
     char *end;
     uint64_t bytes = strtoull(text, &end, 10), ways = *end == ':' ? strtoull(end + 1, &end, 10) : 0;
-    if (!ways || !(bytes >> LINE_BITS) || (bytes >> LINE_BITS) % ways) return false;
-    caches[levels] = (Cache){(bytes >> LINE_BITS) / ways, ways, calloc(bytes >> LINE_BITS, sizeof(uint64_t)), {0}, 0};
+    uint64_t latency = *end == ':' ? strtoull(end + 1, &end, 10) : 0;
+    if (!ways || !latency || !(bytes >> LINE_BITS) || (bytes >> LINE_BITS) % ways) return false;
+    caches[levels] = (Cache){(bytes >> LINE_BITS) / ways, ways, latency, calloc(bytes >> LINE_BITS, sizeof(uint64_t)), {0}, 0};
     text = *end == ':' ? end + 1 : end;
   }
   return !*text;
@@ -125,7 +153,10 @@ static bool make_caches(const char *text) {
 
 /* ---------------------------------------------------------------------------------- blocks */
 
-static void on_execution(unsigned cpu, void *data) { ++((Block *)data)->executions; }
+static void on_execution(unsigned cpu, void *data) {
+  Block *block = data;
+  ++block->executions, executed += block->bytes / INSTRUCTION;
+}
 
 /* The same code may be translated more than once, and it is one block then. */
 static Block *find(uint64_t address, const unsigned char *code, size_t bytes) {
@@ -139,6 +170,17 @@ static Block *find(uint64_t address, const unsigned char *code, size_t bytes) {
   return *bucket = block;
 }
 
+/* Makes a prefetch of what runner.c made of one; whether it is one. */
+static bool prefetches(unsigned char *code) {
+  uint32_t word;
+  memcpy(&word, code, INSTRUCTION);
+  if ((word & 0xFFC0001F) != 0xF940001F && (word & 0xFFE00C1F) != 0xF840001F && (word & 0xFFE00C1F) != 0xF860081F)
+    return false;
+  word = (word & 0xFF3FFFE0) | 0x00800000; /* prfm pldl1keep, or prfum */
+  memcpy(code, &word, INSTRUCTION);
+  return true;
+}
+
 static void on_translation(uint64_t id, Translation *translation) {
   size_t count = qemu_plugin_tb_n_insns(translation);
   unsigned char *code = malloc(count * INSTRUCTION);
@@ -150,12 +192,14 @@ static void on_translation(uint64_t id, Translation *translation) {
     memcpy(code + i * INSTRUCTION, qemu_plugin_insn_data(instruction), INSTRUCTION);
 #endif
   }
+  bool prefetch[count];
+  for (size_t i = 0; i < count; ++i) prefetch[i] = prefetches(code + i * INSTRUCTION);
   Block *block = find(qemu_plugin_tb_vaddr(translation), code, count * INSTRUCTION);
   free(code);
   qemu_plugin_register_vcpu_tb_exec_cb(translation, on_execution, NO_REGISTERS, block);
   for (size_t i = 0; levels && i < count; ++i)
-    qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(translation, i), on_access, NO_REGISTERS,
-                                     READS_AND_WRITES, block);
+    qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(translation, i), prefetch[i] ? on_prefetch : on_access,
+                                     NO_REGISTERS, READS_AND_WRITES, block);
 }
 
 /* ---------------------------------------------------------------------------- mapped files */

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from ..building.work import Share, unheard
 from ..errors import UserError
-from ..targets.cores import IN_ORDER_VERSION, Core
+from ..targets.cores import CORES, FOUND, IN_ORDER_VERSION, NOT_FOUND, Core
 from ..targets.inorder import MODELS, cycles_per_round, instruction
 from ..targets.measured import bound
 from .counting import Block
@@ -91,14 +91,15 @@ def _by_llvm(blocks: Sequence[Block], core: Core, done: Share) -> list[Price]:
 
 def model_note(core: Core) -> str:
     """What is to be known of the model: whose it is, how wrong it was found, whether this LLVM has it."""
+    found = FOUND.get(core.name, NOT_FOUND) if core.in_order == CORES[core.name].in_order else NOT_FOUND
     if core.in_order:
         model = MODELS[core.in_order]
-        return f"in-order model of {model.name}, version {IN_ORDER_VERSION}, {model.error}"
+        return f"in-order model of {model.name}, version {IN_ORDER_VERSION}, {model.error}; {found}"
     version = llvm()
     if version.major >= core.since:
-        return f"{core.note} (LLVM {version.version})"
+        return f"{core.note} (LLVM {version.version}); {found}"
     return (f"{core.note}; LLVM {version.version} lacks that and takes an older core's: "
-            f"apt-get install llvm-19 or another from {core.since} on")  # fmt: skip
+            f"apt-get install llvm-19 or another from {core.since} on; {found}")  # fmt: skip
 
 
 class _Kept:

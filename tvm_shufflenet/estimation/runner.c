@@ -44,6 +44,7 @@ enum { ABSOLUTE = 257, GLOBAL_DATA = 1025, JUMP_SLOT, RELATIVE }; /* relocations
 /* Each has 16 GiB, and another distance from multiples of a cache's size. */
 #define PLACE(index) (((uint64_t)(index) << 34) + (index) * 0x5000)
 enum { LIBRARY = 1, INPUT, OUTPUT, WORKSPACE, STACK, PAGE = 4096, STACK_BYTES = 8 << 20 };
+enum { AROUND = 16 << 20 }; /* bytes in front of all that is mapped and behind it, which prefetches may ask for */
 
 /* What is needed of Linux on AArch64. */
 enum { OPENAT = 56, READ = 63, WRITE = 64, PREAD = 67, EXIT = 93, MMAP = 222, HERE = -100 };
@@ -69,6 +70,19 @@ static void *map(uint64_t place, size_t bytes, int protection, int file, uint64_
   return (void *)place;
 }
 
+/* Makes of each prefetch (prfm or prfum) a load of the same place that keeps nothing (ldr or ldur xzr): the emulator
+ * tells plugins of loads alone. */
+static void show_prefetches(uint32_t *word, const uint32_t *end) {
+  for (; word < end; ++word)
+    if ((*word & 0xFFC00000) == 0xF9800000 || (*word & 0xFFE00C00) == 0xF8800000 || (*word & 0xFFE00C00) == 0xF8A00800)
+      *word = (*word & 0xFF3FFFE0) | 0x0040001F;
+}
+
+/* Memory of so many bytes at a place, and memory around it. */
+static void *buffer(uint64_t place, size_t bytes) {
+  return (char *)map(place - AROUND, bytes + 2 * AROUND, PROT_READ | PROT_WRITE, -1, 0) + AROUND;
+}
+
 static void relocate(uint64_t base, const Relocation *entry, size_t bytes, const Symbol *symbols) {
   for (const Relocation *end = entry + bytes / sizeof *entry; entry < end; ++entry) {
     const Symbol *symbol = symbols + entry->symbol;
@@ -89,14 +103,16 @@ static void load(const char *path, uint64_t base) {
   long bytes = header.segment_count * sizeof *segments;
   if (bytes > (long)sizeof segments || call(PREAD, file, (long)segments, bytes, header.segments, 0, 0) != bytes)
     fail("the library's segments cannot be read");
+  buffer(base, 0);
   for (Segment *s = segments; s < segments + header.segment_count; ++s) {
     if (s->type != LOAD) continue;
     uint64_t skip = s->address % PAGE, start = base + s->address - skip;
-    int protection = s->flags & EXECUTABLE ? PROT_READ | PROT_EXEC : PROT_READ | PROT_WRITE;
-    if (s->in_memory > s->in_file) map(start, skip + s->in_memory, protection, -1, 0);
+    int protection = PROT_READ | PROT_WRITE | (s->flags & EXECUTABLE ? PROT_EXEC : 0);
+    map(start, skip + s->in_memory + AROUND, protection, -1, 0); /* segments are sorted: the next one covers the rest */
     if (s->in_file) map(start, skip + s->in_file, protection, file, s->offset - skip);
     volatile char *rest = (char *)base + s->address + s->in_file;
     for (; s->in_memory > s->in_file && (uint64_t)rest % PAGE; ++rest) *rest = 0;
+    if (s->flags & EXECUTABLE) show_prefetches((void *)(base + s->address), (void *)(base + s->address + s->in_file));
   }
   for (Segment *s = segments; s < segments + header.segment_count; ++s) {
     if (s->type != DYNAMIC) continue;
@@ -136,9 +152,9 @@ __attribute__((used)) static void start(char **stack) {
   if ((size_t)stack[0] != 7) fail("usage: runner LIBRARY ITERATIONS TSN_RUN INPUT OUTPUT WORKSPACE");
   size_t inputs = number(argv[4]), outputs = number(argv[5]), scratch = number(argv[6]);
   load(argv[1], PLACE(LIBRARY));
-  float *input = map(PLACE(INPUT), inputs, PROT_READ | PROT_WRITE, -1, 0);
-  void *output = map(PLACE(OUTPUT), outputs, PROT_READ | PROT_WRITE, -1, 0);
-  void *workspace = map(PLACE(WORKSPACE), scratch + 1, PROT_READ | PROT_WRITE, -1, 0);
+  float *input = buffer(PLACE(INPUT), inputs);
+  void *output = buffer(PLACE(OUTPUT), outputs);
+  void *workspace = buffer(PLACE(WORKSPACE), scratch);
   char *end = (char *)map(PLACE(STACK), STACK_BYTES, PROT_READ | PROT_WRITE, -1, 0) + STACK_BYTES;
   uint32_t random = 1;
   for (size_t i = 0; i < inputs / sizeof *input; ++i) {

@@ -178,7 +178,7 @@ def _single_loads(texts: list[str]) -> list[str]:
         match = LOAD.fullmatch(text)
         if match and match[3]:
             offset = int(match[5] or 0)
-            if match[2] != match[3] and match[1] == "ldp":
+            if match[2] != match[3] and match[1] == "ldp" and offset >= -256:
                 result += [_load(f"q{match[2 + i]}", match[4], offset + 16 * i, 16) for i in (0, 1)]
                 continue
         result.append(text)
@@ -194,16 +194,24 @@ def _reachable(offset: int) -> bool:
     return -256 <= offset <= 240 or (0 <= offset and offset % 8 == 0 and offset + 8 <= 8 * 4095)
 
 
+def _nearer(base: str, offset: int, scratch: str) -> tuple[list[str], str, int]:
+    """A base and an offset in reach of loads of 64 bits, whose offsets go half as far, and what computes the base."""
+    if _reachable(offset):
+        return [], base, offset
+    pages, offset = divmod(offset, 4096)
+    return [f"add {scratch}, {base}, #{pages}, lsl #12"], scratch, offset
+
+
 def _in_halves(texts: list[str], free: tuple[str, ...]) -> list[str]:
     """Loads of vectors as loads of their lower halves, and of the upper ones through registers that are `free`."""
     result, turn = [], 0
     for text in texts:
         match = LOAD.fullmatch(text)
-        if match and not match[3] and _reachable(int(match[5] or 0)):
-            number, base, offset = match[2], match[4], int(match[5] or 0)
-            scratch = free[turn % len(free)]
+        if match and not match[3] and (_reachable(int(match[5] or 0)) or int(match[5]) % 16 == 0):
+            number, scratch = match[2], free[turn % len(free)]
             turn += 1
-            result += [_load(f"d{number}", base, offset, 8), _load(scratch, base, offset + 8, 8)]
+            way, base, offset = _nearer(match[4], int(match[5] or 0), scratch)
+            result += [*way, _load(f"d{number}", base, offset, 8), _load(scratch, base, offset + 8, 8)]
             result.append(f"mov v{number}.d[1], {scratch}")
         else:
             result.append(text)

@@ -45,11 +45,16 @@ class TargetSpec:
     @property
     def machine(self) -> Machine:
         from ..schedules import Machine  # which imports TVM
+        from .cores import CORES
 
         core = self.tvm.get("mcpu", "generic")
+        memory = {}
+        if core in LOADS_APART:  # the last cache, of which other planes and weights take a half, and memory behind it
+            last = CORES[core].caches[-1]
+            memory = {"caches": last.kilobytes * 1024 // 2, "fetch": last.latency}
         return Machine(
             self.lanes, self.registers, by_element=self.arch != "x86_64",
-            in_order=core in IN_ORDER, loads_apart=core in LOADS_APART,
+            in_order=core in IN_ORDER, loads_apart=core in LOADS_APART, **memory,
         )  # fmt: skip
 
 

@@ -194,6 +194,14 @@ _CORES = (
 )  # fmt: skip
 CORES = {entry.name: entry for entry in _CORES}
 
+# What `benchmarks.model_trust` found of ShuffleNet 1x g=3 and MobileNet 1.0: ncnn's published times over the model's.
+FOUND = {
+    "cortex-a53": "ncnn's times on two boards are 1.33 to 1.70 of the model's, 0.77 to 0.88 of those with misses",
+    "cortex-a72": "ncnn's times on two boards are 1.20 to 1.51 of the model's, 0.77 to 0.85 of those with misses",
+    "snapdragon-820": "ncnn's times on one board are 1.24 to 1.29 of the model's, 0.81 to 0.86 of those with misses",
+}
+NOT_FOUND = "no network was compared with a board"
+
 # The memory of other boards with these cores, by the boards' names in `published`.
 MEMORY = {
     "RK3399, little core": (
