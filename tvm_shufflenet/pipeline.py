@@ -38,9 +38,10 @@ from .errors import UserError
 from .graph import Graph, Node
 from .graph.attention import fold_attention
 from .graph.byte_steps import add_ends, as_convolutions
+from .graph.byte_tensors import any_scales, takes_activation
 from .graph.fold import fold_affine
 from .graph.fuse import fuse_epilogues
-from .graph.quantise import any_scales, quantise, takes_activation
+from .graph.quantise import quantise
 from .graph.read_relax import read_relax
 from .graph.region_pixels import regions_as_pixels
 from .graph.simplify import simplify

@@ -21,8 +21,9 @@ from tvm_shufflenet.cli.inspect import main as inspect_command
 from tvm_shufflenet.cli.quantize import main as quantize_command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, save_network
+from tvm_shufflenet.graph.byte_tensors import any_scales, tensors_of
 from tvm_shufflenet.graph.integers import run_integers
-from tvm_shufflenet.graph.quantise import any_scales, quantise, tensors_of
+from tvm_shufflenet.graph.quantise import quantise
 from tvm_shufflenet.pipeline import byte_graph, check_int8, lower_graph
 from tvm_shufflenet.schedules import Int8Matrix, Int8Pointwise
 from tvm_shufflenet.targets import resolve

@@ -19,7 +19,8 @@ from tvm_shufflenet.cli.evaluate import main as evaluate_command
 from tvm_shufflenet.cli.quantize import main as quantize_command
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, save_network
-from tvm_shufflenet.graph.quantise import float_steps, quantise, tensors_of
+from tvm_shufflenet.graph.byte_tensors import float_steps, tensors_of
+from tvm_shufflenet.graph.quantise import quantise
 from tvm_shufflenet.pipeline import byte_graph, check_int8
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.training.calibration import calibrate, run_bytes, run_floats

@@ -14,7 +14,7 @@ from tvm_shufflenet.bridge.parameters import digest
 from tvm_shufflenet.building.build_library import BuildOptions, build_library
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
-from tvm_shufflenet.graph.quantise import tensors_of
+from tvm_shufflenet.graph.byte_tensors import tensors_of
 from tvm_shufflenet.library.loading import load, read_manifest
 from tvm_shufflenet.measure.entries import Entry
 from tvm_shufflenet.measure.profiling import clocked_copy

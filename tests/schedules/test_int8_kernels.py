@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional
 
 from tvm_shufflenet.architectures.resizing import resize_tables
-from tvm_shufflenet.graph.quantise import BIAS, GAIN, TERMS
+from tvm_shufflenet.graph.byte_tensors import TERMS
+from tvm_shufflenet.graph.quantise import BIAS, GAIN
 from tvm_shufflenet.schedules import (
     Int8AdaptiveAvgPool,
     Int8Add,

@@ -12,7 +12,7 @@ from tvm_shufflenet.architectures import network
 from tvm_shufflenet.bridge import load_checkpoint, random_parameters
 from tvm_shufflenet.cli.quantize import main as quantize_command
 from tvm_shufflenet.exchange import OURS, Imported, save_network
-from tvm_shufflenet.graph.quantise import VIEWS, tensors_of
+from tvm_shufflenet.graph.byte_tensors import VIEWS, tensors_of
 from tvm_shufflenet.pipeline import byte_graph
 from tvm_shufflenet.targets.calibration import KEY
 from tvm_shufflenet.training import calibration

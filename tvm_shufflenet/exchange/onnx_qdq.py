@@ -155,7 +155,7 @@ def calibration_of(
     concatenation rather than of its parts.  Channel attention is computed in the file's parts.  `UserError` where a
     tensor has none.
     """
-    from ..graph.quantise import VIEWS, tensors_of
+    from ..graph.byte_tensors import VIEWS, tensors_of
     from ..pipeline import byte_graph
 
     graph = byte_graph(net, parameters, parts=True)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .byte_tensors import float_steps, is_dense
 from .nodes import Graph, Node
-from .quantise import float_steps, is_dense
 
 ENDS = ("entry", "exit")
 

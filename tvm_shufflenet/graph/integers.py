@@ -11,8 +11,9 @@ import numpy as np
 
 from ..architectures.resizing import resize_tables
 from ..schedules.requantise import fma_arrays, requantised_arrays
+from .byte_tensors import float_steps, is_dense
 from .nodes import Graph, Node
-from .quantise import LARGEST, float_steps, is_dense, is_whole, taps_of
+from .quantise import LARGEST, is_whole, taps_of
 
 
 def run_integers(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:

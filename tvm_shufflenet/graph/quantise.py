@@ -7,8 +7,7 @@ So a step is sums of products in 32 bits and one rounding:
 
 Average pooling is the same with weights of 1; where windows have fewer pixels than taps, the scale is divided by their
 number.  What stands for zero around a plane is the byte `zero`.  A ReLU is the
-least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.  Tensors
-that are read as one (concatenations, shuffles, reshapes) and what maximum pooling reads and gives have one scale.
+least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.
 
 An activation that is no least and largest byte is a step of its own: the byte that it gives is the entry of a table for
 the byte that it is given.
@@ -17,8 +16,6 @@ Factors of channel attention are floats from a table: the argument of the sigmoi
 they multiply is scaled before the residual is added, whose gain then is a float.  Other factors are bytes, each of
 which less its zero is a float: those that no sigmoid of a fully connected layer gives, and of scales in `parts`
 (`Calibration`) all.
-
-The post-processing of a detector of one stage computes with floats (`float_steps`), which exits give it.
 """
 
 from __future__ import annotations
@@ -31,18 +28,15 @@ import numpy as np
 
 from ..errors import UserError
 from ..targets.calibration import Calibration
+from .byte_tensors import VIEWS, float_steps, is_dense, is_factor, tensors_of
 from .nodes import Graph, Node
 
 LARGEST = 255  # byte
 WEIGHT = 127
 GAIN = 2**15 - 1
 BIAS = 2.0**30
-# Of a sum: 2^15 * 127 * 255, a bias and a gain times a byte are less than 2^31, and so is every part of it.
-TERMS = 2**15
-ACTIVATIONS = ("identity", "relu", "clip")  # as a step's least and largest byte
 ENTRIES = 1024  # of a table of factors, for arguments from -8 to 8
 STEP = 1 / 64
-FACTORS = ("sigmoid", "hard_sigmoid")  # what is behind the last layer of channel attention
 CURVES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
     "relu": lambda x, a, b: np.maximum(x, 0),
     "clip": lambda x, a, b: np.clip(x, a, b),
@@ -51,9 +45,6 @@ CURVES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
     "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
     "hard_swish": lambda x, a, b: x * np.clip(x / 6 + 0.5, 0, 1),
 }
-VIEWS = ("concat", "gather", "reshape")
-BEFORE_BOXES = ("softmax", "activation", "gather", "reshape")  # float steps, where nothing else reads what they give
-FLOAT_STEPS = ("detections", *BEFORE_BOXES)
 
 
 @dataclass(frozen=True)
@@ -64,48 +55,6 @@ class Bytes:
     zero: int
     low: int
     high: int
-
-
-def tensors_of(graph: Graph) -> dict[Node, str]:
-    """Which nodes share a scale: for each whose numbers become bytes the name of one of them.
-
-    `UserError` for what int8 has no kernel for, with the layer's name.
-    """
-    names: dict[Node, str] = {}
-    floats = float_steps(graph)
-    for node in graph.nodes:
-        _check(node, graph, node in floats)
-        if node in floats or node.op == "exit" or is_factor(node, graph) or node in graph.outputs:
-            continue
-        names[node] = node.name
-        if node.op in VIEWS or keeps_scale(node):
-            old, new = {names[part] for part in node.inputs}, names[node.inputs[0]]
-            names = {key: new if name in (*old, node.name) else name for key, name in names.items()}
-    return names
-
-
-def float_steps(graph: Graph) -> set[Node]:
-    """The post-processing of a detector: its `detections`, what is behind them, and in front what they alone read:
-    views, activations that are steps of their own, and softmax.
-    """
-    found: set[Node] = set()
-    for node in graph.nodes:
-        if node.op == "detections" or not found.isdisjoint(node.inputs):
-            found.add(node)
-    if not found:
-        return found
-    read = set(graph.outputs)  # by steps of bytes, or by the caller
-    for node in reversed(graph.nodes):
-        if node.op in BEFORE_BOXES and node not in read:
-            found.add(node)
-        if node not in found:
-            read.update(node.inputs)
-    return found
-
-
-def any_scales(graph: Graph) -> Calibration:
-    """Scales that are right for no weights, of every tensor: for what does not depend on them."""
-    return Calibration(dict.fromkeys(tensors_of(graph).values(), (0.05, 0)), 0, "none", "")
 
 
 def quantise(graph: Graph, calibration: Calibration) -> None:
@@ -141,52 +90,6 @@ def quantise(graph: Graph, calibration: Calibration) -> None:
             _STEPS[node.op](node, scale)
 
 
-def is_dense(node: Node) -> bool:
-    """Whether a node is fully connected, as a convolution of one pixel is that has no groups."""
-    if node.op != "conv":
-        return node.op == "dense"
-    a = node.attrs
-    one = a["kernel"] == a["stride"] == (1, 1) and not any(a["pad"]) and a["groups"] == 1
-    return one and node.shape[1:] == (1, 1) == node.inputs[0].shape[1:]
-
-
-def is_factor(node: Node, graph: Graph) -> bool:
-    """Whether nodes read it only to multiply each of their channels by one of its numbers."""
-    return is_dense(node) and node.activation.kind in FACTORS and _read_as_factor(node, graph)
-
-
-def takes_activation(graph: Graph, node: Node, activation: Node, factors: bool = True) -> bool:
-    """Whether a step of bytes can apply the activation, a node that alone reads it: others are steps of their own.
-
-    `factors`: whether the last layer of channel attention takes its sigmoid.
-    """
-    kind = activation.activation.kind
-    if factors and is_dense(node) and kind in FACTORS:
-        return _read_as_factor(activation, graph)
-    return kind in ACTIVATIONS and not keeps_scale(node)
-
-
-def _read_as_factor(node: Node, graph: Graph) -> bool:
-    readers = [reader for reader in graph.nodes if node in reader.inputs]
-    return node not in graph.outputs and all(
-        _takes_factor(reader) and reader.inputs.index(node) == 1 for reader in readers
-    )
-
-
-def _takes_factor(node: Node) -> bool:
-    return node.scaled or _is_product(node)
-
-
-def _is_product(node: Node) -> bool:
-    """Whether each channel of the first input is multiplied by a number of the second."""
-    return node.op == "multiply" and node.inputs[1].shape == (node.channels, 1, 1)
-
-
-def keeps_scale(node: Node) -> bool:
-    """Whether the step's bytes are bytes of its input."""
-    return node.op in ("entry", "resize") or (node.op in ("pool", "global_pool") and node.attrs["kind"] == "max")
-
-
 def taps_of(node: Node) -> tuple[np.ndarray, np.ndarray]:
     """How many pixels a mean is of, (rows of the output,) and (columns,): those in the padded plane, or of "valid_avg"
     in the plane alone.
@@ -210,32 +113,6 @@ def is_whole(node: Node) -> bool:
     if node.op != "pool":
         return False
     return all(bool((taps == kernel).all()) for taps, kernel in zip(taps_of(node), node.attrs["kernel"]))
-
-
-def _check(node: Node, graph: Graph, floats: bool) -> None:
-    """`UserError` unless integers, or with `floats` the steps behind them, can compute the node."""
-
-    def demand(holds: bool, what: str) -> None:
-        if not holds:
-            raise UserError(f"layer {node.name}: int8 has no kernel for {what}: build with --precision fp32 or fp16")
-
-    if floats:
-        demand(node.op in FLOAT_STEPS, f"the operator {node.op} behind boxes")
-        return
-    demand(node.op in ("input", "dense", "multiply", *VIEWS) or node.op in _STEPS, f"the operator {node.op}")
-    if is_factor(node, graph):
-        return
-    if node.scaled:
-        demand(is_factor(node.inputs[1], graph), "channels times what no sigmoid of a fully connected layer gives")
-    if node.op == "multiply":
-        demand(_is_product(node), "a product but of channels with a number each")
-    if node.op == "add":
-        demand(node.inputs[0].shape == node.inputs[1].shape, "the addition of a number to each channel")
-    if node.op == "lrn":
-        demand(node.attrs["beta"] == 0.75, f"normalisation by the power {node.attrs['beta']:g}, but 0.75")
-    if node.op in ("conv", "dense"):
-        terms = node.weights["weight"][0].size
-        demand(terms <= TERMS, f"sums of {terms} products, at most {TERMS}")
 
 
 Scale = Callable[[Node], tuple[float, int]]

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..architectures.resizing import resize_tables
 from ..graph import Node
-from ..graph.quantise import LARGEST, Bytes, is_dense, is_whole
+from ..graph.byte_tensors import is_dense
+from ..graph.quantise import LARGEST, Bytes, is_whole
 from ..schedules import (
     Int8AdaptiveAvgPool,
     Int8Add,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Graph, Node
-from ..graph.quantise import float_steps
+from ..graph.byte_tensors import float_steps
 from ..schedules import BYTES, INPUTS, OUTPUT, Machine, Operand, Plane
 from ..targets.precision import FP32, Precision
 from .abilities import channelwise, free_plane, is_pointwise, order_free, reads_anywhere, reordered, wanted_planes

@@ -87,3 +87,8 @@ def shuffle_groups(order: tuple[int, ...]) -> int:
         return 0
     each = channels // groups
     return groups if order == tuple((c % each) * groups + c // each for c in range(channels)) else 0
+
+
+def unlike(dtype: str, other: str) -> str:
+    """The other dtype where it is another."""
+    return "" if other == dtype else other

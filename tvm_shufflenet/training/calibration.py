@@ -21,8 +21,9 @@ from ..bridge.detections import Detections
 from ..bridge.parameters import digest
 from ..errors import UserError
 from ..graph import Graph, Node
+from ..graph.byte_tensors import float_steps, tensors_of
 from ..graph.integers import each_integers
-from ..graph.quantise import float_steps, quantise, taps_of, tensors_of
+from ..graph.quantise import quantise, taps_of
 from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 

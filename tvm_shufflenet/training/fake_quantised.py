@@ -20,7 +20,8 @@ from torch import nn
 from ..bridge.twin import Twin
 from ..errors import UserError
 from ..graph import Node
-from ..graph.quantise import BIAS, LARGEST, VIEWS, WEIGHT, is_dense, keeps_scale, tensors_of, weight_steps
+from ..graph.byte_tensors import VIEWS, is_dense, keeps_scale, tensors_of
+from ..graph.quantise import BIAS, LARGEST, WEIGHT, weight_steps
 from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 from .calibration import STEPS, activated, connected, convolved

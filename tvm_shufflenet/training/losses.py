@@ -18,8 +18,9 @@ import torch
 from ..architectures import Network
 from ..graph import Node
 from ..graph.byte_steps import ENDS
+from ..graph.byte_tensors import VIEWS, float_steps, tensors_of
 from ..graph.integers import each_integers, step_integers
-from ..graph.quantise import LARGEST, VIEWS, float_steps, quantise, tensors_of
+from ..graph.quantise import LARGEST, quantise
 from ..pipeline import byte_graph
 from ..targets.calibration import Calibration
 from .calibration import run_floats
