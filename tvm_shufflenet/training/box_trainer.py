@@ -94,7 +94,7 @@ class BoxTrainer(Trainer):
         sizes = checked_sizes(self.validation)
         self.model.eval()
         with torch.inference_mode(), self._autocast():
-            for batch in load(BoxBatches(decoded, self.validation), orders, self.workers):
+            for batch in load(BoxBatches(decoded, self.validation), orders, self.late_workers):
                 self._report(batch.broken)
                 maps = [m.float().cpu() for m in self.model(self._inputs(batch.pixels))]
                 half = len(maps) // 2

@@ -122,6 +122,15 @@ class Trainer:
             ids = [process.device.index] if process.device.type == "cuda" else None
             self.parallel = nn.parallel.DistributedDataParallel(self.trained, device_ids=ids)
 
+    @property
+    def late_workers(self) -> int:
+        """Processes that read pictures beside training that has begun.
+
+        None where several processes train: one that is forked beside the threads that exchange gradients may inherit a
+        lock that nobody opens.
+        """
+        return self.workers if self.process.world == 1 else 0
+
     def run(self) -> None:
         """Trains to the end.  Raises KeyboardInterrupt after SIGINT or SIGTERM, when the checkpoint is written."""
         if self.step >= self.steps:
@@ -282,7 +291,7 @@ class Trainer:
         counts = torch.zeros(3, dtype=torch.float64, device=self.process.device)
         self.trained.eval()
         with torch.inference_mode(), self._autocast():
-            for batch in load(Batches(decoded, pictures.labels), orders, self.workers):
+            for batch in load(Batches(decoded, pictures.labels), orders, self.late_workers):
                 self._report(batch.broken)
                 ranks = label_ranks(self.trained(self._inputs(batch.pixels)), batch.labels.to(self.process.device))
                 counts += torch.stack([(ranks < 1).sum(), (ranks < 5).sum(), torch.ones_like(ranks).sum()])
