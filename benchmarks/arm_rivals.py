@@ -106,20 +106,25 @@ def footer(costs: list, caches: bool) -> list[str]:
     how = "misses of simulated caches included, of prefetches ours alone" if caches else "every load hits its cache"
     lines = [f"model, not a measurement: {how}"]
     lines += [f"{name}: {model_note(core(name))}" for name in dict.fromkeys(cost.core for cost in costs)]
-    engines = [RIVALS[engine] for engine in COUNTED if any(cost.engine == engine for cost in costs)]
-    versions = ", ".join(f"{engine.title} {install.PINNED[engine.package]}" for engine in engines)
+    versions = ", ".join(f"{engine.title} {install.PINNED[engine.package]}" for engine in _counted(costs))
     lines.append(f"{versions}; ours / rival: of ours with tuning records, the first row; below 1, ours is faster")
     return lines
+
+
+def _counted(costs: list) -> list:
+    """The rivals that were counted."""
+    return [RIVALS[engine] for engine in COUNTED if any(cost.engine == engine for cost in costs)]
 
 
 def to_json(costs: list, absent: list[str], command: str) -> dict:
     from tvm_shufflenet import __version__
     from tvm_shufflenet.estimation.tools import llvm
 
+    packages = {engine.package: install.PINNED[engine.package] for engine in _counted(costs)}
     return {
         "command": command,
         "date": today(),
-        "versions": {"tvm_shufflenet": __version__, "llvm": llvm().version, **install.PINNED},
+        "versions": {"tvm_shufflenet": __version__, "llvm": llvm().version, **packages},
         "not_run": absent,
         "costs": [cost.to_json() for cost in costs],
     }
