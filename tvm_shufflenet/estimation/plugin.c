@@ -115,7 +115,7 @@ static bool streamed(Cache *cache, uint64_t line) {
   return false;
 }
 
-static void access_(Block *block, uint64_t line, bool store, bool prefetch) {
+static void touch(Block *block, uint64_t line, bool store, bool prefetch) {
   int level = 0;
   for (; level < levels && !hit(&caches[level], line); ++level)
     ++block->misses[level][store ? STORED : prefetch || streamed(&caches[level], line) ? STREAMED : LONE];
@@ -132,11 +132,11 @@ static void access_(Block *block, uint64_t line, bool store, bool prefetch) {
 static void on_access(unsigned cpu, uint32_t info, uint64_t address, void *data) {
   uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
   for (uint64_t line = address >> LINE_BITS; line <= (address + bytes - 1) >> LINE_BITS; ++line)
-    access_(data, line, qemu_plugin_mem_is_store(info), false);
+    touch(data, line, qemu_plugin_mem_is_store(info), false);
 }
 
 static void on_prefetch(unsigned cpu, uint32_t info, uint64_t address, void *data) {
-  access_(data, address >> LINE_BITS, false, true);
+  touch(data, address >> LINE_BITS, false, true);
 }
 
 static bool make_caches(const char *text) {
