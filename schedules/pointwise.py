@@ -314,6 +314,8 @@ class Pointwise(Grouped):
 
         There each row tile asks for the same again, beside multiply-adds that have few places left.
         """
+        if "tile_ahead" in knobs:
+            return knobs["tile_ahead"]
         return knobs["prefetch"] if not knobs["weight_vectors"] or self.outputs < 4 * self.inputs else 0
 
     def _rest_tiles(self, tiles: int, limit: int) -> int:
@@ -367,6 +369,15 @@ class Pointwise(Grouped):
 
     def chunks(self, knobs: Knobs) -> dict[str, int]:
         return {"a": 1, "o": 1, "v": 1}
+
+    def in_parts(self, knobs: Knobs) -> Knobs:
+        """On x86 a tile asks for the pixels of the next one, which may come from another core.
+
+        To ask for what is stored costs more than it saves.
+        """
+        if knobs["weight_vectors"] or knobs["prefetch"]:
+            return knobs
+        return {**knobs, "tile_ahead": knobs["vectors"] * self.lanes}
 
     def _schedule_total(self, sch: s_tir.Schedule, tile: s_tir.schedule.LoopRV) -> s_tir.schedule.LoopRV:
         """Adds up parts of sums within a tile; the loop over the parts."""

@@ -131,6 +131,10 @@ class Workload:
         """
         return {}
 
+    def in_parts(self, knobs: Knobs) -> Knobs:
+        """The knobs of the form that several threads run, for the arrays that `pack` makes with `knobs`."""
+        return knobs
+
     def reach(self, name: str) -> tuple[int, int]:
         """Elements in front of and behind the buffer of that name which the kernel may read."""
         return 0, 0

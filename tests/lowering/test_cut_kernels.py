@@ -212,7 +212,8 @@ def test_parts_make_the_whole(kernel, machine):
             array[argument.inside] = 9 * rng.standard_normal(argument.elements, "float32")
         arrays.append(array)
     (place,) = (i for i, argument in enumerate(taken) if argument.role == "output")
-    cut, whole = cut_kernel(workload, scheduled(workload, knobs), knobs), ScheduledKernel("kernel", workload, knobs)
+    whole, shared = ScheduledKernel("kernel", workload, knobs), workload.in_parts(knobs)
+    cut = cut_kernel(workload, scheduled(workload, shared), shared)
     module = compiled(taken, scheduled_kernel(whole), as_private(cut.function))
 
     def run(name, inputs, *numbers):
@@ -276,6 +277,21 @@ def compiled(taken, whole, part):
         main = tirx.PrimFunc([*buffers, *numbers], call).with_attrs({"global_symbol": name, "s_tir": True})
         functions |= {tvm.ir.GlobalVar(name): main, variable: kernel}
     return compile_module(tvm.IRModule(functions), resolve("native").tvm)
+
+
+def test_parts_of_pointwise_layers_ask_for_the_next_tile():
+    """For the pixels that it loads, not for what it stores; not on Arm, where no board was asked."""
+    workload, machine = Pointwise(3, 20, 36, padded(14, 14, 16), 16), Machine(16, 32)
+    knobs = workload.knobs(machine)
+
+    def asks(knobs, what):
+        return str(scheduled(workload, knobs)).count(f"prefetch_to_{what}")
+
+    shared = workload.in_parts(knobs)
+    assert asks(shared, "write") == asks(knobs, "write") == 0
+    assert asks(shared, "read") == asks(knobs, "read") + 1 and shared["tile_ahead"] == 16 * knobs["vectors"]
+    on_arm = Pointwise(3, 20, 36, padded(14, 14, 4), 4)
+    assert on_arm.in_parts(on_arm.knobs(BY_ELEMENT)) == on_arm.knobs(BY_ELEMENT)
 
 
 def test_what_all_threads_would_write_is_refused():

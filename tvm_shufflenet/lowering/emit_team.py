@@ -71,8 +71,8 @@ def emit_team(loops: Sequence[Loop], buffers: Sequence, weights: tirx.Var, ticki
     for step in (step for loop in loops for step in loop.steps):
         kernel = step.kernel
         if not is_small(step.call) and kernel.name not in cuts:
-            function = scheduled(kernel.workload, kernel.knobs)
-            made = cut_kernel(kernel.workload, function, kernel.knobs)
+            knobs = kernel.workload.in_parts(kernel.knobs)
+            made = cut_kernel(kernel.workload, scheduled(kernel.workload, knobs), knobs)
             if made.chunks > 1:
                 cuts[kernel.name] = made
     parts = {name: tvm.ir.GlobalVar(f"{name}_part") for name in cuts}
