@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from tvm_shufflenet.bridge import load_checkpoint
-from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.command import OutputFile, run
 from tvm_shufflenet.cli.terminal import Terminal
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import today, write_json
@@ -56,8 +56,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=128, help="pixels of a side of the input (128)")
     parser.add_argument("--out", type=Path, default=Path("build", "accuracy"), metavar="DIR", help="of the runs "
                         "(build/accuracy/)")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write the figures to this file, after each run; what is there "
-                        "is taken over")  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", action=OutputFile,
+                        help="write the figures to this file, after each run; what is there is taken over")  # fmt: skip
     return parser
 
 

@@ -8,9 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.command import add_json_option, run
 from tvm_shufflenet.cli.terminal import open_console
-from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import today, write_json
 
 from .rivals import COUNTED, OURS, RIVALS, install
@@ -36,15 +35,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rivals", type=_list, default=COUNTED, metavar="NAME[,NAME]",
                         help=f"engines ({','.join(COUNTED)})")  # fmt: skip
     parser.add_argument("--caches", action="store_true", help="simulate the caches as well, and add what misses cost")
-    parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    add_json_option(parser, "all figures")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
 
     from tvm_shufflenet.architectures import own_name
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from tvm_shufflenet import load
-from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.command import add_json_option, run
 from tvm_shufflenet.cli.common import parse_size
 from tvm_shufflenet.cli.terminal import Terminal
 from tvm_shufflenet.errors import UserError
@@ -34,7 +34,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--size", default="1080x1920", help="of the pictures: height x width (1080x1920)")
     parser.add_argument("--rotation", type=int, default=0, help="degrees: 0, 90, 180 or 270 (0)")
     parser.add_argument("--rounds", type=int, default=100, help="turns of each (100)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    add_json_option(parser, "the figures")
     return parser
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tvm_shufflenet.architectures import Network, network, own_name
 from tvm_shufflenet.bridge import random_parameters
-from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.command import add_json_option, run
 from tvm_shufflenet.cli.common import parse_size
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
@@ -142,7 +142,7 @@ def arguments() -> argparse.ArgumentParser:
                         "g=8, MobileNet 1.0 and 0.25, AlexNet)")  # fmt: skip
     parser.add_argument("--target", default="native", help="a name from `python -m tvm_shufflenet.targets` (native)")
     parser.add_argument("--size", default="224", help="input in pixels: 224, or height x width as 480x640 (224)")
-    parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    add_json_option(parser, "all figures")
     return parser
 
 
@@ -152,8 +152,6 @@ def main(argv: list[str] | None = None) -> None:
     size = parse_size(args.size)
     nets = [network(name, size) for name in dict.fromkeys(own_name(model) or model for model in args.models or MODELS)]
     resolve(args.target)
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
 
     imported = import_seconds()
     found = []

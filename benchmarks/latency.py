@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.command import add_json_option, run
 from tvm_shufflenet.cli.common import parse_size, tuned_kernels
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
@@ -50,7 +50,7 @@ def arguments() -> argparse.ArgumentParser:
                         "use what is still current there")  # fmt: skip
     parser.add_argument("--prepare", action="store_true", help="only build and export, for a later run with --keep")
     parser.add_argument("--markdown", action="store_true", help="print one table of all networks, in Markdown")
-    parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    add_json_option(parser, "all figures")
     return parser
 
 
@@ -62,8 +62,6 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--rounds {args.rounds}: expected 1 or more")
     if args.prepare and not args.keep:
         raise UserError("--prepare makes files for a later run: say where with --keep DIR")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
 
     from tvm_shufflenet.architectures import network, own_name
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.command import run
+from tvm_shufflenet.cli.command import add_json_option, run
 from tvm_shufflenet.cli.terminal import open_console
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import today, write_json
@@ -31,10 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sources", type=Path, metavar="DIR", help="folder with checkouts of github.com/sonos/tract "
                         "and github.com/google/XNNPACK, to price their kernels anew (the prices of then)")  # fmt: skip
     parser.add_argument("--no-caches", action="store_true", help="leave out the simulated caches, which take longer")
-    parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
+    add_json_option(parser, "all figures")
     args = parser.parse_args(argv)
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f"--json {args.json}: there is no such folder")
 
     if args.kernels and args.no_caches:
         raise UserError("--kernels counts nothing: leave out --no-caches")

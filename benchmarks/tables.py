@@ -96,6 +96,22 @@ def rows(data: dict) -> list[str]:
     return _table(data["columns"], data["rows"]) + _conditions(data)
 
 
+def gains(data: dict) -> list[str]:
+    """Of `benchmarks.tuning_gains`: million cycles with default schedules and with records, and their ratio."""
+    cells = {(each["core"], each["model"]): each for each in data["gains"]}
+    cores, models = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    rows = []
+    for model in models:
+        row = [model]
+        for core in cores:
+            each = cells[core, model]
+            for before, after in (("default", "tuned"), ("default_total", "tuned_total")):
+                row.append(f"{each[before] / 1e6:.2f}, {each[after] / 1e6:.2f} ({each[after] / each[before]:.3f})")
+        rows.append(row)
+    head = [text for core in cores for text in (core, f"{core}, with misses")]
+    return _table(["million cycles: default, tuned", *head], rows) + _conditions(data)
+
+
 def accuracy(data: dict) -> list[str]:
     """Of `benchmarks.accuracy`: for each network of each table the mean of its runs and half their range."""
     rows = []
@@ -116,7 +132,7 @@ def accuracy(data: dict) -> list[str]:
 
 TABLES: dict[str, Callable[[dict], list[str]]] = {
     "latency": latency, "brief": brief, "compare": compare, "arm": arm, "footprint": footprint, "accuracy": accuracy,
-    "rows": rows,
+    "rows": rows, "gains": gains,
 }  # fmt: skip
 
 

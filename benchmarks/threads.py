@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tvm_shufflenet.boards.processor import describe_processor
-from tvm_shufflenet.cli.command import run
-from tvm_shufflenet.cli.common import check_count, check_json
+from tvm_shufflenet.cli.command import add_json_option, run
+from tvm_shufflenet.cli.common import check_count
 from tvm_shufflenet.files import write_json
 from tvm_shufflenet.library.loading import load
 from tvm_shufflenet.library.processors import allowed_processors
@@ -39,7 +39,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--load", type=int, default=0, metavar="N", help="processes that compute beside, all the time "
                         "(0)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=10, help="turns of each (10)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    add_json_option(parser, "the figures")
     return parser
 
 
@@ -47,7 +47,6 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments().parse_args(argv)
     check_count("--rounds", args.rounds, 1, 10_000)
     check_count("--load", args.load, 0, 1000)
-    check_json(args.json)
     networks = [load(args.library), load(args.library, args.threads, oversubscribe=args.oversubscribe)]
     picture = standard_picture(networks[0].inputs[0].shape)
     one, team = (network.run(picture) for network in networks)

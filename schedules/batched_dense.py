@@ -81,7 +81,7 @@ class BatchedDense(Dense):
         return dense
 
     def knobs(self, machine: Machine) -> Knobs:
-        """As many sums as three quarters of the registers hold."""
+        """Tiles whose sums fill three quarters of the registers."""
         most = machine.registers * 3 // (8 if self._weights == "float16" else 4)
         pictures = divisor_up_to(self.pictures, 8)
         vectors = divisor_up_to(-(-self.outputs // self.lanes), max(1, most // pictures))

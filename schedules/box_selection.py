@@ -30,7 +30,7 @@ def number(value: float) -> tirx.Expr:
 
 
 class BoxWriter:
-    """Writes such a function; the parameters in front of `out` are there already.
+    """Writes the function of a kernel that gives boxes; the parameters in front of `out` are there already.
 
     Boxes lie in a picture of `size` = (height, width).  Each class has `total` possible candidates.
     """
@@ -60,11 +60,11 @@ class BoxWriter:
         return T.arg(name, T.buffer(shape, "float32"))
 
     def choose(self, label: tirx.Expr) -> None:
-        """Puts the candidates of a class into the heap."""
+        """Puts the candidates of one class into the heap."""
         raise NotImplementedError
 
     def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
-        """Keeps at hand what moves and stretches the box of that candidate, and the box's centre."""
+        """Looks up the numbers that move and stretch a candidate's box, and the centre of the box."""
         raise NotImplementedError
 
     def side(self, axis: int) -> tirx.Expr:
@@ -109,7 +109,7 @@ class BoxWriter:
         self._give()
 
     def _decode(self, which: tirx.Expr, label: tirx.Expr) -> None:
-        """The box of that candidate, into `found`."""
+        """Writes the box of a candidate into `found`."""
         height, width = self.size
         self.find(which, label)
         for axis, extent in ((0, width), (1, height)):
@@ -126,7 +126,7 @@ class BoxWriter:
         return centre - at_hand[HALF], centre + at_hand[HALF]
 
     def _drive_out(self, place: tirx.Expr) -> None:
-        """Those behind it that overlap one too much are no longer alive."""
+        """Marks the candidates behind one whose boxes overlap its box too much: they are no longer alive."""
 
         def shared(low: int, high: int, other: tirx.Expr) -> tirx.Expr:
             ends = [self.room[self.column(high, which)] for which in (place, other)]

@@ -69,7 +69,7 @@ class Conv2d(Workload):
 
     @staticmethod
     def fits(after: Plane, lanes: int) -> bool:
-        """Whether vectors of a row have their place: its rows are as long as one, or the last row has room behind."""
+        """Whether every vector of a row has a place: rows are as long as a vector, or the last row has room behind."""
         return after.pitch % lanes == 0 or after.width >= lanes or _has_room(after, lanes)
 
     def __post_init__(self):
@@ -104,7 +104,7 @@ class Conv2d(Workload):
 
     @property
     def _columns(self) -> int:
-        """Of one phase of a padded row: whole vectors, so that rows are at offsets that fit into instructions."""
+        """Columns of one phase of a padded row: whole vectors, so that offsets of rows fit into instructions."""
         return round_up(self._row + (self.kernel - 1) // self.stride, self.lanes)
 
     @property
@@ -238,5 +238,5 @@ class Conv2d(Workload):
 
 
 def _has_room(after: Plane, lanes: int) -> bool:
-    """Whether the last vector of its last row fits; those of other rows may reach into the next, written later."""
+    """Whether the last vector of the last row fits; other rows may reach into the next one, which is written later."""
     return (after.height - 1) * after.pitch + round_up(after.width, lanes) <= after.size

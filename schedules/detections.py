@@ -87,7 +87,7 @@ class Detections(Workload):
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Of the maps of scores and of boxes, for each default box."""
+        """Channels of a default box in the map of scores, and in the map of boxes."""
         return self.classes + self.background, 4 * max(self.bins, 1)
 
     @property
@@ -129,7 +129,7 @@ class Detections(Workload):
 
 
 class _Writer(BoxWriter):
-    """Writes the function; what is said of `Detections` is not repeated."""
+    """Writes the function of `Detections`, under whose field names everything is known here."""
 
     def __init__(self, of: Detections):
         self.of = of
@@ -148,7 +148,7 @@ class _Writer(BoxWriter):
         self.sums = self.local(SUMS, "float32") if of.bins else None
 
     def choose(self, label: tirx.Expr) -> None:
-        """The candidates of a class."""
+        """Puts the candidates of one class into the heap."""
         of, limit = self.of, self.at_hand
         self.candidates.begin()
         T.buffer_store(limit, number(of.least), [LIMIT])
@@ -194,7 +194,7 @@ class _Writer(BoxWriter):
             first += sides
 
     def _distances(self, boxes: tirx.Buffer, first: tirx.Expr, pixel: tirx.Expr) -> None:
-        """Of each edge, by the default box's side."""
+        """Computes how far each edge is from the centre, in sides of the default box."""
         bins, sums = self.of.bins, self.sums
         assert sums is not None
         for edge in range(4):

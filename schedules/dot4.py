@@ -43,7 +43,7 @@ KINDS = {
 
 
 def lanes_of(kind: str) -> int:
-    """Sums of the vector that one instruction of that kind adds to."""
+    """How many sums are in the vector to which one instruction of that kind adds."""
     return {"vnni512": 16, "vnni256": 8, "maddwd": 8}.get(kind, 4)
 
 
@@ -91,9 +91,9 @@ def zip8(*parts: tirx.Expr) -> tirx.Expr:
 
 
 def row_of_pairs(first: tirx.Expr, second: tirx.Expr, row: tirx.Expr) -> tirx.Expr:
-    """Of vectors of L sums each, one behind the other as `mmla` gives them, the L of that row, 0 or 1.
+    """The L sums of row 0 or 1, of two vectors of L sums each as `mmla` gives them, one behind the other.
 
-    Both are loads that are made vectors with the loop around them, and `row` is a number by then.
+    Both vectors are loads that the loop around them makes vectors; `row` is a number by then.
     """
     return tirx.call_intrin("int32", _ROW, first, second, row)
 
@@ -141,7 +141,7 @@ def _joined(parts: list[tirx.Expr]) -> tirx.Expr:
 
 
 def _in_pieces(sizes: tuple[int, ...], compute: Callable, plain: Callable) -> Callable:
-    """To `compute(acc, data, weight)` of vectors of these sizes; what they do not divide, to plain arithmetic."""
+    """Cuts vectors into pieces of these sizes for `compute(acc, data, weight)`; `plain` takes what is left over."""
 
     def lower(call):
         lanes = _lanes(call.args[0])
@@ -186,7 +186,7 @@ def _smull(acc, data, weight):
 
 
 def _pairs(acc, data, weight):
-    """Of words of two int16."""
+    """Sums of products of words that hold two int16 each."""
     lanes = _lanes(acc)
     name = {8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}[lanes]
     halves = (tirx.reinterpret(_dtype("int16", 2 * lanes), word) for word in (data, weight))
@@ -243,7 +243,7 @@ def _zip8(call):
 
 
 def _zipped(low: list[tirx.Expr], high: list[tirx.Expr], dtype: str) -> list[tirx.Expr]:
-    """Of vectors that go together those of twice as many, each number of `low` in front of its one of `high`."""
+    """Vectors of twice the length: each number of a vector of `low` in front of its partner of `high`."""
     found = []
     for pair in zip(low, high):
         size = _lanes(pair[0]) * itemsize(dtype_of(pair[0])) // itemsize(dtype)

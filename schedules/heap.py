@@ -35,11 +35,11 @@ class Heap:
         T.buffer_store(self.count, 0, [0])
 
     def takes(self, score: tirx.Expr) -> tirx.Expr:
-        """Whether one that comes behind all equal ones belongs there."""
+        """Whether a candidate belongs into the heap; of equal scores the one that comes later is worse."""
         return tirx.any(self.count[0] < self.most, score > self.room[self.scores])
 
     def push(self, score: tirx.Expr, number: tirx.Expr) -> None:
-        """Puts one there that the heap takes; the worst goes if there is no place."""
+        """Adds a candidate that the heap takes; in a full heap it replaces the worst."""
         T.buffer_store(self.held, score, [0])
         T.buffer_store(self.held, number, [1])
         with T.If(self.count[0] < self.most):
@@ -72,7 +72,7 @@ class Heap:
         T.buffer_store(self.room, self.held[1], [self.ids + hole])
 
     def _sink(self, count: tirx.Expr | int) -> None:
-        """What is held goes to the root of the first `count`, and down to where it belongs."""
+        """Moves the held candidate from the root of the first `count` places down to where it belongs."""
         places, held = self.places, self.held
         T.buffer_store(places, 0, [HOLE])
         T.buffer_store(places, 1, [MOVED])
@@ -95,7 +95,7 @@ class Heap:
         self._put()
 
     def _rise(self) -> None:
-        """What is held goes behind the last, and up to where it belongs."""
+        """Moves the held candidate from behind the last place up to where it belongs."""
         places, held = self.places, self.held
         T.buffer_store(places, self.count[0], [HOLE])
         T.buffer_store(self.count, self.count[0] + 1, [0])

@@ -92,7 +92,7 @@ class LongConv(Workload):
 
     @property
     def _columns(self) -> int:
-        """Of one phase of a padded row: whole vectors."""
+        """Columns of one phase of a padded row: whole vectors."""
         return round_up(self._row + (self._span[1] - 1) // self.stride, self.lanes)
 
     @property

@@ -66,7 +66,7 @@ def _part(index: tirx.Expr, start: int, size: int) -> tirx.Expr:
 
 
 def _table(load: tirx.BufferLoad, start: int, size: int, count: int) -> list[tirx.Expr]:
-    """So many vectors of the table, from entry `start` on."""
+    """`count` vectors of the table, from entry `start` on."""
     return [tirx.BufferLoad(load.source, [tirx.Ramp(start + size * i, 1, size)]) for i in range(count)]
 
 

@@ -98,7 +98,7 @@ class _Writer(BoxWriter):
         return self._edge(high) - self._edge(low)
 
     def _place(self, region: tirx.Expr, channel: tirx.Expr, pitch: int, size: int) -> tirx.Expr:
-        """Of a region's number, in the planes of its block."""
+        """Where the number of a region and a channel lies, in the planes of the region's block."""
         block, pixel = (operator(region, self.of.block) for operator in (tirx.floordiv, tirx.floormod))
         return block * pitch + channel * size + pixel
 

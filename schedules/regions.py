@@ -29,7 +29,7 @@ POINTS = 2  # of a bin, along each axis
 
 
 def _position(start, end, scale, place, bins, most):
-    """Of a point, between the first pixel and the last."""
+    """The position of a point, limited to the plane."""
     bin_size = (end - start) * T.float32(scale) / T.float32(bins)
     at = (
         start * T.float32(scale)
@@ -41,9 +41,10 @@ def _position(start, end, scale, place, bins, most):
 
 @T.macro
 def place_points(start, end, scale, bins, extent, first, share):
-    """Of the points of RoI align along one side: the first of the two pixels around each, and the second one's share.
+    """Writes for each point of RoI align along one side the first of its two pixels, and the share of the second.
 
-    The region is from `start` to `end` in pixels of the picture, of which one of the `extent` here has 1 / scale.
+    The region reaches from `start` to `end` in pixels of the picture; a pixel of the plane, which has `extent` of them,
+    is 1 / scale pixels of the picture.
     """
     for p in range(POINTS * bins):
         share[p] = _position(start, end, scale, p, bins, extent - 1)
@@ -57,9 +58,10 @@ def _corner(edge, stride):
 
 @T.macro
 def place_bins(start, end, stride, bins, extent, first, behind):
-    """Of the bins of RoI max pooling along one side: the first of the pixels of each, and the one behind the last.
+    """Writes for each bin of RoI max pooling along one side its first pixel, and the pixel behind its last.
 
-    The region is from `start` to `end` in pixels of the picture, of which one of the `extent` here has `stride`.
+    The region reaches from `start` to `end` in pixels of the picture; a pixel of the plane, which has `extent` of them,
+    is `stride` pixels of the picture.
     """
     for b in range(bins):
         first[b] = T.max(_corner(end, stride) - _corner(start, stride) + 1, 1)

@@ -21,7 +21,7 @@ LIMITS = 4  # numbers of `limits`
 
 
 def limits(zero: int, low: int, high: int, border: int = 0) -> np.ndarray:
-    """What kernels are given of bytes: the output's zero point, least and largest, and the input's zero point."""
+    """What kernels of bytes are given: the output's zero point, its least and largest byte, the input's zero point."""
     return np.array([_BITS + zero, _BITS + low, _BITS + high, border], np.int32)
 
 

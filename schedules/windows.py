@@ -140,7 +140,7 @@ class Window(Rows):
         ]  # fmt: skip
 
     def chunks(self, knobs: Knobs) -> dict[str, int]:
-        """Not rows: the last vector of one may reach into the next, which is written later."""
+        """Channels, and never rows: the last vector of a row may reach into the next row, which is written later."""
         return {"c": 1}
 
     def tile(
@@ -163,7 +163,7 @@ class Window(Rows):
         return channel
 
     def _prefetch(self, sch: s_tir.Schedule, out, distance: int) -> None:
-        """With each vector of the output as many of the input as it stands for, of as many rows."""
+        """Prefetches, with each vector of the output, the vectors of the input that it stands for."""
         S, pitch = self.stride, self.before.pitch
         params = {str(param.name): param for param in sch.mod["main"].params}
         c, y, v, i = (axis.var for axis in sch.get(out).iter_vars)

@@ -167,7 +167,7 @@ class Winograd(Workload):
 
     @property
     def multiply_adds(self) -> int:
-        """Of the layer, as a direct convolution has them."""
+        """Multiply-adds of the layer as a direct convolution would do them."""
         pixels = self.after.height * self.after.width
         return self.groups * self.inputs * self.outputs * pixels * self.kernel**2
 
@@ -326,7 +326,7 @@ class Winograd(Workload):
             )  # fmt: skip
 
     def chunks(self, knobs: Knobs) -> dict[str, int]:
-        """Of the three steps the channels, the points and channels, and the channels."""
+        """The chunks of the three steps: channels; points and channels; channels."""
         return {"c": 1, "p": 1, "o": 1}
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:

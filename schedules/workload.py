@@ -72,7 +72,7 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """Of the computation."""
+        """The name of the computation."""
         raise NotImplementedError
 
     @property
@@ -86,7 +86,7 @@ class Workload:
 
     @property
     def gathered(self) -> int:
-        """How many places of a root those of the parameters are that `gathers` names."""
+        """How many planes of a root the parameters named by `gathers` are."""
         return 1
 
     @property
@@ -109,7 +109,7 @@ class Workload:
         return []
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
-        """By default the loops are left to LLVM."""
+        """Tiles and vectorises the definition; by default the loops are left to LLVM."""
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         """Weights in the order of the parameters; by default as they are."""
@@ -140,7 +140,7 @@ class Workload:
         return 0, 0
 
     def order(self, channels: int) -> list[int]:
-        """At which plane of the output each of its channels is stored: a permutation."""
+        """The plane of the output at which each of its channels is stored: a permutation."""
         return list(range(channels))
 
     def may_replace(self, name: str) -> bool:
@@ -158,13 +158,13 @@ def itemsize(dtype: str) -> int:
 
 
 def leave_out(function: tirx.PrimFunc, *names: str) -> tirx.PrimFunc:
-    """The definition without parameters that it does not use."""
+    """The definition without those parameters that it does not use."""
     params = [param for param in function.params if str(param.name) not in names]
     return tirx.PrimFunc(params, function.body, function.ret_type).with_attrs(dict(function.attrs.items()))
 
 
 def spread(channels: int, planes: int) -> np.ndarray:
-    """A table of as many of the planes, at even distances: an example of where channels lie."""
+    """A table of `channels` of the planes, at even distances: an example of where channels lie."""
     return np.arange(channels, dtype=np.int32) * planes // channels
 
 

@@ -98,10 +98,11 @@ def compile_network(
     team: bool = False,
     precision: Precision = FP32,
     pictures: int = 1,
+    done: Callable[[str], None] = lambda phase: None,
 ) -> Compiled:
     """Compiles one network; see `compile_sizes`.  What each phase leaves is written to the folder `debug_dump`."""
     (compiled,) = compile_sizes(
-        [network], parameters, target, debug_dump, ticking, records, team, precision, pictures
+        [network], parameters, target, debug_dump, ticking, records, team, precision, pictures, done
     )  # fmt: skip
     return compiled
 

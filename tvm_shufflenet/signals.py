@@ -23,7 +23,7 @@ class Terminated(SystemExit):
 
 
 def leave_at_once() -> None:
-    """From now on both signals end the process as it is, but for those that are ignored (`nohup`, `&`)."""
+    """Lets both signals end the process as it is from now on, unless they are ignored (`nohup`, `&`)."""
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)

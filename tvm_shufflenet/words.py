@@ -43,5 +43,5 @@ def weights_line(manifest: dict) -> str:
 
 
 def origin_notes(manifest: dict) -> list[str]:
-    """What was assumed, and what left out, when the weights of a library were read from another's file."""
+    """What was assumed, and what was left out, when a library's weights were read from another's file."""
     return manifest["weights"].get("notes", [])

@@ -18,6 +18,7 @@ from benchmarks import accuracy, contest, footprint, latency, yardstick
 from benchmarks.contest import Contest, Contestant, Files
 from benchmarks.rivals import INSTALL, OURS, RIVALS, agreement, calibration, folded, install, ncnn, onnx_model, worker
 from benchmarks.rivals.worker import Failed, Worker
+from benchmarks.tables import TABLES
 from tvm_shufflenet.architectures import NetworkBuilder, model_names, network
 from tvm_shufflenet.bridge import random_parameters
 from tvm_shufflenet.errors import UserError
@@ -510,6 +511,9 @@ class _Free:
         ("latency", ["--prepare"], "say where with --keep"),
         ("latency", ["--keep", "/proc/rivals"], "--keep /proc/rivals: "),
         ("latency", ["--json", "missing/folder/file.json"], "there is no such folder"),
+        ("tuning_gains", ["shufflenet-v1-3x-g3"], "unknown model 'shufflenet-v1-3x-g3'"),
+        ("tuning_gains", ["--core", "native"], "only AArch64 cores"),
+        ("tuning_gains", ["--records", "missing"], "--records missing: there is no such folder"),
         ("threads", ["missing.so"], "No such file"),
         ("threads", ["missing.so", "--load", "-1"], "--load -1: expected 0 or more"),
         ("footprint", ["shufflenet-v1-3x-g3"], "unknown model 'shufflenet-v1-3x-g3'"),
@@ -544,10 +548,28 @@ def test_threads_on_too_few_processors(build, tmp_path):
     assert told["equal"] and told["load"] == 1 and [each["threads"] for each in told["runs"]] == [1, threads]
 
 
-@pytest.mark.parametrize("command", ["arm_rivals", "model_trust", "latency", "footprint", "rivals.install", "threads"])
+@pytest.mark.parametrize("command", [
+    "arm_rivals", "model_trust", "latency", "footprint", "rivals.install", "threads", "tuning_gains",
+])  # fmt: skip
 def test_help_has_an_example(command):
     done = call(command, "--help")
     assert done.returncode == 0 and f"benchmarks.{command}" in done.stdout.partition("example")[2]
+
+
+@pytest.mark.emulator
+def test_what_tuning_gains(tmp_path):
+    """Some kernels have shipped records, chosen where every load hits; the table has what the command wrote."""
+    found = tmp_path / "gains.json"
+    done = call("tuning_gains", "shufflenet-v1-0.25x-g3", "--core", "cortex-a72", "--json", found)
+    assert done.returncode == 0, done.stderr
+    assert "model, not a measurement" in done.stdout
+    data = json.loads(found.read_text())
+    (gain,) = data["gains"]
+    assert 1e6 < gain["tuned"] < gain["default"] < gain["default_total"] and "by estimate" in gain["kernels"]
+    lines = TABLES["gains"](data)
+    default, tuned = (f"{gain[key] / 1e6:.2f}" for key in ("default", "tuned"))
+    assert lines[3].startswith(f"| shufflenet-v1-0.25x-g3 | {default}, {tuned} (")
+    assert "cortex-a72, with misses" in lines[1] and f"llvm {data['versions']['llvm']}" in lines[-1]
 
 
 class TestAccuracy:

@@ -18,7 +18,7 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.estimation.estimates import estimate
 from tvm_shufflenet.library.camera import Image
 from tvm_shufflenet.library.loading import read_manifest
-from tvm_shufflenet.measure import profiling
+from tvm_shufflenet.measure import clocked, profiling
 from tvm_shufflenet.pipeline import any_calibration
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.cores import core
@@ -184,7 +184,7 @@ def test_profile_gives_times_of_one_picture(several, monkeypatch):
     assert found.batch == PICTURES and not found.differences and head == calls - 1 == len(found.calls) - 1
     assert [call.minimum for call in found.calls] == pytest.approx([1.0] * head + [1 / PICTURES])
     assert found.twin_seconds == pytest.approx([head + 1 / PICTURES] * 2)
-    assert ticks == [PICTURES * head + 1 + 1 + profiling.PAIRS]
+    assert ticks == [PICTURES * head + 1 + 1 + clocked.PAIRS]
     assert sum(call.multiply_adds for call in found.calls) == manifest["multiply_adds"]
     classifier = found.calls[-1]
     assert classifier.kernel == "batched_dense_1" and classifier.weight_bytes == (10 * 240 + 10) * 4 // PICTURES

@@ -229,7 +229,18 @@ def test_the_share_that_is_done_tells_the_time_left(monkeypatch):
     assert str(alone) == ""  # longer than was foreseen
 
 
-def test_a_terminal_shows_the_time_left_and_a_pipe_does_not(monkeypatch):
+def test_a_log_says_the_time_left_of_a_single_step(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "LOG_SECONDS", 0.02)
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    with terminal.Terminal().step("building") as done:
+        now += 5
+        done(0.25)
+        threading.Event().wait(0.2)
+    assert capsys.readouterr().err == "building, about 15 s left ...\n"
+
+
+def test_a_terminal_shows_the_time_left_at_once(monkeypatch):
     now = 0.0
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
     for is_terminal in (True, False):

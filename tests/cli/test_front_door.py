@@ -9,6 +9,7 @@ import pytest
 
 from tvm_shufflenet import __version__
 from tvm_shufflenet.cli import door
+from tvm_shufflenet.errors import UserError
 
 from ..conftest import ROOT
 
@@ -49,12 +50,48 @@ def test_a_command_is_what_python_runs():
     assert refused.returncode == 2 and refused.stderr.startswith("error: --size x: expected pixels")
 
 
-@pytest.mark.parametrize("name, nearest", [("biuld", "build"), ("clasify", "classify"), ("TUNE", ""), ("x" * 1000, "")])
+@pytest.mark.parametrize("name, nearest", [("biuld", "build"), ("clasify", "classify"), ("TUNE", "tune")])
 def test_unknown_commands(name, nearest):
     done = enter(name, "--help")
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 2 and not done.stdout and len(line) < 120
-    assert line.startswith(f"error: unknown command '{name[:40]}': did you mean {nearest}")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == f"error: unknown command '{name}': did you mean {nearest}? `tvm-shufflenet` lists all\n"
+
+
+def test_errors_name_commands_as_they_were_called(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/tvm-shufflenet", "build", "nothing-like-it"])
+    assert door.enter() == 2
+    assert capsys.readouterr().err == "error: unknown model 'nothing-like-it': see `tvm-shufflenet models`\n"
+
+
+def test_what_is_like_no_command():
+    done = enter("x" * 1000)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == f"error: unknown command '{'x' * 40}': `tvm-shufflenet` lists all\n"
+
+
+@pytest.mark.parametrize("words, says", [
+    (["build", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+    (["build", "--emit", "exe"], "argument --emit: invalid choice: 'exe'"),
+    (["classify"], "the following arguments are required: LIBRARY, IMAGE"),
+    (["records"], "the following arguments are required: show|prune|merge"),
+    (["records", "show", "--no-such-option"], "unrecognized arguments: --no-such-option"),
+    (["--no-such-option"], "unrecognized arguments: --no-such-option"),
+])  # fmt: skip
+def test_wrong_options_are_one_line(words, says, capsys):
+    with pytest.raises(SystemExit) as end:
+        door.main(words)
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert end.value.code == 2 and not printed.out
+    assert line.startswith(f"error: {says}") and line.endswith(" --help`")
+
+
+@pytest.mark.parametrize("name", [name for name in door.COMMANDS if name not in ("doctor", "records", "train")])
+def test_where_json_goes_is_looked_at_first(name, tmp_path):
+    """Each command that prints a table has --json."""
+    for path, says in ((tmp_path / "no" / "file", "there is no such folder"), (tmp_path, "it is a folder")):
+        with pytest.raises(UserError, match=f"^--json {path}: {says}"):
+            door.main([name, "--json", str(path)])
 
 
 def test_every_command_has_a_version(capsys):
@@ -74,8 +111,10 @@ def test_help_names_commands_as_they_were_called(name, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [program])
         with pytest.raises(SystemExit):
             door.main([name, "--help"])
-        said = " ".join(capsys.readouterr().out.split())
+        printed = capsys.readouterr().out
+        said = " ".join(printed.split())
         assert said.startswith(shown) and "example" in said
+        assert all(len(line) <= 100 for line in printed.splitlines()), "a line that does not fit"
         assert hidden not in said.replace("python -m benchmarks", "")
 
 

@@ -16,8 +16,8 @@ from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import OURS, Imported, load_network, save_network
 from tvm_shufflenet.graph.byte_tensors import tensors_of
 from tvm_shufflenet.library.loading import load, read_manifest
+from tvm_shufflenet.measure.clocked import clocked_copy
 from tvm_shufflenet.measure.entries import Entry
-from tvm_shufflenet.measure.profiling import clocked_copy
 from tvm_shufflenet.pipeline import byte_graph
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.calibration import calibration_in

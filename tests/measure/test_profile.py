@@ -27,8 +27,9 @@ from tvm_shufflenet.library.loading import read_manifest
 from tvm_shufflenet.lowering import costs
 from tvm_shufflenet.measure import entries, place, profiling
 from tvm_shufflenet.measure.attention import attention_parts
+from tvm_shufflenet.measure.clocked import SOURCE, clocked_copy, seconds_of
 from tvm_shufflenet.measure.entries import Entry
-from tvm_shufflenet.measure.profiling import ProfileOptions, clocked_copy, profile, seconds_of
+from tvm_shufflenet.measure.profiling import ProfileOptions, profile
 from tvm_shufflenet.pipeline import compile_network, lower_graph
 from tvm_shufflenet.targets import APPLE, resolve, target_names
 
@@ -104,7 +105,7 @@ def test_the_clocked_copy_computes_the_same(library, clocked):
 
 # Two "kernels" that wait, 2 and 1 ms, behind one another; and what is wrong with other tensors.
 HARNESS = f"""
-#include "{profiling.SOURCE}"
+#include "{SOURCE}"
 #include <stdio.h>
 const char tsn_manifest_text[1];
 const float tsn_weights_data[1];

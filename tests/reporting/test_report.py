@@ -135,7 +135,7 @@ def test_refusals(tmp_path, written):
     refused("cannot read", str(tmp_path / "missing.json"))
     refused("unknown model", "no-such-net", "--no-measure")
     refused("leave out --rpc", "--no-measure", "--rpc", "board:9090")
-    with pytest.raises(UserError, match="--output no/page.html: there is no such folder"):
+    with pytest.raises(UserError, match="-o no/page.html: there is no such folder"):
         command.main(["-o", "no/page.html"])
     assert not (tmp_path / "report.html").exists()
 

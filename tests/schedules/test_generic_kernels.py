@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ from tvm_shufflenet.schedules import (
 )  # fmt: skip
 from tvm_shufflenet.schedules.functions import exp, log, power
 from tvm_shufflenet.targets import resolve
+
+from ..conftest import ROOT
+from ..kernel_runs import run_kernel
 
 rng = np.random.default_rng(0)
 GUARD = 17  # odd: buffers are aligned as floats are, no better
@@ -470,3 +474,27 @@ def test_no_library(target):
         intrinsics = {name.split(".")[1] for name in declared if name.startswith("llvm.")}
         assert intrinsics <= INSTRUCTIONS | BYTES
         assert {n for n in declared if not n.startswith("llvm.")} <= BYTES | {"TVMFFIErrorSetRaisedFromCStrParts"}
+
+
+def test_the_kernel_of_the_docs(tmp_path):
+    """The example of docs/adding.md computes what it says."""
+    import importlib.util
+    import textwrap
+
+    page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    code = page.split("plain_depthwise.py in `schedules/`:\n\n")[1].split("\nConditions in TVMScript")[0]
+    path = tmp_path / "plain_depthwise.py"
+    path.write_text(textwrap.dedent(code).replace("from .", "from tvm_shufflenet.schedules."))
+    spec = importlib.util.spec_from_file_location("plain_depthwise", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["plain_depthwise"] = module  # where dataclasses look for the types
+    spec.loader.exec_module(module)
+
+    generator = np.random.default_rng(0)
+    x, weight, bias = (generator.standard_normal(shape, "float32") for shape in ((3, 9, 7), (3, 1, 3, 3), (3,)))
+    workload = module.PlainDepthwise(3, Plane.dense(9, 7), Plane.dense(5, 4), 3, 2, 1)
+    found = run_kernel(workload, resolve("native").machine, x, weight, bias)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    expected = [[[(padded[c, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] * weight[c, 0]).sum() + bias[c]
+                  for j in range(4)] for i in range(5)] for c in range(3)]  # fmt: skip
+    np.testing.assert_allclose(found.reshape(3, 5, 4), expected, rtol=1e-5, atol=1e-5)

@@ -119,7 +119,7 @@ def test_refusals(build, labelled_pictures, checkpoint, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tvm_shufflenet.evaluate", "-h"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "example: python -m tvm_shufflenet.evaluate" in done.stdout
+    assert done.returncode == 0 and "example:\n  python -m tvm_shufflenet.evaluate" in done.stdout
 
 
 def test_boards_that_are_right_wrong_or_freeze(build, labelled_pictures, checkpoint, tmp_path, capsys, monkeypatch):

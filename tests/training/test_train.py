@@ -254,7 +254,7 @@ def test_the_command_refuses_in_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tvm_shufflenet.train", "-h"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "example: python -m tvm_shufflenet.train" in done.stdout
+    assert done.returncode == 0 and "example:\n  python -m tvm_shufflenet.train" in done.stdout
 
 
 def test_the_papers_recipe():

@@ -24,8 +24,8 @@ from tvm_shufflenet.cli import tune
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.library.loading import load
 from tvm_shufflenet.measure.beside_peak import Silent
+from tvm_shufflenet.measure.clocked import seconds_of
 from tvm_shufflenet.measure.place import Place
-from tvm_shufflenet.measure.profiling import seconds_of
 from tvm_shufflenet.records import keys, store
 from tvm_shufflenet.records.kernels import label, label_of
 from tvm_shufflenet.records.store import Record, Records, knob_key

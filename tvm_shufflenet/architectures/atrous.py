@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from ..errors import UserError
 from . import checks
-from .builder import Extents, NetworkBuilder
+from .builder import NetworkBuilder
+from .window_layers import Extents
 
 
 class AtrousBuilder(NetworkBuilder):

@@ -28,7 +28,7 @@ def classifier(net: NetworkBuilder, x: int, classes: int, dropout: float = 0) ->
 def channel_attention(
     net: NetworkBuilder, name: str, x: int, hidden: int, gate: Callable[[str, int], int] | None = None
 ) -> int:
-    """Squeeze-and-excitation (J. Hu et al., arXiv:1709.01507): the planes of `x`, each times a number from 0 to 1.
+    """Squeeze-and-excitation (J. Hu et al., arXiv:1709.01507): multiplies each plane of `x` by a number from 0 to 1.
 
     The numbers come from the planes' means through two fully connected layers, the first to `hidden` units, and `gate`,
     by default a sigmoid.
@@ -40,7 +40,7 @@ def channel_attention(
 
 
 def adapted(net: NetworkBuilder, x: int, extent: int) -> tuple[int, str]:
-    """`x` as planes of `extent` x `extent` pixels, for a fully connected layer, and what a note says of that."""
+    """`x` as planes of `extent` x `extent` pixels, for a fully connected layer, and what a note says about that."""
     y = net.adaptive_avg_pool("adapt", x, extent)
     return y, "" if y == x else f"adaptive average pooling to {extent}x{extent} before the classifier"
 

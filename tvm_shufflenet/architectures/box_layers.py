@@ -16,7 +16,7 @@ POOLINGS = ("max", "align", "bins")
 
 
 class BoxLayers:
-    """What `NetworkBuilder` has of its own is declared here and no more."""
+    """Declares those methods of `NetworkBuilder` that the layers here call, and defines these layers."""
 
     layers: list[Layer]
 
@@ -98,7 +98,7 @@ class BoxLayers:
         return anchors
 
     def _picture(self, name: str, x: int) -> tuple[int, ...]:
-        """The shape of planes that are of the whole picture."""
+        """The shape of layer `x`, which must be planes of the whole picture and not of regions."""
         shape = self._input(name, x, 4)
         if shape[0] > 1:
             raise UserError(f"layer {name}: an input is of each region, expected one of the picture")
@@ -125,12 +125,14 @@ class BoxLayers:
         )  # fmt: skip
 
     def regions(self, name: str, x: int, found: int, size: int, mode: str = "max", stride: int = 16) -> int:
-        """Of each region of `found`, from `proposals`, its pixels of `x` as planes: (best, C, size, size).
+        """The pixels of `x` in each region of `found` (from `proposals`), as planes: (best, C, size, size).
 
-        `mode`: the largest number of each bin ("max", RoI pooling), means of points ("align", RoI align), or such means
-        of which each bin's are of a plane of its own ("bins", position-sensitive RoI align: C / size^2 channels, bin
-        (i, j) of channel c from plane (c * size + i) * size + j).  A pixel of `x` is `stride` pixels of the picture.
-        Regions behind the last one that was found are a corner.
+        `mode` says what a bin gives: its largest number ("max", RoI pooling), the mean of points in it ("align", RoI
+        align), or such a mean where each bin reads a plane of its own ("bins", position-sensitive RoI align: `x` has C
+        * size^2 channels, and bin (i, j) of channel c reads plane (c * size + i) * size + j).
+
+        A pixel of `x` is `stride` pixels of the picture.  Places behind the last region that was found hold a corner of
+        the picture.
         """
         channels = self._picture(name, x)[1]
         size = checks.integer(name, "its size", size, 1, 64)

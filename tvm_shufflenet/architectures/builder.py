@@ -14,6 +14,7 @@ from ..errors import UserError
 from . import checks
 from .box_layers import BoxLayers
 from .network import BATCH_NORM_EPS, Layer, Network
+from .window_layers import Extents, WindowLayers
 
 PADDINGS = ("constant", "edge", "reflect")
 DEPTH_TO_SPACE = ("DCR", "CRD")
@@ -21,10 +22,9 @@ DEPTH_TO_SPACE = ("DCR", "CRD")
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")  # of the nearest pixel
 LAYOUTS = ("NCHW", "NHWC")
-Extents = int | Sequence[int]  # a number, or one for each axis, or for each side
 
 
-class NetworkBuilder(BoxLayers):
+class NetworkBuilder(WindowLayers, BoxLayers):
     """Appends layers and infers shapes; every method returns the index of the layer it appended.
 
     Shapes are those of one picture.  Behind `regions` the first dimension counts the regions of a picture, up to where
@@ -81,45 +81,6 @@ class NetworkBuilder(BoxLayers):
             wanted = "planes (1 x C x H x W)" if ranks == (4,) else "a vector (1 x N)"
             raise UserError(f"layer {name}: its input has the shape {'x'.join(map(str, shape))}, expected {wanted}")
         return shape
-
-    def _window(self, op: str, name: str, x: int, channels: int, kernel: Extents, stride: Extents, pad: Extents,
-                dilation: Extents, up: bool = False, **attrs: object) -> int:  # fmt: skip
-        """A layer that slides a window; `up` rounds the number of its places up, as PyTorch's ceil_mode does."""
-        copies, _, *extents = self._input(name, x, 4)
-        kernel = checks.integers(name, "its kernel", kernel, 2, 1)
-        stride = checks.integers(name, "its stride", stride, 2, 1)
-        dilation = checks.integers(name, "its dilation", dilation, 2, 1)
-        pad = checks.integers(name, "its padding", pad, 4, 0)
-        places = []
-        for axis, extent in enumerate(extents):
-            step, span, room = stride[axis], dilation[axis] * (kernel[axis] - 1) + 1, pad[axis] + extent
-            rest = room + pad[axis + 2] - span
-            last = -(-rest // step) if up and rest > 0 else rest // step
-            if up and last * step >= room:  # that one would start behind the plane
-                last -= 1
-            places.append(last + 1)
-            starts = range(-pad[axis], last * step - pad[axis] + 1, step)
-            empty = (_outside(start, span, dilation[axis], extent) for start in starts)
-            if op in ("max_pool", "valid_avg_pool") and any(empty):
-                raise UserError(
-                    f"layer {name}: with kernel {kernel}, padding {pad} and stride {stride} a window holds none of the "
-                    f"{extents[0]}x{extents[1]} pixels, expected less padding"
-                )
-        shape = (copies, channels, *places)
-        return self._append(op, name, [x], shape, kernel=kernel, stride=stride, pad=pad, dilation=dilation, **attrs)
-
-    def conv(self, name: str, x: int, channels: int, kernel: Extents = 1, stride: Extents = 1, pad: Extents = 0,
-             groups: int = 1, bias: bool = False, dilation: Extents = 1) -> int:  # fmt: skip
-        """Convolution; `groups` divides the channels on both sides."""
-        inputs = self._input(name, x, 4)[1]
-        channels = checks.integer(name, "the number of its outputs", channels, 1)
-        groups = checks.integer(name, "the number of its groups", groups, 1)
-        if inputs % groups or channels % groups:
-            raise UserError(
-                f"layer {name}: {inputs} -> {channels} channels in {groups} groups, expected groups that divide both"
-            )
-        bias = checks.flag(name, "its bias", bias)
-        return self._window("conv", name, x, channels, kernel, stride, pad, dilation, groups=groups, bias=bias)
 
     def batch_norm(self, name: str, x: int, eps: float = BATCH_NORM_EPS) -> int:
         """(x - running_mean) / sqrt(running_var + eps) * weight + bias, for each channel."""
@@ -192,29 +153,6 @@ class NetworkBuilder(BoxLayers):
         shape = self._input(name, x)
         channels = checks.integers(name, "its channels", tuple(channels), len(tuple(channels)), 0, shape[1] - 1)
         return self._append("gather", name, [x], (shape[0], len(channels), *shape[2:]), channels=channels)
-
-    def max_pool(self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, dilation: Extents = 1,
-                 ceil: bool = False) -> int:  # fmt: skip
-        """Maximum of each window; pixels of the padding are never the maximum.  `ceil`: as PyTorch's ceil_mode."""
-        return self._pool("max_pool", name, x, kernel, stride, pad, dilation, ceil)
-
-    def avg_pool(
-        self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, ceil: bool = False
-    ) -> int:
-        """Average pooling; the zeros of the padding count (PyTorch's default)."""
-        return self._pool("avg_pool", name, x, kernel, stride, pad, 1, ceil)
-
-    def valid_avg_pool(
-        self, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents = 0, ceil: bool = False
-    ) -> int:
-        """Average pooling over those pixels of the window that lie inside: the padding does not count."""
-        return self._pool("valid_avg_pool", name, x, kernel, stride, pad, 1, ceil)
-
-    def _pool(
-        self, op: str, name: str, x: int, kernel: Extents, stride: Extents, pad: Extents, dilation: Extents, ceil: bool
-    ) -> int:
-        channels, ceil = self._input(name, x, 4)[1], checks.flag(name, "ceil", ceil)
-        return self._window(op, name, x, channels, kernel, stride, pad, dilation, ceil, ceil=ceil)
 
     def adaptive_avg_pool(self, name: str, x: int, size: Extents) -> int:
         """Averages over `size` bins, a number or (height, width); nothing is appended where the input has that size."""
@@ -363,9 +301,3 @@ class NetworkBuilder(BoxLayers):
         if not outputs:
             raise UserError(f"{name} has no output, expected one or more")
         return Network(name, tuple(self.layers), outputs, note)
-
-
-def _outside(start: int, span: int, dilation: int, extent: int) -> bool:
-    """Whether no tap of a window that starts there lies in 0 to extent - 1."""
-    first = start if start >= 0 else start % dilation
-    return first >= min(extent, start + span)

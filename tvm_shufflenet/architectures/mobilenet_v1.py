@@ -43,7 +43,7 @@ def stem(net: NetworkBuilder, channels: int, stride: int = 2) -> int:
 
 
 def blocks(net: NetworkBuilder, x: int, which: range, channels: Sequence[int]) -> int:
-    """These of the blocks, behind `x`; `channels` are the outputs of all blocks."""
+    """Appends the blocks numbered `which` behind `x`; `channels` are the outputs of all blocks."""
     for index in which:
         inputs, block = net.shape(x)[1], f"block{index}"
         x = net.conv_bn(block, "1", x, inputs, kernel=3, stride=BLOCKS[index][1], pad=1, groups=inputs, relu=True)

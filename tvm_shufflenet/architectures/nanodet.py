@@ -23,7 +23,7 @@ NOTE = "as in its public code, but that all pixels take part there, and here of 
 
 
 class Leaky(NetworkBuilder):
-    """In which what is a ReLU elsewhere leaks."""
+    """A builder that appends a leaky ReLU where others append a ReLU."""
 
     def relu(self, name: str, x: int) -> int:
         return self.leaky_relu(name, x, SLOPE)

@@ -53,7 +53,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes of the caller's arrays; the input's is in the input's own layout."""
+    """Shapes of the caller's arrays; the input's shape is in the input's own layout."""
 
     input: tuple[int, ...]
     outputs: tuple[tuple[int, ...], ...]
@@ -106,7 +106,7 @@ class Network:
         return any(layer.op == "regions" for layer in self.layers)
 
     def heads(self) -> Network:
-        """Of a detector, the network in front of its post-processing: each map's logits, then each map's boxes."""
+        """A detector without its post-processing: its outputs are each map's logits, then each map's boxes."""
         if self.two_stages:
             raise UserError(f"{self.name} looks at regions that it chooses itself: it has no heads without them")
         where = self.layers[self.detector].inputs
@@ -157,9 +157,10 @@ class Network:
         return total
 
     def parts(self) -> dict[str, int]:
-        """Multiply-adds of a detector of two stages: of its body, of what proposes regions, and of all its regions.
+        """The multiply-adds of a detector of two stages: of its body, of its region proposals, and of all its regions.
 
-        To these belong layers of the picture that make the map of the regions alone, whose names begin with "head.".
+        To the regions belong layers of the picture that make the map of the regions alone, whose names begin with
+        "head.".
         """
         found: dict[str, list[Layer]] = {part: [] for part in PARTS}
         for layer in self.layers:

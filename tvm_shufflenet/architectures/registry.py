@@ -100,18 +100,18 @@ def about(name: str) -> About:
 
 
 def usual_size(name: str) -> tuple[int, int]:
-    """Height and width in pixels of the input of the network with that name or alias, where nobody says another."""
+    """Height and width in pixels of the input that the network with that name or alias has by default."""
     known = own_name(name)
     return _entries()[known].size if known else SIZE
 
 
 def usual_classes(name: str) -> int:
-    """How many classes a network of the list has where nobody says another number."""
+    """How many classes a network of the list has by default."""
     return _entries()[name].classes
 
 
 def backbone(name: str) -> str:
-    """The classifier whose layers, under the same names, that detector begins with; "" for no detector."""
+    """The classifier with whose layers, under the same names, a detector begins; "" for a network that is none."""
     return _entries()[name].backbone
 
 

@@ -22,10 +22,10 @@ def resize_tables(
     rounding: str = "floor",
     scales: Sequence[float] | None = None,
 ) -> list:
-    """Tables for `schedules.Resize`, those of the rows in front of those of the columns; sizes are (height, width).
+    """Tables for `schedules.Resize`, first those of the rows, then those of the columns; sizes are (height, width).
 
-    Nearest: an int32 array of indices for each side.  Bilinear: lower and upper index, int32, and the float32 weight
-    of the upper one, for each side; no antialiasing.  Indices are limited to the plane.
+    Nearest: an int32 array of indices for each side.  Bilinear: lower and upper index, int32, and the float32 weight of
+    the upper one, for each side; no antialiasing.  Indices are limited to the plane.
 
     `coordinates`: half_pixel, pytorch_half_pixel, align_corners or asymmetric; `rounding`, for nearest: floor, ceil,
     round_prefer_floor or round_prefer_ceil.  `scales`: output by input, where they are not the quotients of the sizes.

@@ -74,7 +74,7 @@ def entries() -> dict[str, Entry]:
 
 
 def stages(scale: str) -> tuple[tuple[int, int, int], ...]:
-    """Of Table 5, for a `Plan`."""
+    """The stages of Table 5 at that scale, as `Plan` takes them."""
     return tuple((WIDTHS[scale][0] << i, count, 2) for i, count in enumerate(UNITS))
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import queue
 import re
@@ -29,23 +28,19 @@ import socket
 import stat
 import struct
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm import rpc
-from tvm.rpc import base
 
 from ..errors import UserError
 from ..library.elf import read_elf
+from .tracker import is_tracker, keys_of_boards, no_answer, request
 
 if TYPE_CHECKING:
     import tvm
 
 _serial = itertools.count()
-
-
-ANSWER = 1 << 24  # bytes of a tracker's, at most
 
 
 class Session(rpc.RPCSession):
@@ -92,15 +87,15 @@ def connect(
     host, port = _parse(address)
     with _open(address, host, port, timeout) as sock:
         host = _peer(sock, address)
-        if _is_tracker(sock, address, timeout):
-            host, port, match = _request(sock, address, key, timeout)
+        if is_tracker(sock, address, timeout):
+            host, port, match = request(sock, address, key, timeout)
             where = f"the board {host}:{port} (key {key!r} of the tracker at {address})"
         else:
             where, match = f"the RPC server at {address}", key or ""
     try:
         session = _within(timeout, lambda: rpc.connect(host, port, match, session_timeout))
     except TimeoutError:
-        raise UserError(_no_answer(where, timeout)) from None
+        raise UserError(no_answer(where, timeout)) from None
     except Exception as error:
         raise UserError(_explain(error, where, key)) from None
     patience = patience or timeout
@@ -111,9 +106,9 @@ def count_boards(address: str, key: str | None = None, timeout: float = 10.0) ->
     """How many boards are registered with `key` at the tracker there; 1 if it is an RPC server."""
     host, port = _parse(address)
     with _open(address, host, port, timeout) as sock:
-        if not _is_tracker(sock, address, timeout):
+        if not is_tracker(sock, address, timeout):
             return 1
-        return sum(board == key for board in _boards(sock, address, key, timeout))
+        return sum(board == key for board in keys_of_boards(sock, address, key, timeout))
 
 
 def upload(session: Session, path: str | Path) -> tvm.runtime.Module:
@@ -157,7 +152,7 @@ def _open(address: str, host: str, port: int, timeout: float) -> socket.socket:
     except (socket.gaierror, UnicodeError):
         raise UserError(f"unknown host {host!r} in {address!r}: check its name or give its IP address") from None
     except TimeoutError:
-        raise UserError(_no_answer(address, timeout)) from None
+        raise UserError(no_answer(address, timeout)) from None
     except ConnectionRefusedError:
         raise UserError(
             f"nothing listens at {address} (connection refused): start the RPC server or tracker "
@@ -173,107 +168,6 @@ def _peer(sock: socket.socket, address: str) -> str:
         return sock.getpeername()[0]
     except OSError as error:  # it has reset the connection already
         raise UserError(f"cannot reach {address}: {error.strerror or error}") from None
-
-
-def _is_tracker(sock: socket.socket, address: str, timeout: float) -> bool:
-    magic = struct.pack("<i", base.RPC_TRACKER_MAGIC)
-    answer: bytes | None
-    try:
-        sock.sendall(magic)
-        answer = sock.recv(64)
-    except TimeoutError:
-        answer = _last_words(sock)
-        if answer is None:
-            raise UserError(_no_answer(address, timeout)) from None
-    except OSError:  # reset, not closed: it did not even read the number
-        answer = b""
-    if answer not in (b"", magic):
-        raise UserError(
-            f"{address} speaks another protocol: expected TVM RPC, it says {answer[:32]!r}; "
-            "give the address of a TVM RPC server or tracker"
-        )
-    return answer == magic
-
-
-def _last_words(sock: socket.socket) -> bytes | None:
-    """What a peer that waits for more says when it learns that nothing follows (HTTP servers)."""
-    try:
-        sock.shutdown(socket.SHUT_WR)
-        sock.settimeout(0.5)
-        return sock.recv(64)
-    except OSError:
-        return None
-
-
-def _boards(sock: socket.socket, address: str, key: str | None, timeout: float) -> list[str]:
-    """The keys of all boards of the tracker at the other end, `key` among them."""
-    try:
-        found = _ask(sock, address, [base.TrackerCode.SUMMARY], timeout)
-        keys = [board["key"].partition(":")[2] for board in found["server_info"]]
-    except TimeoutError:
-        raise UserError(_no_answer(f"the tracker at {address}", timeout)) from None
-    except (LookupError, TypeError, AttributeError):
-        raise _senseless(address) from None
-    if key not in keys:
-        wrong = f"no board with the key {key!r}" if key else "no key given of a board"
-        known = f"its keys are {', '.join(sorted(set(keys)))}" if keys else "no board has registered with it"
-        raise UserError(f"{wrong} at the tracker {address}: {known}")
-    return keys
-
-
-def _request(sock: socket.socket, address: str, key: str | None, timeout: float) -> tuple[str, int, str]:
-    """Address and one-time key of a free board, from the tracker at the other end."""
-    _boards(sock, address, key, timeout)
-    try:
-        # Closing the socket withdraws a request that waits: the next free board is not lost.
-        host, port, match = _ask(sock, address, [base.TrackerCode.REQUEST, key, "", 1], timeout)
-    except TimeoutError:
-        raise UserError(
-            f"all boards with the key {key!r} at the tracker {address} are busy: none became free "
-            f"within {timeout:g} s; try again later or end the session that holds one"
-        ) from None
-    except (TypeError, ValueError):
-        raise _senseless(address) from None
-    if not (isinstance(host, str) and isinstance(match, str) and type(port) is int and 0 < port < 65536):
-        raise _senseless(address)
-    return host, port, match
-
-
-def _ask(sock: socket.socket, address: str, question: list, timeout: float):
-    """What a tracker answers.  Raises `TimeoutError` after `timeout` seconds, however slowly it talks."""
-    deadline = time.monotonic() + timeout
-
-    def receive(size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            if (left := deadline - time.monotonic()) <= 0:
-                raise TimeoutError
-            sock.settimeout(left)
-            if not (part := sock.recv(min(size - len(data), 1 << 16))):
-                raise ConnectionError("in the middle of its answer")
-            data += part
-        return data
-
-    try:
-        sock.settimeout(timeout)
-        base.sendjson(sock, question)
-        (size,) = struct.unpack("<i", receive(4))
-        if not 0 < size <= ANSWER:
-            raise _senseless(address)
-        code, answer = json.loads(receive(size).decode())
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise UserError(f"the tracker at {address} closed the connection: {error}") from None
-    except (ValueError, TypeError, RecursionError):
-        raise _senseless(address) from None
-    if code != base.TrackerCode.SUCCESS:
-        raise UserError(f"the tracker at {address} refuses: {str(answer)[:80]!r}")
-    return answer
-
-
-def _senseless(address: str) -> UserError:
-    return UserError(f"the tracker at {address} answers what no tracker of TVM does: correct the address or restart it")
 
 
 def _limit(port: int, seconds: float) -> socket.socket:
@@ -321,14 +215,6 @@ def _within(seconds: float, call):
     if error is not None:
         raise error
     return result
-
-
-def _no_answer(where: str, timeout: float) -> str:
-    return (
-        f"no answer from {where} within {timeout:g} s: it is not a TVM RPC server or tracker, or "
-        "another session holds the server (it serves one at a time), or the server has crashed; "
-        "check the address, wait or restart it"
-    )
 
 
 def _explain(error: Exception, where: str, key: str | None) -> str:

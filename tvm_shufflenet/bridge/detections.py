@@ -131,7 +131,7 @@ def labelled(boxes: torch.Tensor, scores: torch.Tensor, label: int) -> torch.Ten
 
 
 def best_of(found: Sequence[torch.Tensor], best: int) -> torch.Tensor:
-    """Of rows of each class, those with the highest scores: their boxes, scores and labels, zeros, and their count."""
+    """The rows with the highest scores of all classes: boxes, scores and labels, zeros behind them, and their count."""
     rows = torch.cat(list(found))
     rows = rows[torch.sort(rows[:, 4], descending=True, stable=True)[1][:best]]
     padded = rows.new_zeros((best, 6))

@@ -18,7 +18,7 @@ HEADROOM = 2  # other pictures may have numbers larger by that
 
 
 class OutOfRange(UserError):
-    """Of a network whose numbers pass the largest of a precision."""
+    """Says that a network's numbers pass the largest number of a precision."""
 
 
 def check_ranges(network: Network, parameters: dict[str, np.ndarray], largest: float, precision: str) -> None:

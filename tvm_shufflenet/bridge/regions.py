@@ -74,14 +74,14 @@ class Regions(nn.Module):
         return torch.einsum("niy,cyx,njx->ncij", rows, planes, columns)
 
     def _of_bins(self, planes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Of each channel a plane for each bin, row by row."""
+        """One plane for each bin of each channel, row by row."""
         rows = self._shares(boxes[:, 1], boxes[:, 3], planes.shape[1])
         columns = self._shares(boxes[:, 0], boxes[:, 2], planes.shape[2])
         each = planes.unflatten(0, (-1, self.size, self.size))
         return torch.einsum("niy,cijyx,njx->ncij", rows, each, columns)
 
     def _shares(self, start: torch.Tensor, end: torch.Tensor, extent: int) -> torch.Tensor:
-        """What each row (or column) has of the mean of each bin: (N, size, extent)."""
+        """The share that each row (or column) has in the mean of each bin: (N, size, extent)."""
         bins = (end - start)[:, None] / self.stride / self.size
         points = (torch.arange(self.size * POINTS).to(start) + 0.5) / POINTS
         at = (start[:, None] / self.stride - 0.5 + bins * points).clamp(0, extent - 1)

@@ -303,8 +303,12 @@ def _calibrated(
     """int8 with the scales of these weights; `UserError`, before anything is written, where that cannot be."""
     from ..pipeline import check_compiles
 
-    source = str(options.weights or "CHECKPOINT")
-    scales = options.calibration or calibration_in(metadata, digest(parameters), source)
+    if not (options.calibration or options.weights):
+        raise UserError(
+            "int8 needs the scales of the network's tensors, which random weights lack: run `python -m "
+            "tvm_shufflenet.quantize CHECKPOINT --data DIR|TAR -o FILE` and build FILE"
+        )
+    scales = options.calibration or calibration_in(metadata, digest(parameters), str(options.weights))
     found = dataclasses.replace(precision, calibration=scales)
     check_compiles(net, parameters, target, found)
     return found

@@ -80,9 +80,9 @@ def manifest(
 
 
 def entries(compiled: Sequence[Compiled], prefixes: Sequence[str]) -> list[dict]:
-    """Of a library of several sizes the sizes, and the prefixes of their functions; the first is that of `tsn_run`.
+    """The sizes of a library of several sizes, and the prefixes of their functions; the first is `tsn_run`'s.
 
-    `shared_weight_bytes` are those of the `weight_bytes` that an earlier size reads, too.
+    `shared_weight_bytes` counts those of the `weight_bytes` that an earlier size reads, too.
     """
     return [
         {"size": list(each.network.size), "prefix": prefix, "weight_bytes": each.weight_bytes,
@@ -92,7 +92,7 @@ def entries(compiled: Sequence[Compiled], prefixes: Sequence[str]) -> list[dict]
 
 
 def _detector(network: Network) -> dict:
-    """What decides which boxes a detector gives; see `NetworkBuilder.detections`."""
+    """The options that decide which boxes a detector gives; see `NetworkBuilder.detections`."""
     layer = network.layers[network.detector]
     candidates = layer.attrs.get("candidates") or network.layers[layer.inputs[1]].shape[0]  # all regions
     return {

@@ -11,10 +11,10 @@ OF_DOT = {"sdot": ("asimddp",), "smmla": ("asimddp", "i8mm")}  # instructions of
 
 
 def needed(target: TargetSpec, precision: Precision) -> list[str]:
-    """Features as Linux calls them; of 64-bit Arm those beyond Armv8.0 that the precision takes.
+    """The processor features that the library needs, as Linux names them.
 
-    LLVM takes any instruction of an x86-64 or a 32-bit Arm wherever the target has it; of 64-bit Arm it finds no use
-    for others in fp32.
+    Of 64-bit Arm these are the ones beyond Armv8.0 that the precision uses: LLVM finds no use for others in fp32.  Of
+    x86-64 and 32-bit Arm these are all that the target has, because LLVM uses any of them.
     """
     there = features_of(target.tvm)
     names = [name for name, llvm in known(target.arch).items() if llvm in there]

@@ -51,7 +51,7 @@ class Work:
             self.tell(self.before / self.whole)
 
     def __call__(self, phase: str, share: float = 1) -> None:
-        """So much of a phase is done, of one size; 1 ends the phase."""
+        """Says which `share` of a phase is done, of one size; 1 ends the phase."""
         seconds = self.seconds.get(phase, 0) * share
         self.tell(min(1.0, (self.before + seconds) / self.whole))
         if share == 1:

@@ -10,8 +10,8 @@ from ..errors import UserError
 from ..files import write_json
 from ..targets import DEFAULT_TARGET
 from ..words import counted
-from .command import command_parser
-from .common import add_records_options, check_json, parse_size, records_folder
+from .command import add_json_option, command_parser
+from .common import add_records_options, parse_size, records_folder
 
 PROGRAM = "python -m tvm_shufflenet.bench"
 
@@ -22,11 +22,10 @@ def arguments() -> argparse.ArgumentParser:
         description="Makes one static program that times networks on one core of a board or a phone, which needs "
         "neither Python nor TVM.  What it prints there, `python -m tvm_shufflenet.compare FILE` reads.  With --serve "
         "PORT the program is an RPC server there, which `tune`, `compare` and `profile --rpc` reach.",
-        epilog=f"examples: {PROGRAM} --target cortex-a72 -o bench-a72 shufflenet-v1-1x-g3 mobilenet-v1-1.0\n"
-        "          scp bench-a72 board: && ssh board ./bench-a72 --core 3 > results.json\n"
-        "          python -m tvm_shufflenet.compare results.json\n"
-        f"          {PROGRAM} --target cortex-a76 --no-networks -o serve-a76     # then ./serve-a76 --serve 9190",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n  {PROGRAM} --target cortex-a72 -o bench-a72 shufflenet-v1-1x-g3 alexnet\n"
+        "  scp bench-a72 board: && ssh board ./bench-a72 --core 3 > results.json\n"
+        "  python -m tvm_shufflenet.compare results.json\n"
+        f"  {PROGRAM} --target cortex-a76 --no-networks -o serve-a76",
     )
     parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY", help="networks to build, or static libraries of "
                         "`build --emit static --prefix NAME` beside their .json (those of `compare`)")  # fmt: skip
@@ -39,14 +38,13 @@ def arguments() -> argparse.ArgumentParser:
                         "of ziglang's with musl")  # fmt: skip
     parser.add_argument("--no-networks", action="store_true", help="pack none: a small program for --serve alone")
     add_records_options(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write what was packed to this file")
+    add_json_option(parser, "what was packed")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
     size = parse_size(args.size) if args.size else None
-    check_json(args.json)
 
     from ..measure.comparison import MODELS
     from ..measure.packing import PackOptions, pack

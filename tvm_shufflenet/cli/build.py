@@ -14,7 +14,7 @@ from ..library.link import SUFFIXES
 from ..library.symbols import PREFIX
 from ..targets import DEFAULT_TARGET
 from ..words import batch_lines, counted, origin_notes, size_lines, weights_line
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .common import (
     add_precision_options,
     add_reading_options,
@@ -37,10 +37,9 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "build",
         description="Compiles networks into libraries (.so) that need nothing at run time.",
-        epilog="examples: python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target cortex-a72 --size 480x640\n"
-        "          python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native --weights trained\n"
-        "          python -m tvm_shufflenet.build shufflenet-v1-1x-g3 --size 224 --size 480x640",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target cortex-a72 --size 480x640\n"
+        "  python -m tvm_shufflenet.build shufflenet-v1-0.5x-g3 --target native --weights trained\n"
+        "  python -m tvm_shufflenet.build shufflenet-v1-1x-g3 --size 224 --size 480x640",
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"networks to build ({DEFAULT_MODEL}), the others "
                         "also where one fails; "
@@ -80,7 +79,7 @@ def arguments() -> argparse.ArgumentParser:
                         "as long to compile as that for one")  # fmt: skip
     add_records_options(parser)
     parser.add_argument("--debug-dump", type=Path, metavar="DIR", help="write the IR after each phase to this folder")
-    parser.add_argument("--json", metavar="FILE", help="also write what was built to this file")
+    add_json_option(parser, "what was built")
     return parser
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import write_bytes, write_json
-from .command import add_entry_option, add_threads_option, command_parser, parse_pixels
+from .command import OutputFile, add_entry_option, add_json_option, add_threads_option, command_parser, parse_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,19 +81,19 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "classify",
         description="Classifies pictures with a library built for this machine.",
-        epilog="examples: python -m tvm_shufflenet.classify build/shufflenet-v1-1x-g3-native.so picture.jpg\n"
-        "          python -m tvm_shufflenet.classify LIBRARY picture.jpg --raw image.raw\n"
+        epilog="examples:\n  python -m tvm_shufflenet.classify build/shufflenet-v1-1x-g3-native.so picture.jpg\n"
+        "  python -m tvm_shufflenet.classify LIBRARY picture.jpg --raw image.raw\n"
         "The C example reads image.raw with `./classify LIBRARY image.raw`, once it is compiled:\n"
-        "          cc -O2 -I tvm_shufflenet/library examples/c/classify.c -o classify -ldl -lpthread",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "  cc -O2 -I tvm_shufflenet/library examples/c/classify.c -o classify -ldl -lpthread",
     )
     parser.add_argument("library", metavar="LIBRARY", help="a library of `python -m tvm_shufflenet.build`")
     parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="pictures in any format that Pillow reads")
-    parser.add_argument("--raw", metavar="FILE", help="also write the picture as the library takes it, prepared: raw "
+    parser.add_argument("--raw", metavar="FILE", action=OutputFile,
+                        help="also write the picture as the library takes it, prepared: raw "
                         "float32 for examples/c/classify.c; of a library for another machine only that")  # fmt: skip
     add_entry_option(parser)
     add_threads_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write the classes to this file")
+    add_json_option(parser, "the classes")
     return parser
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
-from pathlib import PurePath
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UserError
@@ -16,19 +17,40 @@ from ..files import check_links
 from ..signals import Interruptible
 
 FRONT_DOOR = "tvm-shufflenet "
+WIDTH = 100  # columns of a text, at most
+
+
+class Formatter(argparse.HelpFormatter):
+    """Fills texts up to `WIDTH` columns; examples and lists keep their lines, so that they can be copied.
+
+    Commands are named in the user's way: `tvm-shufflenet build`, or `python -m tvm_shufflenet.build`.
+    """
+
+    def __init__(self, prog: str):
+        super().__init__(prog, width=min(shutil.get_terminal_size().columns, WIDTH) - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        text = as_called(text)
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return super()._split_lines(as_called(text), width)
 
 
 class Parser(argparse.ArgumentParser):
-    """Names every command as this one was called: `tvm-shufflenet build`, or `python -m tvm_shufflenet.build`."""
+    """Shows help in 100 columns, and says in one line what is wrong with options, as of all other wrong input."""
 
-    def format_help(self) -> str:
-        return as_called(super().format_help())
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **{"formatter_class": Formatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
 
 
 def as_called(text: str) -> str:
     """`text` with commands named in the user's way."""
     entered = PurePath(sys.argv[0]).stem == FRONT_DOOR.strip()
-    return re.sub(r"python -m\s+tvm_shufflenet\.", FRONT_DOOR, text) if entered else text  # also across lines
+    return re.sub(r"python -m tvm_shufflenet\.", FRONT_DOOR, text) if entered else text
 
 
 def command_parser(name: str, **about: Any) -> Parser:
@@ -43,8 +65,24 @@ def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"tvm-shufflenet {__version__}")
 
 
+class OutputFile(argparse.Action):
+    """An option that names a file to write; `UserError`, before all the work, for a folder or one in no folder."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, path: Any, option: str | None = None) -> None:
+        if not Path(path).absolute().parent.is_dir():
+            raise UserError(f"{option} {path}: there is no such folder")
+        if Path(path).is_dir():
+            raise UserError(f"{option} {path}: it is a folder, expected a file")
+        setattr(namespace, self.dest, path)
+
+
+def add_json_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Gives a parser --json; `what` is written there."""
+    parser.add_argument("--json", metavar="FILE", action=OutputFile, help=f"also write {what} to this file")
+
+
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
-    """How many threads share the work of a picture."""
+    """Gives a parser --threads: how many threads share the work of a picture."""
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that share the work of a picture, "
                         "each on a processor of its own (1)")  # fmt: skip
 
@@ -60,7 +98,7 @@ def parse_pixels(text: str) -> tuple[int, int]:
 
 
 def add_entry_option(parser: argparse.ArgumentParser) -> None:
-    """Which of a library's sizes is meant."""
+    """Gives a parser --size: which size of a library of several is meant."""
     parser.add_argument("--size", help="of a library of several sizes: which, 224 or height x width as 480x640 (its "
                         "first)")  # fmt: skip
 
@@ -81,7 +119,7 @@ def run(main: Callable[[], int | None]) -> int:
             if signals.status is not None:  # a library may have made another exception of it
                 return signals.status
             if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {as_called(str(error))}", file=sys.stderr)
                 return 2
             if isinstance(error, BrokenPipeError):
                 # The reader, such as `head`, has seen enough.  What is left must not fail again at exit.

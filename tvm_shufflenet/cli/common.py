@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..records.store import FOLDER
 from ..targets.precision import PRECISIONS, WEIGHTS, precision_in
 from ..words import counted
-from .command import add_threads_option, parse_pixels
+from .command import add_json_option, add_threads_option, parse_pixels
 
 if TYPE_CHECKING:
     from ..exchange import Reading
@@ -24,7 +24,7 @@ TUNED_BY = {"estimated": "by estimate", "emulated": "by times in an emulator"}
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width in pixels from "224" (a square) or "480x640"; `UserError` for others, and larger than any."""
+    """Height and width in pixels from "224" (a square) or "480x640"; `UserError` for others, and too large ones."""
     size = parse_pixels(text)
     if 3 * math.prod(size) > checks.ELEMENTS:
         raise UserError(
@@ -46,12 +46,6 @@ def check_seconds(option: str, value: float) -> None:
         raise UserError(f"{option} {value:g}: expected seconds, more than 0.01, at most {DAY}")
 
 
-def check_json(path: str | Path | None, option: str = "--json") -> None:
-    """`UserError` where an option names a file to write in no folder, before all the work."""
-    if path and not Path(path).absolute().parent.is_dir():
-        raise UserError(f"{option} {path}: there is no such folder")
-
-
 def check_key(key: str | None, rpc: str | None) -> None:
     """`UserError` for --key without --rpc."""
     if key and not rpc:
@@ -67,7 +61,7 @@ def workers(given: int | None, usual: int) -> int:
 
 
 def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
-    """Options of the commands that time: on which board, how often, and where the figures go."""
+    """Adds the options of commands that time networks: the board, the rounds, the threads, and --json."""
     parser.add_argument("--rpc", metavar="HOST:PORT", help="measure on the board of this RPC server or tracker")
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")
     parser.add_argument("--rounds", type=int, default=30, help=f"turns of {turns} (30)")
@@ -75,14 +69,13 @@ def add_timing_options(parser: argparse.ArgumentParser, turns: str) -> None:
         "--timeout", type=float, default=10, metavar="S", help="seconds to wait for each answer of a board (10)"
     )
     add_threads_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write all that was measured to this file")
+    add_json_option(parser, "all that was measured")
 
 
 def check_timing_options(args: argparse.Namespace) -> None:
-    """`UserError` for what `add_timing_options` brings, before all the work."""
+    """`UserError`, before all the work, for wrong values of the options that `add_timing_options` adds."""
     check_count("--rounds", args.rounds, 1, MOST)
     check_seconds("--timeout", args.timeout)
-    check_json(args.json)
     check_key(args.key, args.rpc)
     check_threads(args.threads, args.rpc)
 
@@ -95,13 +88,13 @@ def check_threads(threads: int, rpc: str | None = None) -> None:
 
 
 def add_records_options(parser: argparse.ArgumentParser) -> None:
-    """What decides whether kernels are built with tuned knobs; see `records_folder`."""
+    """Adds --records and --default-schedules, which decide whether kernels get tuned knobs; see `records_folder`."""
     parser.add_argument("--records", type=Path, metavar="DIR", help="where tuning records are (tuning_logs/)")
     parser.add_argument("--default-schedules", action="store_true", help="use no tuning records")
 
 
 def add_precision_options(parser: argparse.ArgumentParser) -> None:
-    """In which precision a network is compiled."""
+    """Adds --precision and --weights-precision, in which a network is compiled."""
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of activations, weights and "
                         "arithmetic; fp16 needs Armv8.2 with halves (Cortex-A55, A75 and newer; on x86-64 it is slow, "
                         "and a check of correctness); int8 needs weights that `quantize` has seen (fp32)")  # fmt: skip
@@ -110,7 +103,7 @@ def add_precision_options(parser: argparse.ArgumentParser) -> None:
 
 
 def precisions(*manifests: dict) -> str:
-    """Those of libraries, each once."""
+    """The precisions of libraries, each once."""
     return " and ".join(dict.fromkeys(str(precision_in(manifest)) for manifest in manifests))
 
 
@@ -124,7 +117,7 @@ def records_folder(args: argparse.Namespace) -> Path | None:
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """What a foreign checkpoint may leave open; see `reading`."""
+    """Adds the options for what a foreign checkpoint leaves open; see `reading`."""
     group = parser.add_argument_group("what the tensors of a foreign checkpoint do not tell")
     group.add_argument("--style", metavar="NAME", help="all of it: as in the code of own (the paper's), megvii, "
                         "pytorchcv, jaxony...")  # fmt: skip
@@ -163,7 +156,7 @@ def reading(args: argparse.Namespace) -> Reading:
 
 
 def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
-    """How pictures are prepared for the weights; see `given_preprocessing`."""
+    """Adds the options that say how pictures are prepared for the weights; see `given_preprocessing`."""
     group = parser.add_argument_group("how pictures are prepared for these weights (as PyTorch's of ImageNet)")
     group.add_argument("--mean", metavar="A,B,C", help="of each channel, subtracted from pixels * scale")
     group.add_argument("--std", metavar="A,B,C", help="of each channel, by which that is divided")
@@ -175,7 +168,7 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_preprocessing(args: argparse.Namespace) -> dict:
-    """What these options say, as `library.preprocess.checked` has it."""
+    """The preprocessing that these options give, checked by `library.preprocess.checked`."""
     from ..library.preprocess import checked
 
     said = {

@@ -43,10 +43,9 @@ def arguments() -> argparse.ArgumentParser:
         "compare",
         description="Times networks side by side, on this machine or on a board over TVM RPC: batch 1, fp32, beside "
         "Table 8 of the ShuffleNet paper.",
-        epilog="examples: python -m tvm_shufflenet.compare --size 480x640 --plot compare.svg\n"
-        "          python -m tvm_shufflenet.compare --estimate --target cortex-a72\n"
-        "          python -m tvm_shufflenet.compare --rpc 192.168.1.20:9190 --target cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.compare --size 480x640 --plot compare.svg\n"
+        "  python -m tvm_shufflenet.compare --estimate --target cortex-a72\n"
+        "  python -m tvm_shufflenet.compare --rpc 192.168.1.20:9190 --target cortex-a72",
     )
     parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY|RESULTS", help="networks to build, .so files as "
                         "they are, or one .json file that a program of `python -m tvm_shufflenet.bench` printed (the "
@@ -264,7 +263,7 @@ def _batches(result: Comparison) -> str:
 
 
 def of_cores(threads: int) -> str:
-    """Whose peak it is."""
+    """Whose peak is shown: that of one core, or of several threads together."""
     return "one core" if threads == 1 else f"{threads} threads at once"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import write_json
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .common import add_preprocessing_options, add_reading_options, given_preprocessing, reading
 from .terminal import Terminal
 
@@ -22,11 +22,10 @@ def arguments() -> argparse.ArgumentParser:
         "convert",
         description="Reads the networks of the ShuffleNet papers from a state dict in any common style, any network "
         "from an ONNX or a Caffe model, and writes a state dict of our PyTorch twin or an ONNX model.",
-        epilog="examples: python -m tvm_shufflenet.convert found.pth shufflenet.safetensors\n"
-        "          python -m tvm_shufflenet.convert unnamed.pth twin.pth --shuffle ng\n"
-        "          python -m tvm_shufflenet.convert net.caffemodel net.safetensors --prototxt net.prototxt\n"
-        "          python -m tvm_shufflenet.convert shufflenet.safetensors shufflenet.onnx --profile profile.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.convert found.pth shufflenet.safetensors\n"
+        "  python -m tvm_shufflenet.convert unnamed.pth twin.pth --shuffle ng\n"
+        "  python -m tvm_shufflenet.convert net.caffemodel net.safetensors --prototxt net.prototxt\n"
+        "  python -m tvm_shufflenet.convert shufflenet.safetensors shufflenet.onnx --profile profile.json",
     )
     parser.add_argument("input", type=Path, metavar="IN", help="safetensors, PyTorch or ONNX, whatever its suffix, or "
                         "a .caffemodel")  # fmt: skip
@@ -42,7 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--target", help="of an .onnx that is written: for which its nodes name kernels (arm)")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="of an .onnx that is written: the times of its "
                         "nodes, of `python -m tvm_shufflenet.profile --json FILE`")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="also write what was found to this file")
+    add_json_option(parser, "what was found")
     return parser
 
 

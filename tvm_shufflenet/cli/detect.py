@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from ..files import write_bytes, write_json
 from .classify import check_raw, is_raw_all, write_raw
-from .command import add_entry_option, add_threads_option, command_parser, parse_pixels
+from .command import OutputFile, add_entry_option, add_json_option, add_threads_option, command_parser, parse_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,12 +67,11 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "detect",
         description="Finds boxes in pictures with a library of a detector built for this machine.",
-        epilog="examples: python -m tvm_shufflenet.detect build/ssdlite-shufflenet-v2-0.5x-native.so picture.jpg "
+        epilog="examples:\n  python -m tvm_shufflenet.detect LIBRARY picture.jpg "
         "-o boxes.png\n"
-        "          python -m tvm_shufflenet.detect LIBRARY picture.jpg --raw image.raw\n"
+        "  python -m tvm_shufflenet.detect LIBRARY picture.jpg --raw image.raw\n"
         "The C example reads image.raw with `./detect LIBRARY image.raw`, once it is compiled:\n"
-        "          cc -O2 -I tvm_shufflenet/library examples/c/detect.c -o detect -ldl",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "  cc -O2 -I tvm_shufflenet/library examples/c/detect.c -o detect -ldl",
     )
     parser.add_argument("library", metavar="LIBRARY", help="a library of `python -m tvm_shufflenet.build`")
     parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="pictures in any format that Pillow reads")
@@ -80,11 +79,12 @@ def arguments() -> argparse.ArgumentParser:
                         "(.png, .jpg or .webp); of several pictures a folder")  # fmt: skip
     parser.add_argument("--least", type=float, default=LEAST, metavar="SCORE", help="show boxes with a score above "
                         f"this, from 0 to 1 ({LEAST:g})")  # fmt: skip
-    parser.add_argument("--raw", metavar="FILE", help="also write the picture as the library takes it, prepared: raw "
-                        "float32 for examples/c/detect.c")  # fmt: skip
+    parser.add_argument("--raw", metavar="FILE", action=OutputFile,
+                        help="also write the picture as the library takes it, prepared: raw float32 for "
+                        "examples/c/detect.c")  # fmt: skip
     add_entry_option(parser)
     add_threads_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write the boxes to this file")
+    add_json_option(parser, "the boxes")
     return parser
 
 

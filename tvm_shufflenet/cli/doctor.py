@@ -14,7 +14,7 @@ def arguments() -> argparse.ArgumentParser:
         "doctor",
         description="Checks the whole way to a board over TVM RPC: connect, compile, upload, run, compare, time.  "
         "Names what is wrong at the first step that fails.",
-        epilog="example: python -m tvm_shufflenet.doctor --rpc 192.168.1.20:9190 --target cortex-a72",
+        epilog="example:\n  python -m tvm_shufflenet.doctor --rpc 192.168.1.20:9190 --target cortex-a72",
     )
     parser.add_argument("--rpc", required=True, metavar="HOST:PORT", help="of the RPC server or tracker")
     parser.add_argument("--key", help="of the board at its tracker (the target's name)")

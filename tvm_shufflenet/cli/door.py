@@ -48,7 +48,6 @@ def arguments() -> argparse.ArgumentParser:
         + "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items()),
         epilog="example: tvm-shufflenet build shufflenet-v1-0.5x-g3 --target cortex-a72\n"
         "`tvm-shufflenet COMMAND --help` says more; each is also the module tvm_shufflenet.COMMAND for `python -m`.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_version(parser)
     parser.add_argument("--print-completion", choices=SHELLS, metavar="SHELL", help="print what makes a shell complete "
@@ -75,8 +74,8 @@ def enter() -> int:
 def _command(name: str):
     """The module of a command; `UserError` with the nearest name where there is none."""
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1, 0)[0]
-        raise UserError(f"unknown command {name[:40]!r}: did you mean {near}? `{PROGRAM}` lists all")
+        near = "".join(f"did you mean {word}? " for word in difflib.get_close_matches(name.lower(), COMMANDS, 1))
+        raise UserError(f"unknown command {name[:40]!r}: {near}`{PROGRAM}` lists all")
     return importlib.import_module(f".{name}", __package__)
 
 

@@ -16,7 +16,7 @@ from ..targets.calibration import Calibration
 from ..targets.cores import CORES, Core, core
 from ..targets.precision import precision_of
 from ..words import weights_line
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .common import add_precision_options, parse_size, precisions
 from .terminal import Terminal, open_console
 
@@ -36,9 +36,8 @@ def arguments() -> argparse.ArgumentParser:
         description="Counts what a network executes, in an emulated AArch64, and prices it by a model of a core (our "
         "own of Cortex-A53 and A55, LLVM's of others) and simulated caches: the same figures on every run.  Needs "
         "Debian's qemu-user and llvm.",
-        epilog="examples: python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --target cortex-a53\n"
-        "          python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --threads 4",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --target cortex-a53\n"
+        "  python -m tvm_shufflenet.estimate shufflenet-v1-1x-g3 --threads 4",
     )
     parser.add_argument("network", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|LIBRARY", help="a network, which "
                         f"is compiled for the core, or a compiled .so ({DEFAULT_MODEL})")  # fmt: skip
@@ -52,7 +51,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="also what the barriers of so many "
                         "threads would cost, each on a core of its own (1)")  # fmt: skip
     parser.add_argument("--no-cache", action="store_true", help="leave the caches out: every load and store hits")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    add_json_option(parser, "the figures")
     return parser
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import UserError
 from ..files import write_json
 from ..library.processors import allowed_processors
-from .command import add_threads_option, command_parser
-from .common import check_count, check_json, check_key, check_seconds, check_threads, parse_size, workers
+from .command import OutputFile, add_threads_option, command_parser
+from .common import check_count, check_key, check_seconds, check_threads, parse_size, workers
 
 if TYPE_CHECKING:
     from ..measure.place import Place
@@ -33,8 +33,8 @@ def arguments() -> argparse.ArgumentParser:
         description="Top-1 and top-5 of a library or a checkpoint on labelled pictures; of two, also how many "
         "decisions differ and the largest difference of their logits.  Of detectors COCO's mean average precision, and "
         "of two how many boxes are the same.  Checkpoints run in PyTorch.",
-        epilog="example: python -m tvm_shufflenet.evaluate build/shufflenet-v1-0.5x-g3-native.so "
-        "weights/shufflenet-v1-0.5x-g3.safetensors --data imagenette/val.tar",
+        epilog="example:\n  python -m tvm_shufflenet.evaluate build/shufflenet-v1-0.5x-g3-native.so \\\n"
+        "      weights/shufflenet-v1-0.5x-g3.safetensors --data imagenette/val.tar",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="LIBRARY|CHECKPOINT", help="one, or two to compare: a "
                         "library of `build` (.so), or weights (.safetensors, .pth, .onnx)")  # fmt: skip
@@ -58,10 +58,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help="processes that share the pictures (one for each core, or as many "
                         "as have --threads each; with --rpc none)")  # fmt: skip
     add_threads_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write the result to this file: `top1`, `top5` and "
-                        "`images` "
-                        "of the first, `others`, `difference`; of detectors `mean`, `at_half`, `classes`, "
-                        "`agreement`")  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", action=OutputFile,
+                        help="also write the result to this file: `top1`, `top5` and `images` of the first, `others`, "
+                        "`difference`; of detectors `mean`, `at_half`, `classes`, `agreement`")  # fmt: skip
     return parser
 
 
@@ -176,11 +175,10 @@ def check(args: argparse.Namespace) -> None:
             )
     if args.rpc and args.workers:
         raise UserError("--workers and --rpc exclude each other: a board takes one picture after the other")
-    check_json(args.json)
 
 
 def processes_for(threads: int) -> int:
-    """How many workers there are, of so many threads each, unless --workers says it."""
+    """How many processes share the pictures, with so many threads each, unless --workers says it."""
     return (os.cpu_count() or 1) if threads == 1 else max(1, allowed_processors() // threads)
 
 

@@ -28,10 +28,9 @@ def arguments() -> argparse.ArgumentParser:
         "guidelines",
         description="Repeats the experiments behind ShuffleNet v2's four guidelines, ten blocks on planes of 56x56, "
         "and says of each guideline whether it holds on this machine, on a board, or by the model of a core.",
-        epilog="examples: python -m tvm_shufflenet.guidelines G1 G2 --plot guidelines.svg\n"
-        "          python -m tvm_shufflenet.guidelines --estimate --target cortex-a72\n"
-        "          python -m tvm_shufflenet.guidelines --rpc 192.168.1.20:9190 --target cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.guidelines G1 G2 --plot guidelines.svg\n"
+        "  python -m tvm_shufflenet.guidelines --estimate --target cortex-a72\n"
+        "  python -m tvm_shufflenet.guidelines --rpc 192.168.1.20:9190 --target cortex-a72",
     )
     parser.add_argument("guidelines", nargs="*", metavar="GUIDELINE", help=f"{', '.join(GUIDELINES)} (all)")
     add_speed_options(parser)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_json
-from .command import command_parser
-from .common import add_reading_options, check_json, reading
+from .command import add_json_option, command_parser
+from .common import add_reading_options, reading
 from .inspection import library_view, network_view, records_view
 from .terminal import open_console
 
@@ -22,23 +22,21 @@ def arguments() -> argparse.ArgumentParser:
         description="Says what a file is and what it holds: of a library (.so) its kernels with their knobs, calls and "
         "places in memory; of a checkpoint, an ONNX or a Caffe model its layers and where it is from; of tuning "
         "records what they found.  Nothing is compiled or run.",
-        epilog=f"examples: {PROGRAM} build/shufflenet-v1-1x-g3-arm.so\n"
-        f"          {PROGRAM} found.pth --json found.json\n"
-        f"          {PROGRAM} tuning_logs/cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n  {PROGRAM} build/shufflenet-v1-1x-g3-arm.so\n"
+        f"  {PROGRAM} found.pth --json found.json\n"
+        f"  {PROGRAM} tuning_logs/cortex-a72",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a .so, .safetensors, .pth, .onnx, .caffemodel or "
                         ".jsonl file, or a folder of tuning records")  # fmt: skip
     parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of a checkpoint or model, "
                         "and which of a library's sizes (its first)")  # fmt: skip
     add_reading_options(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write all of it to this file")
+    add_json_option(parser, "all of it")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments().parse_args(argv)
-    check_json(args.json)
     how = reading(args)
     given = ", ".join([*how.given, *["--size"] * bool(how.size)])
     if args.file.is_dir() or args.file.suffix == RECORDS:

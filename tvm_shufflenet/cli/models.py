@@ -10,7 +10,7 @@ from ..architectures.registry import LEFT_OUT, about, aliases, backbone, usual_c
 from ..errors import UserError
 from ..files import write_json
 from ..published import ERRORS, MULTIPLY_ADDS
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .common import check_count, parse_size
 
 PAPERS = {"v1": "ShuffleNet", "v2": "ShuffleNet V2"}
@@ -94,11 +94,11 @@ def arguments() -> argparse.ArgumentParser:
         description="Lists every network: multiply-adds and parameters in millions, beside the papers' figures.  Its "
         "mark says how sure its description is: settled by a paper or public code, fitted to published figures, or "
         "uncertain.",
-        epilog="example: python -m tvm_shufflenet.models --size 480x640 --json models.json",
+        epilog="example:\n  python -m tvm_shufflenet.models --size 480x640 --json models.json",
     )
     parser.add_argument("--size", help="input in pixels: 224, or height x width as 480x640 (224; detectors: their own)")
     parser.add_argument("--classes", type=int, help="outputs of the classifier (1000; of detectors 80 or 90)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    add_json_option(parser, "the figures")
     return parser
 
 

@@ -49,11 +49,10 @@ def arguments() -> argparse.ArgumentParser:
         "paper",
         description="Shows the tables of the ShuffleNet papers: each published figure, and beside it what is counted "
         "and timed here, one thread, batch 1, fp32.",
-        epilog="examples: python -m tvm_shufflenet.paper --no-measure\n"
-        "          python -m tvm_shufflenet.paper v1-8 claims --size all --plot paper.svg\n"
-        "          python -m tvm_shufflenet.paper v1-8 --estimate --target cortex-a72\n"
-        "          python -m tvm_shufflenet.paper v2-8 --rpc 192.168.1.20:9190 --target cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.paper --no-measure\n"
+        "  python -m tvm_shufflenet.paper v1-8 claims --size all --plot paper.svg\n"
+        "  python -m tvm_shufflenet.paper v1-8 --estimate --target cortex-a72\n"
+        "  python -m tvm_shufflenet.paper v2-8 --rpc 192.168.1.20:9190 --target cortex-a72",
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, or {CLAIMS}, which are v1's "
                         "in prose (all, which builds and times over a hundred networks)")  # fmt: skip
@@ -97,7 +96,10 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 
 def _sizes(texts: Sequence[str] | None, tables: Sequence[Table]) -> list[Size]:
-    """What --size says; `UserError` for a size that a table lacks.  None leaves each table its first size."""
+    """The sizes that --size gives; `UserError` for a size that a table lacks.
+
+    None leaves each table its first size.
+    """
     several = [table for table in tables if table.sizes]
     if not texts:
         return []

@@ -13,8 +13,8 @@ from ..files import write_json
 from ..library.interface import inputs
 from ..reporting.trace import trace
 from ..words import counted, weights_line
-from .command import command_parser
-from .common import add_timing_options, check_json, check_timing_options, parse_size, precisions
+from .command import OutputFile, command_parser
+from .common import add_timing_options, check_timing_options, parse_size, precisions
 from .compare import conditions, of_cores, versions
 from .terminal import Terminal, open_console
 
@@ -31,11 +31,10 @@ def arguments() -> argparse.ArgumentParser:
         "profile",
         description="Times each kernel of a network in its place, and holds the sum against the "
         "whole.  A clocked copy of the library reads the clock between the kernels; the library itself is not changed.",
-        epilog="examples: python -m tvm_shufflenet.profile shufflenet-v1-1x-g8\n"
-        "          python -m tvm_shufflenet.profile build/shufflenet-v1-1x-g3-native.so --calls\n"
-        "          python -m tvm_shufflenet.profile --trace trace.json\n"
-        "          python -m tvm_shufflenet.profile --rpc 192.168.1.20:9190 --target cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.profile shufflenet-v1-1x-g8\n"
+        "  python -m tvm_shufflenet.profile build/shufflenet-v1-1x-g3-native.so --calls\n"
+        "  python -m tvm_shufflenet.profile --trace trace.json\n"
+        "  python -m tvm_shufflenet.profile --rpc 192.168.1.20:9190 --target cortex-a72",
     )
     parser.add_argument("name", nargs="?", default=DEFAULT_MODEL, metavar="MODEL|LIBRARY",
                         help=f"a network to build, or a .so file ({DEFAULT_MODEL})")  # fmt: skip
@@ -44,7 +43,8 @@ def arguments() -> argparse.ArgumentParser:
                         "target as JSON (native; with --rpc arm)")  # fmt: skip
     parser.add_argument("--size", help="input in pixels, 224 or height x width as 480x640: of a network (224), and "
                         "which of a library's sizes (its first)")  # fmt: skip
-    parser.add_argument("--trace", metavar="FILE", help="also write the calls as a trace, which ui.perfetto.dev and "
+    parser.add_argument("--trace", metavar="FILE", action=OutputFile,
+                        help="also write the calls as a trace, which ui.perfetto.dev and "
                         "chrome://tracing show")  # fmt: skip
     add_timing_options(parser, "library, clocked copy and peak kernel")
     return parser
@@ -54,7 +54,6 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
     check_timing_options(args)
-    check_json(args.trace, "--trace")
     size = parse_size(args.size) if args.size else None
 
     from ..measure.profiling import ProfileOptions, profile

@@ -17,7 +17,7 @@ from ..bridge.shipped import trained
 from ..errors import UserError
 from ..files import write_json
 from ..words import counted
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .common import check_count, parse_size, workers
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def arguments() -> argparse.ArgumentParser:
         description="Finds the scales of a network's tensors from pictures, and writes the weights with them, for "
         "`build --precision int8`.  Also says which layers lose most, and how often the network is right with floats "
         "and with bytes.  Ctrl-C keeps what was seen: the same command then goes on.",
-        epilog="example: python -m tvm_shufflenet.quantize shufflenet-v1-0.5x-g3 --data imagenette -o "
-        "shufflenet-int8.safetensors",
+        epilog="example:\n  python -m tvm_shufflenet.quantize shufflenet-v1-0.5x-g3 --data imagenette "
+        "-o int8.safetensors",
     )
     parser.add_argument("weights", metavar="CHECKPOINT|MODEL", help="a file that `build` reads, or a network whose "
                         "trained weights the project holds")  # fmt: skip
@@ -55,7 +55,7 @@ def arguments() -> argparse.ArgumentParser:
                         "squared error; minmax: all that occurs (histogram)")  # fmt: skip
     parser.add_argument("--size", help="input in pixels: 224, or 480x640 (what the weights say, else 224)")
     parser.add_argument("--workers", type=int, help="processes that share the pictures of --check (one for each core)")
-    parser.add_argument("--json", metavar="FILE", help="also write what was found to this file")
+    add_json_option(parser, "what was found")
     return parser
 
 
@@ -77,7 +77,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.output.suffix not in SUFFIXES:
         raise UserError(f"{args.output}: unknown suffix {args.output.suffix!r}, expected {', '.join(SUFFIXES)}")
     name = own_name(args.weights)
-    path = trained(name) if name and not Path(args.weights).is_file() else Path(args.weights)
+    path = Path(args.weights)
+    if not path.is_file():
+        if name is None:
+            raise UserError(f"{args.weights} is neither a file of weights nor a network: `python -m "
+                            "tvm_shufflenet.models` lists networks")  # fmt: skip
+        path = trained(name)
     found = load_network(path, reading=Reading(parse_size(args.size) if args.size else None))
     check_int8(found.network, found.parameters)
     pictures = find_pictures(args.data, "train").first(args.pictures)
@@ -171,7 +176,7 @@ def _print_losses(lost: list[Loss], pictures: int) -> None:
 
 
 def _preparation(found: Imported, pictures: Pictures, how: dict) -> Callable[[int], np.ndarray | None]:
-    """Of a picture's number the picture as the network takes it; None, said once, where it cannot be read."""
+    """A function from a picture's number to the picture as the network takes it; None, said once, if unreadable."""
     import io
 
     from ..library.preprocess import open_picture, prepare

@@ -25,7 +25,7 @@ from ..records.store import (
     tvm_version,
 )
 from ..targets.generation import digest_of_options
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .terminal import Terminal, open_console
 
 
@@ -33,12 +33,11 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "records",
         description="What tuning has found, in tuning_logs/TARGET/.",
-        epilog="examples: python -m tvm_shufflenet.records show --target cortex-a72\n"
-        "          python -m tvm_shufflenet.records prune\n"
-        "          python -m tvm_shufflenet.records merge from-board-1/ from-board-2/",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.records show --target cortex-a72\n"
+        "  python -m tvm_shufflenet.records prune\n"
+        "  python -m tvm_shufflenet.records merge from-board-1/ from-board-2/",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="show|prune|merge", required=True)
     for name, text in (
         ("show", "each kernel's best knobs, and how much faster they are than the default"),
         ("prune", "keep only the best record of each kernel, none of older versions"),
@@ -51,7 +50,7 @@ def arguments() -> argparse.ArgumentParser:
         else:
             command.add_argument("--target", help="only this one (all)")
         if name == "show":
-            command.add_argument("--json", metavar="FILE", help="also write the table to this file")
+            add_json_option(command, "the table")
     return parser
 
 
@@ -147,7 +146,7 @@ def merge(args: argparse.Namespace) -> None:
 
 
 def _names(folder: Path, target: str | None) -> list[str]:
-    """Of the targets that a folder has records of; only `target` if that is given."""
+    """The targets of which a folder has records; only `target` if that is given."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of tuning records: expected such as tuning_logs/")
     names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))

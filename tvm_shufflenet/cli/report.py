@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ..architectures import DEFAULT_MODEL, own_name
 from ..errors import UserError
 from ..files import write_bytes, write_json
-from .command import command_parser
-from .common import add_timing_options, check_json, check_timing_options, parse_size
+from .command import OutputFile, command_parser
+from .common import add_timing_options, check_timing_options, parse_size
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -26,18 +26,23 @@ def arguments() -> argparse.ArgumentParser:
         "report",
         description="Draws networks as one page of HTML that needs nothing beside itself: units and folded shuffles, "
         "time and share of peak of each kernel, the workspace over time, rivals, the paper, and what tuning found.",
-        epilog=f"examples: {PROGRAM} -o report.html shufflenet-v1-1x-g3 mobilenet-v1-1.0\n"
-        f"          {PROGRAM} -o report.html build/shufflenet-v1-1x-g3-native.so --rivals latency.json\n"
-        f"          {PROGRAM} -o report.html profile.json\n"
-        f"          {PROGRAM} -o report.html results.json     # of a program of `bench`, on a board\n"
-        f"          {PROGRAM} -o report.html --no-measure --target cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n  {PROGRAM} -o report.html shufflenet-v1-1x-g3 mobilenet-v1-1.0\n"
+        f"  {PROGRAM} -o report.html LIBRARY --rivals latency.json\n"
+        f"  {PROGRAM} -o report.html profile.json\n"
+        f"  {PROGRAM} -o report.html results.json  # of a program of `bench`\n"
+        f"  {PROGRAM} -o report.html --no-measure --target cortex-a72",
     )
     parser.add_argument("names", nargs="*", metavar="MODEL|LIBRARY|PROFILE|RESULTS", help="networks and .so "
                         "files, which are profiled, or files of `profile --json` and of programs of `bench` "
                         f"({DEFAULT_MODEL})")  # fmt: skip
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="the page, such as report.html"
+        "-o",
+        "--output",
+        type=Path,
+        action=OutputFile,
+        required=True,
+        metavar="FILE",
+        help="the page, such as report.html",
     )
     parser.add_argument("--no-measure", action="store_true", help="time nothing: what the compiler planned")
     parser.add_argument("--target", help="of networks: a name from `python -m tvm_shufflenet.targets`, or a TVM target "
@@ -54,7 +59,6 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = arguments().parse_args(argv)
     check_timing_options(args)
-    check_json(args.output, "--output")
     size = parse_size(args.size) if args.size else None
     if args.no_measure and args.threads > 1:
         raise UserError(f"--no-measure times nothing: leave out --threads {args.threads}")

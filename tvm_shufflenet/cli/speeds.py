@@ -26,7 +26,7 @@ Column = tuple[str, str, str]  # heading, key of a cell, format of its number
 
 
 def add_speed_options(parser: argparse.ArgumentParser) -> None:
-    """How fast networks are, and where the libraries and figures go; see `how`."""
+    """Adds the options that say where speeds are from, and where libraries and figures go; see `how`."""
     parser.add_argument("--measure", action=argparse.BooleanOptionalAction, default=True, help="time the networks; "
                         "without, only what is counted is shown, at once (they are timed)")  # fmt: skip
     parser.add_argument("--estimate", action="store_true", help="no timing: cycles of the Arm core that --target names "

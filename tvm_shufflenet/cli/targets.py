@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..files import write_json
 from ..targets import TargetSpec, resolve, target_names
 from ..targets.cores import CORES, Core
-from .command import command_parser
+from .command import add_json_option, command_parser
 
 JSON = 'or any TVM target as JSON: {"kind": "llvm", "mtriple": ..., "mcpu": ...}; `targets NAME` says more'
 
@@ -62,13 +62,12 @@ def arguments() -> argparse.ArgumentParser:
         "targets",
         description="Lists the processors to compile for: LLVM's name of each, the scheduling model that `estimate` "
         "prices it by, fp32 lanes and number of vector registers.  Of a TARGET, also all that TVM is told.",
-        epilog="examples: python -m tvm_shufflenet.targets --json targets.json\n"
-        "          python -m tvm_shufflenet.targets cortex-a72",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.targets --json targets.json\n"
+        "  python -m tvm_shufflenet.targets cortex-a72",
     )
     parser.add_argument("names", nargs="*", metavar="TARGET", help="targets to describe, names or TVM's JSON (a table "
                         "of all)")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="also write the table to this file")
+    add_json_option(parser, "the table")
     return parser
 
 

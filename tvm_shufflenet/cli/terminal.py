@@ -35,10 +35,10 @@ class Terminal:
 
     @contextlib.contextmanager
     def step(self, text: str, number: int = 1, of: int = 1) -> Iterator[Callable[[float], None]]:
-        """Shows what is done and how long it has taken; from the second of several on also the time that is left.
+        """Shows what is done, and how long all steps of the kind will still take.
 
-        The steps before tell how long the others will take: most networks are built in about the same time.  Gives a
-        function that is told what share of the step, 0 to 1, is done: on a terminal the time left follows that.
+        Gives a function that is told what share of the step, 0 to 1, is done.  The steps before tell how long the
+        others will take: most networks are built in about the same time.
         """
         if of > 1:
             text = f"{text}, {number} of {of}"
@@ -46,17 +46,16 @@ class Terminal:
                 self.taken = []
         left = sum(self.taken) / len(self.taken) * (of - number + 1) if of > 1 and self.taken else None
         started = time.monotonic()
-        with self._spinning(text, left, of - number) if self.console.is_terminal else self._logged(text, left) as done:
+        shown = self._spinning if self.console.is_terminal else self._logged
+        with shown(text, Countdown(left, of - number, self.taken)) as done:
             yield done
         if of > 1:
             self.taken.append(time.monotonic() - started)
 
     @contextlib.contextmanager
-    def _spinning(self, text: str, left: float | None, behind: int) -> Iterator[Callable[[float], None]]:
-        """`behind` steps of the kind come after this one."""
+    def _spinning(self, text: str, countdown: Countdown) -> Iterator[Callable[[float], None]]:
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        countdown = Countdown(left, behind, self.taken)
         columns = [SpinnerColumn(), TextColumn("{task.description}{task.fields[left]}", markup=False),
                    TimeElapsedColumn()]  # fmt: skip
         with Progress(*columns, console=self.console, transient=True, get_time=time.monotonic) as shown:
@@ -64,13 +63,13 @@ class Terminal:
             yield countdown.done
 
     @contextlib.contextmanager
-    def _logged(self, text: str, left: float | None) -> Iterator[Callable[[float], None]]:
+    def _logged(self, text: str, countdown: Countdown) -> Iterator[Callable[[float], None]]:
         """Says what is done once it has taken a while, so that what is over at once leaves no line."""
-        alarm = threading.Timer(LOG_SECONDS, self._say, [f"{text}{_told(left)} ..."])
+        alarm = threading.Timer(LOG_SECONDS, lambda: self._say(f"{text}{countdown} ..."))
         alarm.daemon = True
         alarm.start()
         try:
-            yield lambda share: None
+            yield countdown.done
         finally:
             alarm.cancel()
 
@@ -132,9 +131,5 @@ class Countdown:
             self.end = self.started + whole + self.behind * sum(each) / len(each)
 
     def __str__(self) -> str:
-        left = None if self.end is None else self.end - time.monotonic()
-        return _told(None if left is None or left < 0 else left)
-
-
-def _told(left: float | None) -> str:
-    return "" if left is None else f", about {left:.0f} s left"
+        left = -1 if self.end is None else self.end - time.monotonic()
+        return "" if left < 0 else f", about {left:.0f} s left"

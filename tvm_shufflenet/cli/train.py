@@ -18,8 +18,10 @@ from .common import workers
 
 if TYPE_CHECKING:
     from ..training.boxes import BoxedPictures
+    from ..training.options import Options
     from ..training.pictures import Pictures
-    from ..training.trainer import Options, Process, Trainer
+    from ..training.processes import Process
+    from ..training.trainer import Trainer
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -28,7 +30,7 @@ def arguments() -> argparse.ArgumentParser:
         description="Trains the PyTorch twin of a network, a classifier or a detector.  Writes the weights (--out), "
         "and beside them the training checkpoint (.pth), loss and accuracy by epoch (.csv) and a plot of both (.svg).  "
         "Under torchrun it trains with several processes, GPUs or machines.",
-        epilog="example: python -m tvm_shufflenet.train shufflenet-v1-0.5x-g3 --data imagenette/train.tar",
+        epilog="example:\n  python -m tvm_shufflenet.train shufflenet-v1-0.5x-g3 --data imagenette/train.tar",
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"the network ({DEFAULT_MODEL})")
     parser.add_argument("--data", required=True, metavar="DIR|TAR", help="pictures, [SPLIT/]CLASS/NAME.jpeg; of "
@@ -83,7 +85,8 @@ def main(argv: list[str] | None = None) -> None:
     from ..bridge import require_torch
 
     require_torch("to train")
-    from ..training.trainer import read_training_checkpoint, this_process
+    from ..training.options import read_training_checkpoint
+    from ..training.processes import this_process
 
     resumed, checkpoint = read_training_checkpoint(args.resume) if args.resume else (None, None)
     process = this_process(args.device)
@@ -105,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def choose_options(args: argparse.Namespace, resumed: Options | None, device: str) -> Options:
     """`Options` by the recipe and what the user says otherwise; those of the checkpoint when resuming."""
-    from ..training.trainer import Options
+    from ..training.options import Options
 
     length = {}
     if args.epochs:

@@ -19,12 +19,11 @@ from ..targets import resolve
 from ..targets.cores import cores_of, mean_cycles
 from ..targets.precision import FP32, precision_of
 from ..words import counted
-from .command import command_parser
+from .command import add_json_option, command_parser
 from .common import (
     MOST,
     add_precision_options,
     check_count,
-    check_json,
     check_key,
     check_seconds,
     parse_size,
@@ -43,11 +42,10 @@ def arguments() -> argparse.ArgumentParser:
         "tune",
         description="Tries schedules of each kernel of networks, on this machine, on boards over TVM RPC or by the "
         "model of a core, and keeps what it finds in tuning_logs/, where `build` looks.  Run it again to go on.",
-        epilog="examples: python -m tvm_shufflenet.tune --target native --plot tuning.svg\n"
-        "          python -m tvm_shufflenet.tune --target cortex-a72 --rpc 192.168.1.20:9190\n"
-        "          python -m tvm_shufflenet.tune mobilenet-v1-1.0 --target cortex-a53 --estimate --op depthwise\n"
-        "          python -m tvm_shufflenet.tune shufflenet-v1-1x-g3 --target cortex-a72 --estimate --precision int8",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m tvm_shufflenet.tune --target native --plot tuning.svg\n"
+        "  python -m tvm_shufflenet.tune --target cortex-a72 --rpc 192.168.1.20:9190\n"
+        "  python -m tvm_shufflenet.tune mobilenet-v1-1.0 --target cortex-a53 --estimate --op depthwise\n"
+        "  python -m tvm_shufflenet.tune shufflenet-v1-1x-g3 --target cortex-a72 --estimate --precision int8",
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"whose kernels, equal ones once ({DEFAULT_MODEL})")
     parser.add_argument("--target", help="a name from `python -m tvm_shufflenet.targets`, or a TVM target as JSON "
@@ -72,7 +70,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--no-network", action="store_true", help="don't time the whole networks at the end")
     parser.add_argument("--seed", type=int, default=0, help="of the search (0)")
     add_plot_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="also write what was found to this file")
+    add_json_option(parser, "what was found")
     return parser
 
 
@@ -153,7 +151,6 @@ def _check(args, target) -> None:
     check_count("--seed", args.seed, 0, 2**32 - 1)
     check_seconds("--timeout", args.timeout)
     check_seconds("--wait", args.wait)
-    check_json(args.json)
     check_plot(args.plot)
     if args.estimate:
         if args.rpc:

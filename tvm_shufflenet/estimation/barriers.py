@@ -43,11 +43,11 @@ class Barriers:
 
     @property
     def all_cycles(self) -> float:
-        """Of all barriers of a picture."""
+        """The cycles of all barriers of a picture."""
         return self.count * (self.cycles + self.lines * LINE_CYCLES)
 
     def share(self, cycles: float) -> float:
-        """Of the time of a picture, whose work takes one thread so many cycles and is shared without a rest."""
+        """The barriers' share of a picture's time, if its work of so many cycles is divided without a rest."""
         return self.all_cycles / (self.all_cycles + cycles / self.threads)
 
     def to_json(self, cycles: float) -> dict:

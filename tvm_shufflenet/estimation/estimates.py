@@ -77,13 +77,13 @@ class Figures:
 
     @property
     def second_opinion(self) -> float:
-        """By how much the cycles as measured are more than those of the model, as a share of these."""
+        """How much more cycles the measured figures give than the model, as a share of the model's."""
         return self.second_cycles / self.cycles - 1 if self.second_cycles and self.cycles else 0.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one inference of a library on a core: its kernels in the order of their first calls, their sum."""
+    """The costs of one inference on a core: of each kernel, in the order of the first calls, and of the sum."""
 
     library: Path
     manifest: dict
@@ -158,7 +158,7 @@ def inference(
 
 
 def figures(name: str, blocks: Iterable[Block], prices: Iterable[Price]) -> Figures:
-    """What these blocks come to, without the cost of their misses."""
+    """The sums over these blocks, without the cost of missed lines."""
     result = Figures(name)
     for block, cost in zip(blocks, prices):
         words = words_of(block.code)

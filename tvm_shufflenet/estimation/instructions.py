@@ -18,7 +18,7 @@ FEATURES = "+v8.6a,+sve2,+crypto,+fullfp16"
 
 @dataclass(frozen=True)
 class Kind:
-    """What one execution counts for."""
+    """What one execution of an instruction counts as."""
 
     load: bool
     store: bool

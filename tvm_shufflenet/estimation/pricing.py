@@ -30,7 +30,7 @@ FORMAT = 3  # of the cache: raise it where prices are computed in another way
 
 @dataclass(frozen=True)
 class Price:
-    """Of one execution.  `refused`: the mnemonics that the model lacks, once for each instruction."""
+    """The price of one execution; `refused` are the mnemonics that the model lacks, once for each instruction."""
 
     cycles: float
     refused: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def price(blocks: Sequence[Block], core: Core, done: Share = unheard) -> list[Pr
 
 
 def price_measured(blocks: Sequence[Block]) -> list[Price]:
-    """As `price`, of a core of `MEASURED` by what was measured of its instructions."""
+    """The price of each block of a core of `MEASURED`, by the measured figures of its instructions."""
     text = disassemble({word for block in blocks for word in words_of(block.code)})
     known: dict[bytes, Price] = {}
     for block in blocks:

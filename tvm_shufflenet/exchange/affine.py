@@ -31,7 +31,7 @@ def joined_norms(net: Network, parameters: dict[str, np.ndarray]) -> tuple[Netwo
 
 
 def _joined(parameters: dict[str, np.ndarray], inner: Layer, outer: Layer) -> dict[str, np.ndarray]:
-    """What does in one batch norm, of the inner one's epsilon, what the two do."""
+    """The parameters of one batch norm, with the inner one's epsilon, that does what both did."""
     first, second = ([parameters[f"{layer.name}.{key}"].astype(np.float64) for key in STATISTICS]
                      for layer in (inner, outer))  # fmt: skip
     factor = second[0] / np.sqrt(second[3] + outer.attrs["eps"])

@@ -41,7 +41,7 @@ def biased(bias: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def shuffled(channels: int, groups: int) -> np.ndarray:
-    """The channel from which each channel behind a shuffle by `groups` groups comes."""
+    """For each channel behind a shuffle by `groups` groups, the channel from which it comes."""
     return np.arange(channels).reshape(groups, -1).T.ravel()
 
 
@@ -155,7 +155,7 @@ def _as_paper(layers: list[Layer], index: int, parameters: dict, outputs: tuple[
 
 
 def _until_convolution(layers: list[Layer], index: int, outputs: tuple[int, ...]) -> tuple[list[Layer], Layer | None]:
-    """The layers that work channel by channel behind `index`, and the convolution that reads them; None if another."""
+    """The layers behind `index` that work channel by channel, and the convolution that reads them; None without one."""
     chain: list[Layer] = []
     readers = _readers(layers, outputs)
     while True:
@@ -234,10 +234,10 @@ def _by_signature(size: tuple[int, int], classes: int) -> dict[int, str]:
 
 
 def _signatures(net: Network) -> list[int]:
-    """A number for each layer that depends on all that it computes, and on no name.
+    """A number for each layer that depends on all that the layer computes, and on no name.
 
-    Batch norms of several epsilons are the same: other parameters make one of the other.  So are poolings that round
-    up and down, where both have as many places.
+    Batch norms of several epsilons count as the same, because other parameters turn one into the other.  Poolings that
+    round up and down count as the same where both have as many places.
     """
     found: list[int] = []
     for layer in net.layers:

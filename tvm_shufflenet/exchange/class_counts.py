@@ -18,7 +18,7 @@ def class_count(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 
 
 def _of_boxes(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Of a detector: each default box has a number for each class and, but for `DISTANCES`, one for the background."""
+    """The classes of a detector: a default box has a number for each, and (but for `DISTANCES`) for the background."""
     if DISTANCES in shapes:
         return shapes[DISTANCES][0] - 4 * BINS
     if REGION_SCORES in shapes:

@@ -112,7 +112,7 @@ class _Pairs:
         return self._constant(node, 2, "zero point")
 
     def _one_scale(self, node: NodeProto) -> Scale:
-        """Of a tensor."""
+        """The scale and zero point of a tensor, which must have one of each."""
         scale, zero = self._scale(node), self._zero(node)
         if scale.size != 1 or zero.size != 1:
             raise Refused(f"has {scale.size} scales for one tensor, expected one: weights alone have several here")

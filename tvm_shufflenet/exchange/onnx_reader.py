@@ -300,7 +300,7 @@ class Reader:
         return found, parameters
 
     def by_layer(self, scales: dict[str, Scale]) -> dict[str, Scale]:
-        """What is known of tensors of the file, by the names of layers of the network that `network` gave."""
+        """Scales of the file's tensors, under the names of the layers of the network that `network` gave."""
         found: dict[str, Scale] = {}
         for name, scale in scales.items():
             value = self.values.get(name)

@@ -48,7 +48,7 @@ def _merged(factors: Iterable[Factor]) -> tuple[Factor, ...]:
 
 
 def places(factors: Iterable[Factor]) -> np.ndarray:
-    """Where each element along these factors lies, from where the first one does."""
+    """The distance of each element along these factors from the first element."""
     found = np.zeros(1, np.int64)
     for extent, stride in factors:
         found = (found[:, None] + stride * np.arange(extent)).ravel()
@@ -57,10 +57,10 @@ def places(factors: Iterable[Factor]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Value:
-    """Some of the numbers of a layer's output, in some order.
+    """Some of the numbers of a layer's output, in some order; no number comes twice.
 
     `dims` has for each dimension the factors of its index, outermost first: extent, and stride within the flat output.
-    `offset`: where the first number lies.  No number comes twice.
+     `offset` is where the first number lies.
     """
 
     layer: int
@@ -113,7 +113,7 @@ class Value:
 
 
 def plain(layer: int, shape: Sequence[int]) -> Value:
-    """All that a layer gives, in its order."""
+    """The value that is all of a layer's output, in its order."""
     size = math.prod(shape)
     found = Value(layer, (((size, 1),) if size > 1 else (),)).reshaped(shape)
     assert found is not None

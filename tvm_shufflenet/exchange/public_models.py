@@ -62,7 +62,7 @@ class Model:
         return None if place is None else (place,)
 
     def drops(self, tensor: str) -> bool:
-        """Whether only training needs it."""
+        """Whether only training needs the tensor of that name."""
         return bool(self.dropped and re.fullmatch(self.dropped, tensor))
 
 
@@ -116,7 +116,7 @@ def _senet154(shapes: Shapes, size: Size, classes: int) -> Network:
 
 
 def _ssdlite_v3(shapes: Shapes, size: Size, classes: int) -> Network:
-    """With all channels in the tail, as torchvision makes it from a classifier's weights."""
+    """torchvision's detector with all channels in the tail, as it is made from a classifier's weights."""
     return mobilenet_v3.detector("ssdlite-mobilenet-v3-large", size, classes)
 
 

@@ -48,7 +48,7 @@ class Linear:
         return self.weight.ndim == 4 and self.weight.shape[1:] == (1, 3, 3)
 
     def groups(self, inputs: int) -> int:
-        """In how many groups it reads `inputs` channels; `UserError` if in none."""
+        """The number of groups in which this convolution reads `inputs` channels; `UserError` if there is none."""
         each = self.weight.shape[1]
         if inputs % each or self.outputs % (inputs // each):
             raise UserError(

@@ -133,9 +133,10 @@ STYLES = (
 
 @dataclass(frozen=True)
 class Recognised:
-    """Whose names these are: `names` in the order of execution, of which `dropped` only training needs.
+    """The style or model whose names these are: `names` in the order of execution.
 
-    `stray` is one in no place of the style; `prefix` stands before all names.
+    `dropped` are those that only training needs, `stray` is a name in no place of the style, and `prefix` stands before
+    all names.
     """
 
     style: Style | Model
@@ -146,7 +147,7 @@ class Recognised:
 
 
 def style_names() -> list[str]:
-    """Whose ShuffleNets are known: the names that tell what an unnamed list of tensors does not."""
+    """The names of the styles, which tell what a list of unnamed tensors does not."""
     return [style.name for style in STYLES if style.family == SHUFFLENET]
 
 

@@ -17,7 +17,7 @@ from .nodes import Graph, Node
 
 
 def fold_attention(graph: Graph, takes_scale: Callable[[Node], bool]) -> None:
-    """`takes_scale(node)`: whether a kernel for the convolution can scale its result."""
+    """Lets convolutions apply the scale of their channel attention; `takes_scale(node)`: whether a kernel can."""
     for product in list(graph.nodes):
         if product.op == "multiply" and product.inputs[1].shape == (product.channels, 1, 1):
             _fold(graph, product, takes_scale)
@@ -50,7 +50,7 @@ def _is_dense(node: Node) -> bool:
 
 
 def _read_inputs(dense: Node, conv: Node) -> None:
-    """Lets `dense`, which reads a mean of the convolution, read that of its inputs."""
+    """Lets `dense`, which reads the mean of a convolution's result, read the mean of its inputs instead."""
     groups, channels = conv.attrs["groups"], conv.channels
     tail = dense.weights["weight"].shape[2:]
     weight = dense.weights["weight"].astype("float64").reshape(-1, groups, channels // groups)

@@ -31,7 +31,7 @@ def as_convolutions(graph: Graph) -> None:
 
 
 def add_ends(graph: Graph, reads_floats: Callable[[Node], bool]) -> None:
-    """`reads_floats(node)`: whether a kernel for the node takes the caller's picture."""
+    """Adds entries and exits; `reads_floats(node)` says whether a kernel for the node takes the caller's picture."""
     picture, names = graph.input, {node.name for node in graph.nodes}
 
     def named(wanted: str) -> str:

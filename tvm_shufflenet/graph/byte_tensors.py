@@ -24,9 +24,9 @@ FLOAT_STEPS = ("detections", *BEFORE_BOXES)
 
 
 def tensors_of(graph: Graph) -> dict[Node, str]:
-    """Which nodes share a scale: for each whose numbers become bytes the name of one of them.
+    """The tensor of each node whose numbers become bytes, under one node's name: nodes of one tensor share a scale.
 
-    `UserError` for what int8 has no kernel for, with the layer's name.
+    `UserError`, with the layer's name, for what int8 has no kernel for.
     """
     names: dict[Node, str] = {}
     floats = float_steps(graph)
@@ -61,7 +61,7 @@ def float_steps(graph: Graph) -> set[Node]:
 
 
 def any_scales(graph: Graph) -> Calibration:
-    """Scales that are right for no weights, of every tensor: for what does not depend on them."""
+    """Scales for every tensor that are right for no weights: for what does not depend on scales."""
     return Calibration(dict.fromkeys(tensors_of(graph).values(), (0.05, 0)), 0, "none", "")
 
 
@@ -75,7 +75,7 @@ def is_dense(node: Node) -> bool:
 
 
 def is_factor(node: Node, graph: Graph) -> bool:
-    """Whether nodes read it only to multiply each of their channels by one of its numbers."""
+    """Whether nodes read this one only to multiply each of their channels by one of its numbers."""
     return is_dense(node) and node.activation.kind in FACTORS and _read_as_factor(node, graph)
 
 

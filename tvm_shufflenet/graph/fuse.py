@@ -21,9 +21,10 @@ WITH_ACTIVATION = ("conv", "dense", "affine", "add", "multiply", "pool", "global
 def fuse_epilogues(
     graph: Graph, takes_residual: Callable[[Node], bool], takes_activation: Takes = lambda graph, node, activation: True
 ) -> None:
-    """`takes_residual(node)`: whether a kernel for the node can add a tensor of its own shape.
+    """Takes additions and activations into the steps before them.
 
-    `takes_activation(graph, node, activation)`: whether a kernel for the node can apply the activation, a node behind.
+    `takes_residual(node)` says whether a kernel for the node can add a tensor of its own shape, and
+    `takes_activation(graph, node, activation)` whether a kernel for the node can apply the activation, a node behind.
     """
     for node in list(graph.nodes):
         if node not in graph.nodes:

@@ -49,7 +49,7 @@ CURVES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Bytes:
-    """Of a step: the byte that stands for zero in its input and in its output, and the least and largest it gives."""
+    """The bytes of a step: which stands for zero in its input and in its output, and its least and largest output."""
 
     border: int
     zero: int

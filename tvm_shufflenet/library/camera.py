@@ -31,10 +31,11 @@ class Image(ctypes.Structure):
 
     @classmethod
     def of(cls, pixels: Pixels, format: str = "RGB", rotation: int = 0, colours: str = "bt601") -> Image:
-        """What the arguments describe; `UserError` where they do not.
+        """The picture that the arguments describe; `UserError` for arguments that describe none.
 
-        uint8: RGB and BGR (H, W, 3), RGBA and BGRA (H, W, 4), GREY (H, W); NV12 and NV21 as a pair, luma (H, W) and
-        chroma (rows for two, W rounded up to even), or as one array (H * 3 / 2, W) of even H and W.  Rows may be apart.
+        `pixels` are uint8: RGB and BGR (H, W, 3), RGBA and BGRA (H, W, 4), GREY (H, W); NV12 and NV21 as a pair, luma
+        (H, W) and chroma (rows for two, W rounded up to even), or as one array (H * 3 / 2, W) of even H and W.  Rows
+        may be apart.
         """
         for name, value, known in (("format", format, FORMATS), ("rotation", rotation, ROTATIONS),
                                    ("colours", colours, COLOURS)):  # fmt: skip

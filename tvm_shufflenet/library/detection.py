@@ -29,25 +29,25 @@ class Detected:
 
     @staticmethod
     def of(row: np.ndarray, crop: Sequence[int]) -> Detected:
-        """From the outputs of `NetworkBuilder.detector`, one behind the other, of an input of (height, width)."""
+        """The boxes in the outputs of a detector, one behind the other, for an input of (height, width)."""
         best, count = len(row) // 6, int(row[-1])
         sides, scores, labels = row[: 4 * best].reshape(-1, 4), row[4 * best : 5 * best], row[5 * best : 6 * best]
         return Detected(sides[:count], scores[:count], labels[:count].astype(np.int64), (crop[1], crop[0]))
 
     def on(self, size: tuple[int, int], resize: str = WHOLE) -> Detected:
-        """On the whole picture, of (width, height), that came to the input as `resize` of its "preprocessing" says."""
+        """The boxes on the whole picture, (width, height), brought to the input as `resize` of "preprocessing" says."""
         left, top, width, height = (0, 0, *self.size) if resize == WHOLE else room(size, self.size[::-1])
         sides = (self.sides - [left, top] * 2) * np.array([size[0] / width, size[1] / height] * 2)
         return Detected(sides if resize == WHOLE else sides.clip(0, [*size] * 2), self.scores, self.labels, size)
 
     def above(self, least: float) -> Detected:
-        """Those with a score of more than `least`."""
+        """The boxes with a score of more than `least`."""
         kept = self.scores > least
         return Detected(self.sides[kept], self.scores[kept], self.labels[kept], self.size)
 
 
 def joined_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each picture all outputs, one behind the other: (pictures, numbers)."""
+    """All outputs of each picture, one behind the other: (pictures, numbers)."""
     return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
 
 

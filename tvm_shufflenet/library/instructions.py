@@ -83,10 +83,7 @@ def macros(arch: str, needs: Sequence[str]) -> list[str]:
 
 
 def lacking(features: Iterable[str]) -> list[str]:
-    """Those of the features that this machine's processor does not have.
-
-    Of a processor of which the system tells nothing, none.
-    """
+    """Those of the features that this machine's processor lacks; none where the system does not describe it."""
     there = _features()
     return [feature for feature in features if there and feature not in there]
 

@@ -117,7 +117,7 @@ def round_up(size: int) -> int:
 
 
 def team_bytes(manifest: dict, threads: int) -> int:
-    """As tsn_team_bytes: of the memory that a team of so many threads needs."""
+    """The bytes of memory that a team of so many threads needs, as tsn_team_bytes gives them."""
     first, further = manifest["team_bytes"]
     return first + (threads - 1) * further
 

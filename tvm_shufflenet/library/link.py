@@ -87,7 +87,7 @@ class Network:
             raise ValueError(f"a workspace of {size} bytes: expected a multiple of {ALIGNMENT}")
 
     def known(self, spec: TargetSpec, team_scratch: int) -> dict:
-        """What comes first in the manifest of the library."""
+        """The keys that come first in the manifest of the library."""
         arrays = {"inputs": [asdict(each) for each in self.inputs], "outputs": [asdict(each) for each in self.outputs]}
         workspace = self.workspace_bytes + room(self.outputs)
         known = {"format": FORMAT, **arrays, "workspace_bytes": workspace, "arch": spec.arch}
@@ -97,7 +97,7 @@ class Network:
         )
 
     def macros(self, arch: str, team_scratch: int) -> list[str]:
-        """Those of runtime.c; tsn_supported() asks the processor for what the manifest "needs"."""
+        """The macros of runtime.c; tsn_supported() asks the processor for what the manifest "needs"."""
         return [
             f"-DTSN_INPUT={_initialiser(*self.inputs)}",
             f"-DTSN_OUTPUTS={','.join(map(_initialiser, self.outputs))}",

@@ -198,7 +198,7 @@ def check_processor(path: str | Path, manifest: dict) -> None:
 
 
 def read_manifest(path: str | Path, size: tuple[int, int] | None = None) -> dict:
-    """What tsn_describe() would say, of a library for any architecture: it is not loaded.
+    """The manifest that tsn_describe() would give, of a library for any architecture: the library is not loaded.
 
     The manifest of an older format comes in the words of the newest.  Of a library of several sizes it is that of
     `size` = (height, width), or of the first; `UserError` where there is none of that size.

@@ -54,7 +54,7 @@ def read_macho(path: str | Path) -> MachO:
 
 
 def defined(file: bytes) -> list[str]:
-    """Those global symbols that an object file defines, private ones too."""
+    """The global symbols that an object file defines, private ones included."""
     return [name for _, name, kind in _symbols(file) if kind & _EXTERNAL and kind & _TYPE]
 
 

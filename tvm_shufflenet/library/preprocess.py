@@ -33,10 +33,10 @@ _ROOM = 16
 
 
 def preprocessing(size: tuple[int, int], given: dict | None = None, whole: bool = False) -> dict:
-    """What a manifest says about pictures for an input of that height and width.
+    """A manifest's "preprocessing" for an input of that height and width.
 
-    `given` is what the weights want otherwise than usual, of `checked`; `whole`: a detector's, which sees the whole
-    picture.
+    `given` is what the weights want otherwise than usual, as `checked` gives it; `whole` is for detectors, which see
+    the whole picture.
     """
     how = USUAL | (given or {})
     if whole:
@@ -197,7 +197,7 @@ def open_picture(file: str | Path | IO[bytes], name: str | Path) -> Image:
 
 
 def _upright(picture):
-    """As the camera was held; a picture whose EXIF data are damaged stays as it is."""
+    """The picture turned as the camera was held; one whose EXIF data are damaged stays as it is."""
     from PIL.Image import Transpose
 
     turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",

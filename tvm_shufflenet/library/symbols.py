@@ -52,7 +52,10 @@ def check_prefix(prefix: str) -> None:
 
 
 def renamed(name: str, prefix: str) -> str:
-    """What a library with this prefix calls an exported symbol: `tsn_run` is dogs_run, `__tvm_ffi_main` has both."""
+    """The name of an exported symbol in a library with this prefix: dogs_run for `tsn_run`.
+
+    `__tvm_ffi_main` keeps its beginning, which TVM looks for, and has the prefix behind it.
+    """
     if prefix == PREFIX:
         return name
     if name.startswith(_TVM):

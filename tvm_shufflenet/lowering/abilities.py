@@ -24,7 +24,7 @@ def free_plane(height: int, width: int, lanes: int, dense: bool = False) -> Plan
 
 
 def wanted_planes(node: Node, planes: Sequence[Plane], machine: Machine) -> list[Plane]:
-    """In which planes a node's kernel wants its inputs: those that they have, wherever it takes them."""
+    """The planes in which a node's kernel wants its inputs: the planes that they have, wherever it takes those."""
 
     def whole(plane: Plane) -> Plane:
         fits = plane.size % machine.lanes == 0
@@ -69,7 +69,7 @@ def channelwise(node: Node) -> bool:
 
 
 def reordered(node: Node, order: Sequence[int]) -> Node:
-    """The same for a first input whose channel i is channel order[i] of the node's."""
+    """The node for a first input whose channel i is channel order[i] of the node's own input."""
     axis, names = (1, ("weight",)) if order_free(node) else (0, ("weight", "bias", "scale", "shift"))
     weights = {k: np.take(v, order, axis) if k in names else v for k, v in node.weights.items()}
     return dataclasses.replace(node, weights=weights)
@@ -85,7 +85,7 @@ def on_one_pixel(node: Node) -> bool:
 
 
 def _one(values: Sequence[int]) -> int | None:
-    """The number that all are, or None."""
+    """The number that all are equal to, or None."""
     return values[0] if len(set(values)) == 1 else None
 
 
@@ -96,7 +96,7 @@ def square_window(node: Node) -> tuple[int, int, int] | None:
 
 
 def dilated_window(node: Node) -> tuple[int, int, int, int] | None:
-    """The same of a square window whose taps are that many pixels apart, the last of the numbers."""
+    """Kernel, stride, padding and dilation of a square window, as `square_window`; its taps may be apart."""
     a = node.attrs
     kernel, stride, pad, dilation = _one(a["kernel"]), _one(a["stride"]), _one(a["pad"][:2]), _one(a["dilation"])
     if kernel is None or stride is None or pad is None or dilation is None or pad > dilation * (kernel - 1):

@@ -26,7 +26,7 @@ FOR_ALL: dict[type[Workload], type[BatchedDense]] = {
 
 
 def batch(program: Program, pictures: int) -> None:
-    """Makes it a program for so many pictures in a call, 2 or more."""
+    """Turns the program into one for so many pictures in a call, 2 or more."""
     program.pictures, program.head = pictures, choose_head(program, pictures)
     tail = program.calls[program.head :]
     used = [view.root.home for call in tail for view in (*call.inputs, call.output)]
@@ -52,7 +52,7 @@ def choose_head(program: Program, pictures: int) -> int:
 
 
 def awaited(call: Call) -> int:
-    """Bytes of weights that the call waits for: none where it computes for longer than they take to come."""
+    """The bytes of weights that the call waits for: none where it computes for longer than they take to come."""
     weights = weight_bytes(call)
     return weights if call_multiply_adds(call) < COVERED * weights else 0
 
@@ -70,5 +70,5 @@ def _for_all(call: Call, pictures: int) -> BatchedDense | None:
 
 
 def _elements(root: Root) -> int:
-    """From one picture's place to the next one's."""
+    """Elements from one picture's place to the next one's."""
     return root.home.pitch // root.itemsize

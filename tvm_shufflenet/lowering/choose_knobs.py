@@ -8,7 +8,10 @@ from .program import Program, ScheduledKernel
 
 
 def choose_knobs(program: Program, machine: Machine, records: Chooser | None = None) -> list[ScheduledKernel]:
-    """The best of `records`, else the defaults of `schedules`; names are unique and stable within a program."""
+    """The knobs of each workload: those of the best of `records`, else the defaults of `schedules`.
+
+    Names are unique and stable within a program.
+    """
     seen: dict[str, int] = {}
     kernels = []
     for workload in program.workloads():

@@ -7,7 +7,7 @@ from .program import Call
 
 
 def what(call: Call) -> str:
-    """What a call computes, in short: `g=3 240->60, 28x28, shuffle`."""
+    """What a call computes, in short, such as `g=3 240->60, 28x28, shuffle`."""
     workload, source, target = call.workload, call.inputs[0], call.output
     before, after, plane = len(source.planes), len(target.planes), target.root.plane
     if call.parameters and call.parameters[0].ndim == 2:
@@ -27,19 +27,19 @@ def what(call: Call) -> str:
 
 
 def call_multiply_adds(call: Call) -> int:
-    """As the paper counts them: of the pixels of the plane, not of what pads it."""
+    """Multiply-adds of a call as the paper counts them: of the pixels of the plane, not of its padding."""
     pixels = call.output.root.plane.height * call.output.root.plane.width
     return pixels * sum(array.size for array in call.parameters if array.ndim > 1)
 
 
 def call_bytes(call: Call) -> int:
-    """What has to move at least: planes with their padding, weights and biases, each once."""
+    """The bytes that a call has to move at least: planes with their padding, weights and biases, each once."""
     planes = (len(view.planes) * view.root.plane.size * view.root.itemsize for view in (*call.inputs, call.output))
     return sum(planes) + weight_bytes(call)
 
 
 def weight_bytes(call: Call) -> int:
-    """Of weights and biases."""
+    """The bytes of a call's weights and biases."""
     dtypes = [operand.dtype for operand in call.workload.operands() if operand.role == WEIGHT]
     widths = [1 if array.dtype == "int8" else itemsize(dtype) for array, dtype in zip(call.parameters, dtypes)]
     return sum(array.size * width for array, width in zip(call.parameters, widths))

@@ -59,7 +59,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class TeamModule:
-    """`scratch_bytes`: what each thread but the first needs of its own."""
+    """The TIR module of a team; `scratch_bytes` is what each thread but the first needs of its own."""
 
     module: tvm.IRModule
     scratch_bytes: int
@@ -134,7 +134,7 @@ def emit_team(loops: Sequence[Loop], buffers: Sequence, weights: tirx.Var, ticki
 
 
 def _of_thread(ask: Callable[..., tirx.Expr], argument: tirx.Expr, offset: int) -> tirx.Expr:
-    """The place in the scratch of the thread that asks, of one so many bytes behind the start of the first thread's."""
+    """The place in the calling thread's scratch that is `offset` bytes behind the start of that scratch."""
     if not offset:
         return ask("tsn_scratch", argument, result=FLOAT_POINTER)
     start = ask("tsn_scratch", tirx.handle_add_byte_offset(argument, -offset), result=FLOAT_POINTER)
@@ -146,7 +146,7 @@ def is_small(call: Call) -> bool:
 
 
 def own_scratch(call: Call) -> int:
-    """Bytes of scratch of which each thread needs its own: all of it, or none."""
+    """Bytes of scratch of which each thread needs a place of its own: all of the kernel's scratch, or none."""
     return scratch_bytes(call) if call.workload.own_scratch else 0
 
 

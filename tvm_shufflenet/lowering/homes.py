@@ -28,7 +28,7 @@ class Home:
 class Room:
     """A root to be: its `root` is made once its plane is known; `missing` are planes that no step stores there.
 
-    `channels` are those that lie there; of a pool, whose planes hold one channel after the other, nothing is said.
+    `channels` are those that lie there; for a pool, whose planes hold one channel after the other, they are unknown.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Room:
         return Room(name, len(channels), channels, root)
 
     def settled(self, plane: Plane, dtype: str) -> Root:
-        """Its root, made in that plane and dtype if no step has written there yet."""
+        """The root, made in that plane and dtype if no step has written there yet."""
         if self.root is None:
             self.root = Root(self.name, plane, self.planes, dtype=dtype)
         return self.root

@@ -47,6 +47,6 @@ class PackedWeights:
         return offset
 
     def next_size(self) -> None:
-        """What is placed from here on is of another size of the network."""
+        """Begins another size of the network, to which all that is placed from here on belongs."""
         self._earlier |= self._own
         self._own, self.used, self.shared = {}, 0, 0

@@ -63,12 +63,12 @@ class MemoryPlan:
 
 
 def scratch_bytes(call: Call) -> int:
-    """Of all scratch of a call, one behind the other."""
+    """The bytes of all scratch of a call, one behind the other."""
     return max((offset + size for offset, size in scratch_places(call).values()), default=0)
 
 
 def scratch_places(call: Call) -> dict[str, tuple[int, int]]:
-    """By parameter: where its scratch begins within that of the call, and its size, in bytes."""
+    """By parameter, where its scratch begins within the scratch of the call, and its size, in bytes."""
     found: dict[str, tuple[int, int]] = {}
     end = 0
     for operand in call.workload.operands():

@@ -50,7 +50,7 @@ class Root:
 
     @property
     def bytes(self) -> int:
-        """Of one place."""
+        """Bytes of one place."""
         return self.itemsize * self.planes * self.plane.size
 
     @property
@@ -67,7 +67,7 @@ class Root:
 
     @property
     def all_bytes(self) -> int:
-        """Of all places."""
+        """Bytes of all places."""
         return max(self.bytes, self.places * self.pitch)
 
     @property
@@ -109,7 +109,7 @@ class View:
 
     @property
     def bytes(self) -> int:
-        """From the first element of the first plane to the last one of the last plane."""
+        """Bytes from the first element of the first plane to the last element of the last plane."""
         planes = max(self.planes) - self.first + 1
         if self.root.interleaved:
             return self.root.itemsize * ((self.root.plane.size - 1) * self.root.planes + planes)
@@ -143,11 +143,11 @@ class Call:
 
     @property
     def copies(self) -> int:
-        """How often it is called for a picture: once for each region, or for each block of them."""
+        """How often the kernel is called for a picture: once for each region, or for each block of regions."""
         return self.writes[0][0].copies
 
     def stride(self, operand: Operand, view: View) -> int:
-        """Bytes from what it is given of a view, as that operand, to what it is given the next time."""
+        """Bytes from what the call is given of a view, as that operand, to what it is given the next time."""
         return view.root.stride * (self.workload.gathered if operand.name in self.workload.gathers else 1)
 
 
@@ -178,7 +178,7 @@ class Program:
     head: int = 0
 
     def passes(self) -> list[Pass]:
-        """The calls in the order of execution."""
+        """The passes, which hold all calls in the order of execution."""
         if self.pictures == 1:
             found, first = [], 0
             for copies, calls in groupby(self.calls, lambda call: call.copies):
@@ -189,17 +189,17 @@ class Program:
         return head + [Pass(range(i, i + 1), self.pictures // self.calls[i].workload.batch) for i in tail]
 
     def steps(self) -> Iterator[tuple[int, range]]:
-        """What is executed, one after the other: the number of a call, and the pictures or regions that it is for."""
+        """The executed steps, one after the other: the number of a call, and the pictures or regions that it is for."""
         for each in self.passes():
             size = max(1, self.pictures // each.times)
             for first in range(0, size * each.times, size):
                 yield from ((index, range(first, first + size)) for index in each.calls)
 
     def alive(self, root: Root, call: int) -> tuple[int, int]:
-        """The first and the last call while which a root is alive that this call uses.
+        """The first and the last call between which a root that this call uses is alive.
 
-        That is all of a pass, if pictures or regions leave something there while the next ones go through it, or if all
-        of them find there what a call in front of the pass has left.
+        A pass counts as a whole if pictures or regions leave something in the root while the next ones go through the
+        pass, or if all of them find there what a call in front of the pass has left.
         """
         each = next(each for each in self.passes() if call in each.calls)
         if each.times == 1 or len(each.calls) == 1:
@@ -215,7 +215,7 @@ class Program:
         return list(dict.fromkeys(call.workload for call in self.calls))
 
     def generic(self) -> list[str]:
-        """Layers that run in a kernel which is right for every shape but made for none, each with that kernel."""
+        """Layers that run in a kernel which is right for every shape and tuned for none, each with that kernel."""
         return [f"{call.layer} ({call.workload.name})" for call in self.calls if call.workload.generic]
 
     def describe(self) -> str:

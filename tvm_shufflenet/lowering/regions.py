@@ -17,7 +17,7 @@ EDGES = 4  # floats of a region
 
 
 def edges(step: Node, found: Channels, view: View) -> tuple[Channels, View]:
-    """What a step for each region reads of `proposals`, which lie in `view`: the edges of the first region."""
+    """The part of `proposals`, which lie in `view`, that a step of each region reads: the first region's edges."""
     held, size = found[: EDGES * step.copies], view.root.itemsize * view.root.plane.size
     root = Root(
         f"{step.name}.edges", Plane.dense(1, 1), EDGES, memory=view.root, offset=view.first * size, holds=held,
@@ -55,5 +55,5 @@ def _with_pitches(call: Call) -> Workload:
 
 
 def _pitch(home: Root) -> int:
-    """In elements."""
+    """The distance of two places in elements."""
     return home.pitch // home.itemsize

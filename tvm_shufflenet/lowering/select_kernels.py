@@ -67,11 +67,11 @@ class _Selector:
         return program
 
     def _precision(self, step: Node) -> Precision:
-        """In which the step computes."""
+        """The precision in which the step computes."""
         return FP32 if step in self.floats else self.precision
 
     def _dtype(self, step: Node) -> str:
-        """Of what the step gives, where it lies in the workspace."""
+        """The dtype of the step's result where that lies in the workspace."""
         return FP32.activations if step.op == "exit" else self._precision(step).activations
 
     def _step(self, step: Node) -> None:
@@ -271,7 +271,7 @@ class _Job:
         return tuple(planes[channel] for channel in self.order)
 
     def call(self, choice: Choice, output: View) -> Call:
-        """Of the kernel, with the node's output channels in the planes of `output`."""
+        """The call of the chosen kernel, with the node's output channels in the planes of `output`."""
         writes = tuple((self.step, channel) for channel in self.order)
         return Call(choice.workload, self.step.name, self.views, output, list(choice.parameters), self.reads, writes)
 

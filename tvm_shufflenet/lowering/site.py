@@ -33,12 +33,13 @@ class Places:
 
 @dataclass(frozen=True)
 class Site:
-    """What a rule needs to know of a node's surroundings.
+    """The surroundings of a node, as a rule needs to know them.
 
-    `planes` are those of its inputs, and `sources` say where these lie.  `target` is the plane that its output is to
-    lie in, if that is settled; `dense` asks for planes without padding, `packed` for rows without any where the kernel
-    has a choice.  `home` says where each output channel is wanted; None is as they come.  `dtypes` are those of its
-    inputs as they lie, `result` is that of the place where its output is wanted; a kernel that has others gets copies.
+    `planes` are the planes of its inputs, and `sources` say where these lie.  `target` is the plane that the output is
+    to lie in, if that is settled; `dense` asks for planes without padding, `packed` for rows without padding where the
+    kernel has a choice.  `home` says where each output channel is wanted; None leaves them as they come.  `dtypes` are
+    those of the inputs as they lie, `result` is the dtype of the place where the output is wanted; a kernel of other
+    dtypes gets copies.
     """
 
     machine: Machine
@@ -54,12 +55,12 @@ class Site:
 
     @property
     def dtype(self) -> str:
-        """Of activations."""
+        """The dtype of activations."""
         return self.precision.activations
 
     @property
     def lanes(self) -> int:
-        """Of vectors of activations."""
+        """The lanes of vectors of activations."""
         return self.machine.at(self.dtype).lanes
 
     def after(self, node: Node) -> Plane:
@@ -90,5 +91,5 @@ def shuffle_groups(order: tuple[int, ...]) -> int:
 
 
 def unlike(dtype: str, other: str) -> str:
-    """The other dtype where it is another."""
+    """`other` where it is another dtype than `dtype`, else ""."""
     return "" if other == dtype else other

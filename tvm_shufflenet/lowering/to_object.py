@@ -67,7 +67,7 @@ def _keep_on_stack(function, _module, _context):
 
 
 def _map_leaves(statement, change):
-    """Rebuilds a statement with `change` applied to every statement that holds no other."""
+    """Rebuilds a statement with `change` applied to each statement in it that holds no other statement."""
 
     def inside(child):
         return _map_leaves(child, change)

@@ -26,7 +26,7 @@ class InvalidProgram(AssertionError):
 
 
 def verify(program: Program) -> None:
-    """What can be told before memory is planned; raises `InvalidProgram`."""
+    """Proves what can be told before memory is planned; raises `InvalidProgram`."""
     held: dict[tuple[Root, int], Channel] = {(program.input, channel[1]): channel for channel in program.reads}
     for call in program.calls:
         for operand, view in operands_of(call):
@@ -65,7 +65,7 @@ def _holds(held: dict[tuple[Root, int], Channel], view: View, channels: Channels
 
 
 def verify_plan(program: Program, plan: MemoryPlan) -> None:
-    """What depends on where things lie; raises `InvalidProgram`."""
+    """Proves what depends on where things lie; raises `InvalidProgram`."""
     steps = [(program.calls[index], index, pictures) for index, pictures in _executed(program)]
     held_by = _values(program)
     runs = {view: _runs(view) for call in program.calls for view in (*call.inputs, call.output)}
@@ -110,7 +110,7 @@ def _executed(program: Program) -> Iterable[tuple[int, range]]:
 def _values(program: Program) -> Callable[[Root, int], _Value]:
     """What a root holds while a picture or region goes through a call.
 
-    Regions find in a root what was left there in front of them, and fill one that has a place for each.
+    Regions find in a root what was left there in front of them, and fill a root that has a place for each of them.
     """
     inside = {call.output.root.home for call in program.calls if call.copies > 1}
     each = program.pictures > 1
@@ -183,7 +183,7 @@ def _check_operand(call: Call, operand: Operand, view: View | None) -> None:
 
 
 def _check_table(call: Call, operand: Operand, view: View, kind: str) -> None:
-    """Of a kernel that is given a whole root, and the planes in a table."""
+    """Checks a kernel that is given a whole root, and the numbers of its planes in a table."""
     _demand(operand.bytes == view.root.bytes, call, f"takes {operand.bytes} bytes, the root of {kind} is another")
     _demand(len(set(view.planes)) == len(view.planes), call, f"has the same plane twice in {kind}")
     count = sum(operand.whole for operand in call.workload.operands())
@@ -195,7 +195,7 @@ def _replaced(
     call: Call, plan: MemoryPlan, last_use: dict[_Value, int], time: int, pictures: range,
     held_by: Callable[[Root, int], _Value],
 ) -> set[_Value]:  # fmt: skip
-    """The inputs in whose very place the output lies, as its kernel allows: nothing reads them behind this call."""
+    """The inputs in whose very place the output lies, as the kernel allows: nothing reads them behind this call."""
     found: set[_Value] = set()
     for operand, view in operands_of(call):
         if view is None or operand.role == OUTPUT or not call.workload.may_replace(operand.name):

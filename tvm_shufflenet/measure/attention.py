@@ -14,7 +14,10 @@ PARTS = MEAN, DENSE, PRODUCT, OTHER = "means", "fully connected layers", "multip
 
 
 def attention_parts(calls: Sequence[Call]) -> list[str]:
-    """For each call one of `PARTS`, or "": of a convolution that scales its own result, no part can be told apart."""
+    """The part of channel attention, of `PARTS`, that each call is, or "".
+
+    No part can be told apart in a convolution that scales its own result.
+    """
     parts = [""] * len(calls)
     wanted: set[tuple[Node, int]] = set()  # channels that become factors
     for index, call in reversed(list(enumerate(calls))):
@@ -29,7 +32,7 @@ def attention_parts(calls: Sequence[Call]) -> list[str]:
 
 
 def _factor(call: Call) -> int | None:
-    """Which input holds a number for each channel to multiply by."""
+    """The number of the input that holds a factor for each channel."""
     workload = call.workload
     if isinstance(workload, Binary):
         return 1 if workload.per_channel and workload.operation == "multiply" else None

@@ -17,16 +17,16 @@ from .rounds import calibrate, interleave, one_core, stop_on_interrupt
 
 
 class Progress(Protocol):
-    """What is told while time passes."""
+    """Is told what happens while time passes."""
 
     def step(self, text: str, number: int = 1, of: int = 1) -> contextlib.AbstractContextManager[Share]:
-        """A context: what is done now, step `number` of as many of the same kind, which tells the time left.
+        """A context: what is done now, as step `number` of `of` of the same kind, from which the time left follows.
 
-        Gives a function that may be told what share of the step is done.
+        The context gives a function that may be told what share of the step is done.
         """
 
     def rounds(self, total: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
-        """A context: gives a function that is called after each round."""
+        """A context that gives a function to be called after each round."""
 
 
 class Silent:

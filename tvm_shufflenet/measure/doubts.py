@@ -63,7 +63,7 @@ def gain(before: Sequence[float], after: Sequence[float]) -> Gain | None:
 
 
 def scattered(named: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
-    """A line for each of (label, seconds of each round) that scatters."""
+    """A line for each (label, seconds of each round) whose rounds scatter."""
     return [
         f"the rounds of {label} scatter by {100 * wide:.0f} % (quartiles, of the median)"
         for label, values in named if (wide := scatter(values)) > SCATTER
@@ -98,5 +98,5 @@ def doubts_of_profile(result: Profile) -> list[str]:
 
 
 def warnings(doubts: Sequence[str]) -> list[str]:
-    """The lines for the user, the reason behind the last."""
+    """The lines for the user, with the reason behind the last line."""
     return [*(f"warning: {doubt}" for doubt in doubts), *([f"warning: {ADVICE}"] if doubts else [])]

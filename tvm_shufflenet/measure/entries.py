@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def weights(self) -> str:
-        """Where the weights are from."""
+        """Where the weights are from, in words."""
         return self.manifest["weights"]["source"]
 
     @property
@@ -66,7 +66,7 @@ class Entry:
 
     @property
     def arguments(self) -> tuple:
-        """Of TVM's function "main", for `Place.load`: the picture, and the shapes of the outputs and the workspace."""
+        """Arguments of TVM's function "main" for `Place.load`: the picture, and the shapes of outputs and workspace."""
         picture, *others = main_shapes(self.manifest)
         return standard_picture(picture), *others
 
@@ -77,7 +77,7 @@ def standard_picture(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def usual_of(name: str, size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size to measure in where `size` says none: `SIZE` of networks, a library's first."""
+    """The size to measure a network or library in where `size` is None: `SIZE` for networks, a library's first size."""
     return size or (SIZE if _is_model(name) else None)
 
 
@@ -158,7 +158,7 @@ def _boxes_that_differ(
 
 
 def expected_outputs(entry: Entry, data: np.ndarray | None = None) -> tuple[np.ndarray, ...] | None:
-    """What the same network with the same weights computes on this machine from `data`, or its standard picture.
+    """The outputs that this machine computes with the same network and weights from `data`, or its standard picture.
 
     None where the network cannot be built again: its weights are neither random nor held by the project, or nothing
     describes its layers.

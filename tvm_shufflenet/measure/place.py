@@ -117,7 +117,7 @@ def open_place(
 
 
 def _load_here(library: Path):
-    """By a path never seen before: the loader takes a known one for the same library, even a new file."""
+    """Loads a library by a path never seen before: for a known path the loader would give the old library again."""
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
         alias = Path(folder, library.name)
         alias.symlink_to(library.resolve())

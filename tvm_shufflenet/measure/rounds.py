@@ -37,7 +37,7 @@ def interleave(
     stop: threading.Event | None = None,
     on_round: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
-    """For each complete round what each timer gave, in the order of `timers`.
+    """What each timer gave, in the order of `timers`, for each complete round.
 
     Once `stop` is set no further turn starts.
     """
@@ -66,8 +66,8 @@ def turns(count: int, index: int) -> list[int]:
 def one_core(probe: Timer) -> Iterator[int | None]:
     """Keeps this thread on one core, because a move costs it its caches; gives the core's number.
 
-    The core on which `probe` is fastest now: the big ones where cores differ, and none that others
-    keep busy.  None where the system can't do that.
+    That is the core on which `probe` is fastest now: a big one where cores differ, and none that others keep busy.
+     None where the system cannot do that.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield None

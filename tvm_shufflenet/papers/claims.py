@@ -50,7 +50,7 @@ def _network(name: str) -> Network | str:
 
 
 def _found(speeds: Speeds | None, *names: str) -> tuple[list[Network], list[float], str]:
-    """The networks and what they take, or why that is not known of one of them."""
+    """The networks and what they take, or why that is unknown for one of them."""
     found = [_network(name) for name in names]
     missing = next((net for net in found if isinstance(net, str)), "")
     nets = [net for net in found if isinstance(net, Network)]

@@ -47,7 +47,7 @@ def published_times(guideline: Guideline) -> Times:
 
 
 def slowdowns(guideline: Guideline, nets: Mapping[Which, Network], times: Times) -> dict[int, float]:
-    """For each factor how many times as long the variant `bad` takes as `good` at the same multiply-adds."""
+    """For each factor, how many times as long `bad` takes as `good`, two variants of the same multiply-adds."""
     found = {}
     for factor in FACTORS:
         pair = (guideline.bad, factor), (guideline.good, factor)
@@ -58,7 +58,7 @@ def slowdowns(guideline: Guideline, nets: Mapping[Which, Network], times: Times)
 
 
 def sentence(guideline: Guideline, nets: Mapping[Which, Network], times: Times) -> str:
-    """Whether the guideline holds for these times; it does where `bad` is slower than `good` by more than the noise."""
+    """Whether the guideline holds for these times: whether `bad` is slower than `good` by more than the noise."""
     here, paper = slowdowns(guideline, nets, times), slowdowns(guideline, nets, published_times(guideline))
     if not here:
         return f"{guideline.name}: neither {guideline.good} nor {guideline.bad} can be compared, nothing follows"
@@ -110,5 +110,5 @@ def known_times(nets: Mapping[Which, Network], speeds: Speeds | None) -> Times:
 
 
 def _channels(net: Network) -> str:
-    """Of the input and behind the first convolution."""
+    """The channels of the input, and behind the first convolution."""
     return ", ".join(str(layer.shape[1]) for layer in net.layers[:2])

@@ -18,7 +18,7 @@ def task_of(workload: Workload) -> str:
 
 
 def version(workload: Workload, knobs: dict[str, int], options: str) -> str:
-    """A hash of scheduled TIR and the code generator's options, for the machine code of a kernel with these knobs.
+    """A hash of scheduled TIR and the code generator's options: what the machine code of a kernel depends on.
 
     Names and comments do not change it.
     """

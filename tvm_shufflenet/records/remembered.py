@@ -35,7 +35,7 @@ class Remembered:
     asked: int = 0  # questions that needed the kernels
 
     def label(self, task: str) -> str:
-        """As `kernels.label_of`."""
+        """The label of a kernel, as `kernels.label_of` gives it."""
         if task not in self.labels:
             from .kernels import label_of
 
@@ -44,7 +44,7 @@ class Remembered:
         return self.labels[task]
 
     def version(self, task: str, knobs: dict[str, int], options: str) -> str:
-        """As `keys.version` of the kernel; "" for a text that names none, and for knobs that it does not take."""
+        """The version of a kernel, as `keys.version`; "" for a text that names none, and for knobs that it refuses."""
         key = f"{task} {json.dumps(knobs, sort_keys=True)} {options}"
         if key not in self.versions:
             self.asked += 1
@@ -89,7 +89,7 @@ def _read(path: Path, code: str) -> Remembered:
 
 
 def _digest_of_code() -> str:
-    """Of the kernels, of this package, and of TVM's version."""
+    """A digest of the code of the kernels and of this package, and of TVM's version."""
     spec = importlib.util.find_spec(KERNELS)
     assert spec and spec.origin  # the package lies beside this one
     digest = hashlib.sha256(tvm_version().encode())

@@ -77,12 +77,12 @@ class Record:
 
     @property
     def candidate(self) -> tuple:
-        """What was tried: the same for repeated trials of the same candidate."""
+        """The candidate that was tried; repeated trials have the same."""
         return *self.kernel, self.version, self.knob_key
 
     @property
     def kernel(self) -> tuple:
-        """What the trial is one of: a kernel on a processor, judged in one way."""
+        """The kernel, the processor and the kind of judgement that a trial is of."""
         return self.task, self.tvm, self.target, self.kind
 
 
@@ -116,7 +116,7 @@ def same_model(record: Record, model: str) -> bool:
 
 
 class Chooser(Protocol):
-    """Who says which knobs a network's kernels are built with: `Records`, or what stands in for them."""
+    """Says which knobs a network's kernels are built with: `Records`, or what stands in for them."""
 
     def best(self, workload: Workload, legal: Iterable[dict]) -> Record | None:
         """The knobs of a kernel, some of the `legal` ones; None: its defaults."""
@@ -220,7 +220,7 @@ class Records:
 
 
 def settle(records: Iterable[Record]) -> dict[tuple, Record]:
-    """Of repeated trials of the same knobs the one with the most turns, of equal ones the last."""
+    """The trial with the most turns of each candidate; of equally many the last."""
     settled: dict[tuple, Record] = {}
     for record in records:
         if record.knob_key not in settled or record.rounds >= settled[record.knob_key].rounds:
@@ -229,7 +229,7 @@ def settle(records: Iterable[Record]) -> dict[tuple, Record]:
 
 
 def fastest(records: Iterable[Record]) -> Record | None:
-    """Among those with the most turns, since a trial of few turns may be fast by chance."""
+    """The fastest of the trials with the most turns, since one of few turns may be fast by chance."""
     good = [record for record in records if not record.failure]
     most = max((record.rounds for record in good), default=0)
     return min((r for r in good if r.rounds == most), key=lambda r: r.relative, default=None)
@@ -266,7 +266,7 @@ def to_line(record: Record) -> dict:
 
 
 def prune(path: Path, choose: Callable[[Records], list[Record]]) -> tuple[Records, list[Record]]:
-    """Keeps of a file the records that `choose` gives, and what their targets are; the file before and what is kept."""
+    """Keeps of a file the records that `choose` gives, and their targets; gives the file before, and what is kept."""
     with locked(path) as file:
         records = read_file(path)
         kept = choose(records)
@@ -277,7 +277,7 @@ def prune(path: Path, choose: Callable[[Records], list[Record]]) -> tuple[Record
 
 
 def merge(path: Path, theirs: Records) -> list[Record]:
-    """Adds to a file the records of another one that it has not; gives the new ones."""
+    """Adds to a file those records of another file that it lacks; gives the new ones."""
     with locked(path) as file:
         ours = read_file(path)
         had = {repr(record) for record in ours.all}

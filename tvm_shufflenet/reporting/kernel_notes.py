@@ -11,7 +11,7 @@ FREE = "none: it only says where channels lie, or nothing is left of it"
 
 
 def kernel_notes(net: Network, subject: Subject) -> dict[str, dict[str, str]]:
-    """By the name of a layer: its kernels, what they compute, their knobs, and their times where there are some.
+    """The kernels of each layer, by its name: what they compute, their knobs, and their times where there are some.
 
     `subject` is the same network, planned or profiled.
     """
@@ -53,7 +53,7 @@ def _note(subject: Subject, indices: list[int], knobs: dict[str, dict]) -> dict[
 
 
 def _owners(net: Network, calls: dict[str, list[int]], subject: Subject) -> list[set[int]]:
-    """Of each layer the layers whose kernels leave its result."""
+    """For each layer, the layers whose kernels leave its result."""
     adds_residual = {call["layer"] for call in subject.calls if "residual" in call["what"].split(", ")}
     found: list[set[int]] = [set()]
     for index, layer in enumerate(net.layers[1:], 1):

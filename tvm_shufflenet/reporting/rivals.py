@@ -62,7 +62,7 @@ def is_contest(document: object) -> bool:
 
 
 def standings(subject: Subject, documents: dict[str, dict]) -> list[Standing]:
-    """Of each file that has the network at its size, the least of each engine's variants."""
+    """The least time of each engine's variants, for each file that has the network at its size."""
     found = []
     for source, document in documents.items():
         for net in document["networks"]:
@@ -78,7 +78,7 @@ def standings(subject: Subject, documents: dict[str, dict]) -> list[Standing]:
 
 
 def paper(subject: Subject) -> list[tuple[str, str]]:
-    """What the papers print of the network, as pairs of what and how much."""
+    """What the papers print of the network, as pairs of a name and a figure."""
     name, found = subject.net.name, []
     if subject.net.size == SIZE and name in published.MULTIPLY_ADDS:
         found.append(("multiply-adds, millions", f"{published.MULTIPLY_ADDS[name]:g}"))

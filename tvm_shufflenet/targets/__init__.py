@@ -39,7 +39,7 @@ class TargetSpec:
 
     @property
     def system(self) -> str:
-        """For which system the files are: "macos" or "ios", whose files are Mach-O, else "linux", Android included."""
+        """The system of the files: "macos" or "ios", whose files are Mach-O, else "linux", Android included."""
         return APPLE_SYSTEMS.get(self.tvm["mtriple"], "linux")
 
     @property

@@ -31,13 +31,13 @@ class Calibration:
 
     @property
     def about(self) -> dict:
-        """For manifests: all but the scales."""
+        """What manifests say of the calibration: all but the scales."""
         parts = {"parts": True} if self.parts else {}
         return {"pictures": self.pictures, "observer": self.observer, "tensors": len(self.tensors), **parts}
 
 
 def calibration_in(metadata: Mapping[str, str], weights: str, source: str) -> Calibration:
-    """Of a checkpoint's metadata; `UserError` without one, or where it is damaged or not of `weights`."""
+    """The calibration in a checkpoint's metadata; `UserError` where it is missing, damaged, or of other weights."""
     run = f"run `python -m tvm_shufflenet.quantize {source} --data DIR|TAR -o FILE` and build FILE"
     if KEY not in metadata:
         raise UserError(f"{source}: int8 needs the scales of its tensors, which these weights lack: {run}")

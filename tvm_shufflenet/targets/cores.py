@@ -45,12 +45,15 @@ class Level:
 
     @property
     def cycles_per_line(self) -> float:
-        """Of lines read one behind the other: latency is divided by those in flight, bandwidth is the floor."""
+        """Cycles of a line among lines that are read one behind the other.
+
+        Latency is divided by the lines in flight; bandwidth is the floor.
+        """
         return max(self.latency / self.in_flight, LINE / self.read)
 
     @property
     def cycles_per_stored_line(self) -> float:
-        """Stores wait for nothing but the room to go to."""
+        """Cycles of a stored line: stores wait for nothing but the room to go to."""
         return LINE / self.write
 
 
@@ -78,14 +81,14 @@ class Core:
         return f"{self.in_order} {IN_ORDER_VERSION}" if self.in_order else ""
 
     def cycles_per_lone_line(self, level: Level) -> float:
-        """Of lines that no prefetcher foresees: in order each is waited for, out of order they overlap."""
+        """Cycles of a line that no prefetcher foresees: in order it is waited for, out of order such lines overlap."""
         return max(level.latency / (1 if self.model in IN_ORDER else level.in_flight), level.cycles_per_line)
 
     def computing(self, dtype: str) -> Core:
-        """The same with the bound of multiply-adds in that dtype.
+        """The core with its bound of multiply-adds in that dtype.
 
-        Twice as many halves fit into a vector.  Of bytes smmla multiplies eight times as many as there are floats,
-        sdot four times and smull twice as many.
+        Twice as many halves fit into a vector.  Of bytes smmla multiplies eight times as many as there are floats, sdot
+        four times and smull twice as many.
         """
         if dtype == "int8":
             from .detect import features_of

@@ -52,7 +52,7 @@ def architecture(triple: str, what: str) -> str:
 
 
 def features_of(tvm: dict) -> set[str]:
-    """What LLVM takes the processor to have."""
+    """The features that LLVM takes the processor to have."""
     from tvm.target import Target, codegen
 
     try:

@@ -89,7 +89,7 @@ def _config(text: str) -> dict:
 
 
 def _options(text: str) -> dict:
-    """Of the form `llvm -mtriple=... -mcpu ...`."""
+    """The options in a text of the form `llvm -mtriple=... -mcpu ...`."""
     try:
         _, *words = shlex.split(text)
     except ValueError as error:
@@ -109,7 +109,7 @@ def _options(text: str) -> dict:
 
 
 def _tagged(tag) -> dict:
-    """What TVM knows under this tag."""
+    """The options that TVM knows under this tag."""
     from tvm.target import Target, list_tags
 
     if not isinstance(tag, str) or tag not in list_tags():

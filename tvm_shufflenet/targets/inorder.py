@@ -91,7 +91,7 @@ class Instruction:
 
     @property
     def drained(self) -> bool:
-        """Whether it must not start as a multiply-add enters the adder."""
+        """Whether the instruction must not start in the cycle in which a multiply-add enters the adder."""
         return self.unit in ("ins", "load_d", "load_2d", "load_q", "load_lane")
 
 
@@ -242,7 +242,7 @@ class Pipeline:
         return not (self.model.stores_apart and one.unit == "store_v" and at == self.stored + 1)
 
     def issue(self, one: Instruction) -> int:
-        """Issues the instruction; the cycle that it goes into."""
+        """Issues the instruction, and gives the cycle that it goes into."""
         at = self.earliest(one)
         if at > self.cycle:
             self.used, self.cycle = Counter(), at
@@ -267,7 +267,7 @@ class Pipeline:
         return at
 
     def state(self) -> tuple:
-        """All that the future depends on, as seen from the present cycle."""
+        """All that the future depends on, seen from the present cycle."""
         now = self.cycle
 
         def ahead(times: dict[str, int], since: int = 0) -> tuple:

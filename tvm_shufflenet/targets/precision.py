@@ -44,7 +44,7 @@ class Precision:
 
     @property
     def largest(self) -> float:
-        """Of the activations' dtype."""
+        """The largest number of the activations' dtype."""
         return 65504.0 if self.activations == "float16" else 3.4e38
 
 
@@ -79,7 +79,7 @@ def precision_of(name: str, weights: str | None, target: TargetSpec) -> Precisio
 
 
 def precision_in(manifest: dict) -> Precision:
-    """That of a library; of one that does not say it, fp32."""
+    """The precision of a library; fp32 for a library that does not say its precision."""
     name = manifest.get("precision", FP32.name)
     weights = manifest.get("weights_precision", name)
     if name not in PRECISIONS or weights not in (*WEIGHTS, name):
@@ -89,7 +89,7 @@ def precision_in(manifest: dict) -> Precision:
 
 
 def _with_dot(precision: Precision, target: TargetSpec) -> Precision:
-    """With the best instructions of the target's processor: `schedules/dot4.py` and `schedules/lookup.py`."""
+    """The precision with the best instructions of the target's processor; see `schedules/dot4.py` and `lookup.py`."""
     from .detect import features_of
 
     features = features_of(target.tvm)

@@ -15,7 +15,7 @@ from .boxes import BoxedPictures
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found in the picture of number `index`, in its pixels."""
+    """The boxes that a detector found in picture number `index`, in pixels of that picture."""
 
     index: int
     boxes: Detected
@@ -42,7 +42,7 @@ def require_pycocotools() -> None:
 
 
 def average_precision(found: list[Found], truth: BoxedPictures) -> Precision:
-    """Of the pictures that `found` names, each of which counts, whether something was found there or not."""
+    """The precision over the pictures that `found` names, also those in which nothing was found or nothing is."""
     require_pycocotools()
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -23,7 +23,7 @@ SURE, SAME = 0.3, 0.99  # score from which on boxes are compared, and overlap fr
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two subjects: how many boxes of each have a score above `SURE`, and how many pairs of them are the same."""
+    """How many boxes of each of two subjects have a score above `SURE`, and how many pairs of these are the same."""
 
     first: int
     second: int
@@ -68,7 +68,7 @@ def evaluate_boxes(
 
 
 def _numbered(subject: Subject, boxed: BoxedPictures) -> tuple[str, ...]:
-    """By order, of a subject that does not name its classes."""
+    """The names of the classes by their order, for a subject that does not name its classes."""
     if len(boxed.class_names) != subject.classes:
         raise UserError(f"{boxed.root} has {len(boxed.class_names)} classes, {subject.path} has {subject.classes}")
     return boxed.class_names

@@ -31,7 +31,7 @@ class BoxBatch(NamedTuple):
 
 
 class BoxBatches(torch.utils.data.Dataset):
-    """From an `Order` to its `BoxBatch`; an order without a seed gives whole pictures."""
+    """Makes the `BoxBatch` of an `Order`; an order without a seed gives whole pictures."""
 
     def __init__(self, decoded: Decoded, boxed: BoxedPictures, recipe: Recipe | None = None):
         self.decoded, self.boxed, self.recipe = decoded, boxed, recipe

@@ -14,10 +14,10 @@ NEGATIVES = 3  # default boxes that stand for nothing, for each that stands for 
 
 
 def matched(boxes: torch.Tensor, defaults: torch.Tensor) -> torch.Tensor:
-    """For each default box, (centre, extents) (N, 4), the number of the box (G, 4) that it stands for, else -1.
+    """The number of the box (G, 4) that each default box, (centre, extents) (N, 4), stands for, else -1.
 
-    It is that with the largest overlap if that is large enough; the default box that overlaps a box most stands for it
-    anyway.
+    That is the box of the largest overlap, if the overlap is large enough; the default box that overlaps a box most
+    stands for that box anyway.
     """
     if not len(boxes):
         return torch.full((len(defaults),), -1)
@@ -35,7 +35,7 @@ def ssd_loss(
     maps: Sequence[torch.Tensor], anchors: Anchors, classes: int, size: tuple[int, int],
     boxes: Sequence[torch.Tensor], labels: Sequence[torch.Tensor],
 ) -> torch.Tensor:  # fmt: skip
-    """Of the maps of `Network.heads()`, for boxes (N, 4) in pixels and labels (N,) of each picture.
+    """The loss of the maps of `Network.heads()`, given boxes (N, 4) in pixels and labels (N,) of each picture.
 
     Cross-entropy of the classes, background among them as number 0, and smooth L1 of the boxes, by default box.
     """

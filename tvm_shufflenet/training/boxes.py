@@ -66,7 +66,7 @@ class BoxedPictures:
         return replace(self, pictures=pictures, boxes=self.boxes[:count])
 
     def named(self, class_names: list[str] | tuple[str, ...], source: str) -> BoxedPictures:
-        """The same with labels by these names; `UserError`, which says `source`, for a class that is none of them."""
+        """The same pictures, labelled by these names; `UserError`, which says `source`, for a class without one."""
         for name in self.class_names:
             if name not in class_names:
                 raise UserError(f"{self.root}: {source} knows no class {name} (it has {', '.join(class_names[:10])})")

@@ -54,7 +54,7 @@ class Watch:
             self.watched = {name: make(dtype=torch.quint8) for name in self.names.values()}
 
     def look(self, picture: np.ndarray) -> None:
-        """At float32 (1, C, H, W) as the network takes it; `UserError` where a tensor is not finite."""
+        """Looks at a picture, float32 (1, C, H, W) as the network takes it; `UserError` if a tensor is not finite."""
         self.pictures += 1
         with _without_warnings():
             for node, value in run_floats(self.graph, torch.from_numpy(picture)):
@@ -75,7 +75,7 @@ class Watch:
         return Calibration(tensors, self.pictures, self.observer, self.weights)
 
     def state(self) -> dict:
-        """What was seen, of tensors and plain values: `restore` of an equal object goes on from there, exactly."""
+        """All that was seen, as tensors and plain values: `restore` of an equal object goes on from there, exactly."""
         # Names may be TVM's strings, which torch.load takes for code.
         return {
             "pictures": self.pictures,
@@ -108,7 +108,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def float_network(network: Network, parameters: dict[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """What the fused steps compute in floats: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
+    """A function that computes the fused steps in floats: picture, float32 (1, C, H, W) -> logits (1, classes)."""
     graph = byte_graph(network, parameters)
 
     def run(picture: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def float_network(network: Network, parameters: dict[str, np.ndarray]) -> Callab
 def integer_network(
     network: Network, parameters: dict[str, np.ndarray], calibration: Calibration
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The reference in numpy: takes a picture, float32 (1, C, H, W), and gives logits (1, classes)."""
+    """The reference in numpy, in integers: picture, float32 (1, C, H, W) -> logits (1, classes)."""
     graph = byte_graph(network, parameters, parts=calibration.parts)
     quantise(graph, calibration)
     return lambda picture: run_bytes(graph, picture)[0].reshape(1, -1)
@@ -142,7 +142,7 @@ def run_bytes(graph: Graph, picture: np.ndarray) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def run_floats(graph: Graph, picture: torch.Tensor) -> Iterator[tuple[Node, torch.Tensor]]:
-    """What each node gives, (1, C, H, W), in their order; of graphs that `tensors_of` accepts."""
+    """The result of each node, (1, C, H, W), in their order; for graphs that `tensors_of` accepts."""
     values: dict[Node, torch.Tensor] = {}
     for node in graph.nodes:
         inputs = [values[source] for source in node.inputs]
@@ -190,7 +190,7 @@ def convolved(
 
 
 def connected(node: Node, weight: torch.Tensor, bias: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The same of a fully connected layer: (B, classes, 1, 1)."""
+    """The result of a fully connected layer, as `convolved`: (B, classes, 1, 1)."""
     return functional.linear(value.flatten(1), weight.flatten(1), bias)[:, :, None, None]
 
 

@@ -26,7 +26,7 @@ def state_file(output: Path) -> Path:
 
 
 def fingerprint(pictures: Pictures, **others: object) -> str:
-    """Of the pictures' names and contents, and of what else decides the scales, plain values."""
+    """A hash of the pictures' names and contents, and of the plain values `others`, which decide the scales."""
     found = hashlib.sha256(json.dumps(others, sort_keys=True).encode())
     for index, name in enumerate(pictures.names):
         try:

@@ -216,7 +216,7 @@ def _open(pictures: Pictures, index: int) -> Image.Image | str:
 def answers(
     subjects: list[Subject], pictures: Pictures, workers: int
 ) -> Generator[tuple[int, list[np.ndarray] | str], None, None]:
-    """What each subject's `run` gives for each picture, or why it cannot be read, by its index, in order."""
+    """For each picture, by its index and in order: what each subject's `run` gives, or why it cannot be read."""
     most = max(subject.batch for subject in subjects)
     if not workers:
         for indices in groups(range(len(pictures)), most):

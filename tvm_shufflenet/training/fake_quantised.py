@@ -57,7 +57,7 @@ class FakeQuantised(nn.Module):
         return values[self.graph.outputs[0]].flatten(1)
 
     def step(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
-        """What a node of `graph` gives, rounded, for its inputs; of the input for the pictures."""
+        """The rounded result of a node of `graph` for its inputs; for the input node these are the pictures."""
         return self._rounded(node, self._computed(node, *inputs) if node.inputs else inputs[0])
 
     def _computed(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:

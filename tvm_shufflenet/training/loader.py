@@ -24,7 +24,7 @@ CACHE_BYTES = 2 << 30  # of decoded pictures, in the memory that all workers sha
 
 
 class Order(NamedTuple):
-    """What a batch is to hold: pictures by index, the pixels of a side, and the seed of its random crops."""
+    """The contents of a batch: pictures by index, the pixels of a side, and the seed of its random crops."""
 
     indices: np.ndarray
     size: int
@@ -76,7 +76,7 @@ class Decoded:
 
 
 class Batches(torch.utils.data.Dataset):
-    """From an `Order` to its `Batch`."""
+    """Makes the `Batch` of an `Order`."""
 
     def __init__(self, decoded: Decoded, labels: np.ndarray, recipe: Recipe | None = None):
         self.decoded, self.labels, self.recipe = decoded, labels, recipe

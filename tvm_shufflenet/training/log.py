@@ -25,7 +25,7 @@ REFRESH_SECONDS = 0.5
 
 
 class Silent:
-    """For the processes of a run that say nothing: all but the first."""
+    """The log of a process that says nothing: of every process of a run but the first."""
 
     def say(self, text: str) -> None: ...
 

@@ -30,7 +30,7 @@ MOST = 200.0  # dB: of a step that loses nothing
 
 @dataclass(frozen=True)
 class Loss:
-    """Of a layer, in dB; less is worse, and 6 dB are a bit."""
+    """The ratio of a layer in dB; less is worse, and 6 dB are a bit."""
 
     layer: str
     operator: str
@@ -51,7 +51,7 @@ class Losses:
         }
 
     def look(self, picture: np.ndarray) -> None:
-        """At float32 (1, C, H, W)."""
+        """Compares the network on a picture, float32 (1, C, H, W)."""
         truth: dict[Node, np.ndarray] = {}
         both = zip(run_floats(self.floats, torch.from_numpy(picture)), each_integers(self.integers, picture))
         for (_, value), (node, found) in both:
@@ -63,7 +63,7 @@ class Losses:
                 self.sums[node] += signal, self._noise(node, alone, truth), self._noise(node, found, truth)
 
     def worst_first(self) -> list[Loss]:
-        """By what a layer loses alone."""
+        """The losses, sorted by what a layer loses alone."""
         losses = [
             Loss(node.name, node.op, _ratio(signal, alone), _ratio(signal, so_far))
             for node, (signal, alone, so_far) in self.sums.items()
@@ -88,9 +88,9 @@ def losses(
     network: Network, parameters: dict[str, np.ndarray], calibration: Calibration, pictures: Iterable[np.ndarray],
     advance: Callable[[], None] = lambda: None,
 ) -> list[Loss]:  # fmt: skip
-    """Of each layer but concatenations and shuffles, the worst first; pictures are float32 (1, C, H, W).
+    """The loss of each layer but concatenations and shuffles, the worst first.
 
-    `advance` is called after each picture.
+    Pictures are float32 (1, C, H, W).  `advance` is called after each picture.
     """
     found = Losses(network, parameters, calibration)
     for picture in pictures:

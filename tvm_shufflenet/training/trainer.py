@@ -9,11 +9,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,54 +27,19 @@ from ..files import write_bytes
 from ..library.preprocess import MEAN, STD
 from .loader import Batch, Batches, Decoded, Order, load
 from .log import Silent
-from .recipes import Recipe
+from .options import PRECISIONS, Options
+from .processes import Process
 
 SAVE_EVERY = 1000  # iterations, in epochs that are longer
 AGREE_EVERY = 8  # iterations: how often several processes ask each other whether to stop
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides the weights, beside the pictures; a training checkpoint holds it and resumes with it."""
-
-    model: str
-    recipe: Recipe
-    size: int
-    seed: int
-    precision: str  # a key of PRECISIONS
-    start: str = ""  # the file of weights that it began with: of a detector's body, or of what is tuned for int8
-    int8: bool = False  # whether the network is rounded as a library of int8 is
-
-
-@dataclass(frozen=True)
-class Process:
-    """This process of a run: its device, and its rank among the processes of `torchrun`."""
-
-    device: torch.device
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes."""
-        if self.world > 1:
-            torch.distributed.all_reduce(values)
-        return values
-
-    def close(self) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
 
 
 class Trainer:
-    """One run, of a classifier.  `log` is told what happens (see `training.log.Log`); `out` is the .safetensors file.
+    """One run of training, of a classifier.
 
-    `training` and `validation`, which may be None, are `Pictures`.  What depends on what is learnt are the methods from
-    `begin` to `validate`, which a trainer of others replaces.
+    `log` is told what happens (see `training.log.Log`); `out` is the .safetensors file.  `training` and `validation`,
+    which may be None, are `Pictures`.  A trainer of other networks replaces the methods from `begin` to `validate`,
+    which depend on what is learnt.
     """
 
     scores = ("top1", "top5")  # what `validate` gives, the main one first
@@ -181,7 +144,7 @@ class Trainer:
         return decoded
 
     def _orders(self) -> Iterator[Order]:
-        """From the present iteration to the last one, this process's share of each batch."""
+        """The orders of all iterations from the present one on: this process's share of each batch."""
         recipe, seed, order_of = self.options.recipe, self.options.seed, None
         for step in range(self.step, self.steps):
             epoch, position = divmod(step, self.epoch_steps)
@@ -255,14 +218,14 @@ class Trainer:
             self.log.epoch(self, row)
 
     def _trained(self, resume: dict | None) -> nn.Module:
-        """What gives the answers that are learnt from; its parameters are those of the twin, `self.model`."""
+        """The module whose answers are learnt from; its parameters are those of the twin, `self.model`."""
         return self.model
 
     def begin(self, classifier: Path | None) -> None:
         """First weights of a new run, where those that PyTorch gives are not all."""
 
     def _known(self) -> list[str]:
-        """What the classes are called in the data."""
+        """The names of the classes in the data."""
         return list(self.training.folders)
 
     def _network(self) -> Network:
@@ -307,7 +270,7 @@ class Trainer:
                 self.log.say(f"picture skipped ({len(self._broken)} so far): {reason}")
 
     def metadata(self) -> dict[str, str]:
-        """What a checkpoint says about its weights."""
+        """The metadata of a checkpoint: where its weights are from."""
         options, last = self.options, self.history[-1] if self.history else {}
         data = {
             "model": options.model,
@@ -357,8 +320,10 @@ class Trainer:
 
 
 def _silence_residuals(model: Twin) -> None:
-    """Each residual branch begins as zero: else the features grow from unit to unit, and the classifier's first
-    steps with them."""
+    """Lets each residual branch begin as zero.
+
+    Else the features grow from unit to unit, and with them the classifier's first steps.
+    """
     layers = model.network.layers
     for layer in layers:
         for source in layer.inputs if layer.op == "add" else ():
@@ -371,39 +336,3 @@ def label_ranks(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     right = logits.gather(1, labels[:, None])
     before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
     return ((logits > right) | ((logits == right) & before)).sum(1)
-
-
-def read_training_checkpoint(path: Path) -> tuple[Options, dict]:
-    """The options of a run and its checkpoint; `UserError` where the file is none."""
-    from ..bridge import load_checkpoint
-
-    load_checkpoint(path)  # refuses what is missing, damaged or holds code
-    content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix != ".safetensors" else {}
-    training = content.get("training")
-    if not isinstance(training, dict) or not training.keys() >= {"options", "step", "optimizer", "history"}:
-        raise UserError(
-            f"{path} is no training checkpoint: --resume wants the .pth that `train` wrote beside its --out"
-        )
-    try:
-        stored = dict(training["options"])
-        recipe = stored.pop("recipe")
-        recipe["zoom"] = tuple(tuple(pair) for pair in recipe["zoom"])
-        return Options(recipe=Recipe(**recipe), **stored), content
-    except (KeyError, TypeError):
-        raise UserError(f"{path} was written by another version of this project: it cannot be resumed") from None
-
-
-def this_process(device: str) -> Process:
-    """The present process, as `torchrun`'s environment describes it; `device` is auto, cpu or cuda."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch finds no GPU here; use --device cpu")
-    rank, world, local = (int(os.environ.get(name, default)) for name, default in
-                          (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))  # fmt: skip
-    where = torch.device(device, local) if device == "cuda" else torch.device(device)
-    if device == "cuda":
-        torch.cuda.set_device(where)
-    if "RANK" in os.environ:
-        torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-    return Process(where, rank, world)

@@ -42,12 +42,12 @@ class Argument:
 
     @property
     def inside(self) -> slice:
-        """What the kernel is given, within its buffer."""
+        """The part of the buffer that the kernel is given."""
         return slice(self.front, self.front + self.elements)
 
 
 def arguments_of(workload: Workload, packed: list[int]) -> list[Argument]:
-    """What a kernel takes; `packed` are the elements of its packed weights."""
+    """The arguments of a kernel; `packed` are the elements of its packed weights."""
     weights, found = iter(packed), []
     for operand in workload.operands():
         width = itemsize(operand.dtype)

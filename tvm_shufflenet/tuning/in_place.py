@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from ..architectures import Network
 from ..measure.beside_peak import Progress, time_beside_peak
+from ..measure.clocked import Clocked, seconds_of
 from ..measure.place import Place
-from ..measure.profiling import Clocked, seconds_of
 from ..records.keys import task_of
 from ..records.store import Record, Records
 from ..targets import TargetSpec
@@ -68,11 +68,11 @@ def compete(
     if all(record.rounds >= ROUNDS for found in finalists.values() for record in found):
         return None
     with tempfile.TemporaryDirectory(prefix="tvm_shufflenet-") as folder:
-        copies = []
-        for index in range(max(map(len, finalists.values()))):
-            with progress.step(f"building {net.name} with finalists number {index + 1}"):
+        copies, count = [], max(map(len, finalists.values()))
+        for index in range(count):
+            with progress.step(f"building {net.name} with finalists", index + 1, count) as done:
                 path, entrants = Path(folder, f"clocked{index}.so"), Entrants(finalists, index)
-                copies.append(Clocked(net, target, path, entrants, precision=precision))
+                copies.append(Clocked(net, target, path, entrants, precision=precision, done=done))
         turns = [clocked.load(place) for clocked in copies]
         timed = time_beside_peak(place, target, lambda: turns, ROUNDS, progress)
     if len(timed.peak_seconds) < ROUNDS:

@@ -30,7 +30,7 @@ SLOWEST_NETWORK = 2e6  # bytes per second
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial gave: seconds or cycles of the candidate and of the default, or why the trial failed."""
+    """The result of a trial: seconds or cycles of the candidate and of the default, or why the trial failed."""
 
     knobs: Knobs
     value: float | None = None
@@ -102,7 +102,7 @@ class Judge:
             return self.folder / f"{self._files}.so"
 
     def default(self, task: Task, make: Callable[[], Any]) -> Any:
-        """What `make()` gave for the default knobs of the task; None where `stop` was set, `UserError` if they fail."""
+        """The result of `make()` for the task's default knobs; None where `stop` was set, `UserError` if they fail."""
         if task.key not in self._defaults:
             made = make()
             if isinstance(made, Outcome):

@@ -70,7 +70,7 @@ class Search:
         return [self._knobs_of(candidate.sch.trace) for candidate in self._proposed]
 
     def learn(self, seconds: dict[tuple, float | None]) -> None:
-        """What came of the last proposal, by `knob_key`: relative times, None for failures."""
+        """Takes in what came of the last proposal, by `knob_key`: relative times, None for failures."""
         told = [(c, seconds[key]) for c in self._proposed
                 if (key := knob_key(self._knobs_of(c.sch.trace))) in seconds]  # fmt: skip
         results = [ms.runner.RunnerResult([value or FAILED], None) for _, value in told]

@@ -80,5 +80,5 @@ def tasks_of(
 
 
 def example_arrays(task: Task) -> list[np.ndarray]:
-    """What `pack` takes, to try the kernel with."""
+    """Example arrays for `pack`, to try the kernel with."""
     return task.workload.examples(task.shapes, np.random.default_rng(0))

@@ -176,7 +176,7 @@ class Bench:
 
     @property
     def data(self) -> np.ndarray:
-        """What the kernel reads beside its parameters: flat, standard normal, or any bytes."""
+        """The data that the kernel reads beside its parameters: flat, standard normal, or any bytes."""
         return self._arrays[0][self._taken[0].inside]
 
     @functools.cached_property
@@ -223,7 +223,7 @@ def _numbers(size: int, dtype: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mask(task: Task) -> np.ndarray | None:
-    """Which floats of a plane of the output are pixels; None: all."""
+    """Which floats of a plane of the output are pixels; None where all are."""
     plane = getattr(task.workload, "after", getattr(task.workload, "plane", None))
     if plane is None:
         return None
@@ -233,7 +233,7 @@ def _mask(task: Task) -> np.ndarray | None:
 
 
 class _Open:
-    """What the process keeps between calls."""
+    """What a worker process keeps open between calls: the board or machine, the kernel under test, its core."""
 
     place: Place | None = None
     ends = 0.0  # of the session

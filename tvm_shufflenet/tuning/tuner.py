@@ -19,7 +19,7 @@ FINAL_ROUNDS = 40  # turns: among many trials the fastest is a lucky one
 
 @dataclass
 class Result:
-    """What became of a task.  Figures are seconds or cycles of a call."""
+    """What became of a task; figures are seconds or cycles of one call."""
 
     task: Task
     trials: int = 0  # with those of earlier runs
