@@ -1,8 +1,9 @@
 """What the kernels that give boxes share: the best candidates of each class, decoded, without those that overlap.
 
 A kernel says which candidates a class has, and where the box is that one of them moves and stretches.  A box is
-compared with all behind it at once, in vectors.  Nothing depends on how many pass but time: heaps have places for
-`candidates` and for `best`.
+compared with all behind it at once, in vectors.  Nothing depends on how many pass but time: the list of a class has
+places for all, and the heap of all classes for the `best`.  Where that heap is full, only what is better than its worst
+becomes a candidate: the others could neither be given nor drive out what is.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from tvm.script.ir_builder import tirx as T
 
 from .functions import exp
 from .heap import STATES, Heap
+from .shortlist import BYTE, Shortlist
+from .shortlist import STATES as LIST_STATES
 
 CENTRE, SIDES = 0.1, 0.2  # what a map's number is worth: by the default box's side, and of the logarithm of its ratio
 LARGEST = math.log(1000 / 16)  # of such a logarithm
 LEFT, TOP, RIGHT, BOTTOM, AREA, ALIVE = range(6)  # columns of the candidates' boxes
+COLUMNS = 6
+LANES = 16  # that are compared with a box at a time: a divisor of a column's length
 DELTAS, X, Y, HALF, LIMIT = 0, 4, 5, 6, 7  # of the floats that are kept at hand
-
-
-def scratch_floats(candidates: int, best: int) -> int:
-    return 8 * candidates + 2 * best
 
 
 def number(value: float) -> tirx.Expr:
@@ -37,13 +38,16 @@ class BoxWriter:
 
     centre, ratio = CENTRE, SIDES
 
-    def __init__(self, size: tuple[int, int], classes: int, total: int, overlap: float, candidates: int, best: int,
-                 smallest: float = 0.0):  # fmt: skip
-        self.size, self.classes, self.total, self.overlap, self.smallest = size, classes, total, overlap, smallest
-        self.places = places = candidates
-        self.most = best
+    def __init__(self, size: tuple[int, int], classes: int, total: int, least: float, overlap: float, candidates: int,
+                 best: int, smallest: float = 0.0):  # fmt: skip
+        self.size, self.classes, self.total, self.smallest = size, classes, total, smallest
+        self.least, self.overlap = least, overlap
+        most, self.most = min(candidates, total), best
+        self.places = places = -(-most // LANES) * LANES
         self.out = self.parameter("out", 6 * best + 1, 1)
-        self.room = self.parameter("scratch", scratch_floats(places, best))
+        self.boxes_at = 2 * total  # where the list of candidates is sorted, too
+        best_at = self.boxes_at + COLUMNS * places
+        self.room = self.parameter("scratch", best_at + 2 * best)
 
         def local(count: int, dtype: str) -> tirx.Buffer:
             return T.sblock_alloc_buffer((count,), dtype)
@@ -51,16 +55,17 @@ class BoxWriter:
         self.local = local
         self.row = local(1, "int32")  # of the default boxes
         self.at_hand, self.found = local(8, "float32"), local(4, "float32")
-        counts, states, held = [local(1, "int32") for _ in range(2)], local(STATES, "int32"), local(2, "float32")
-        self.candidates = Heap(self.room, 0, places, places, counts[0], states, held)
-        self.best = Heap(self.room, 8 * places, 8 * places + best, best, counts[1], states, held)
+        counts, held = [local(1, "int32") for _ in range(2)], local(2, "float32")
+        at_list = local(LIST_STATES, "int32"), local(BYTE, "int32"), held
+        self.candidates = Shortlist(self.room, 0, total, self.boxes_at, most, counts[0], *at_list)
+        self.best = Heap(self.room, best_at, best_at + best, best, counts[1], local(STATES, "int32"), held)
 
     @staticmethod
     def parameter(name: str, *shape: int) -> tirx.Buffer:
         return T.arg(name, T.buffer(shape, "float32"))
 
-    def choose(self, label: tirx.Expr) -> None:
-        """Puts the candidates of a class into the heap."""
+    def note_all(self, label: tirx.Expr) -> None:
+        """Notes the scores of a class that are above `at_hand[LIMIT]`, in the order of their ids."""
         raise NotImplementedError
 
     def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
@@ -79,13 +84,16 @@ class BoxWriter:
 
     def column(self, which: int, place: tirx.Expr) -> tirx.Expr:
         """Where in the scratch a column of a candidate's box is."""
-        return (2 + which) * self.places + place
+        return self.boxes_at + which * self.places + place
 
     def write(self) -> None:
         self.best.begin()
         with T.serial(0, self.classes) as label:
-            self.choose(label)
-            self.candidates.sort()
+            worst = tirx.if_then_else(self.best.count[0] < self.most, number(0), self.room[self.best.scores])
+            T.buffer_store(self.at_hand, tirx.max(number(self.least), worst), [LIMIT])
+            self.candidates.begin()
+            self.note_all(label)
+            self.candidates.choose()
             with T.serial(0, self.candidates.count[0]) as place:
                 self._decode(T.cast(self.room[self.candidates.ids + place], "int32"), label)
                 for which in range(4):
@@ -126,14 +134,19 @@ class BoxWriter:
         return centre - at_hand[HALF], centre + at_hand[HALF]
 
     def _drive_out(self, place: tirx.Expr) -> None:
-        """Those behind it that overlap one too much are no longer alive."""
+        """Those behind it that overlap one too much are no longer alive.
+
+        Whole vectors of them: what stands in front of it is not asked again, nor what stands behind the last.
+        """
 
         def shared(low: int, high: int, other: tirx.Expr) -> tirx.Expr:
             ends = [self.room[self.column(high, which)] for which in (place, other)]
             starts = [self.room[self.column(low, which)] for which in (place, other)]
             return tirx.max(tirx.min(*ends) - tirx.max(*starts), number(0))
 
-        with T.serial(place + 1, self.candidates.count[0]) as other:
+        first, behind = place // LANES, (self.candidates.count[0] + LANES - 1) // LANES
+        with T.serial(first, behind) as block, T.vectorized(0, LANES) as lane:
+            other = block * LANES + lane
             both = shared(LEFT, RIGHT, other) * shared(TOP, BOTTOM, other)
             union = self.room[self.column(AREA, place)] + self.room[self.column(AREA, other)] - both
             alive = self.column(ALIVE, other)

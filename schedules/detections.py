@@ -5,8 +5,8 @@
     of two boxes of a class that overlap by more than `overlap` (intersection by union) the better one stays
     out = the `best` of all classes: their boxes, their scores, their labels, and how many there are; zeros behind them
 
-Strategy: scores are read once, and few pass; those are kept in a heap (`heap.py`), so that no list of all is needed,
-and only their boxes are computed, by `box_selection.py`.
+Strategy: scores are read once for each class, those that pass are noted, and the best of them chosen (`shortlist.py`);
+only the boxes of these are computed, by `box_selection.py`.
 
 Proposals of a detector of two stages are the same with one class: `proposals` of `NetworkBuilder`.
 """
@@ -143,27 +143,19 @@ class _Writer(BoxWriter):
             for i, (sides, size) in enumerate(zip(of.sides, of.box_sizes))
         ]
         self.defaults = self.parameter("defaults", sum(of.sides), 2)  # width and height in pixels
-        super().__init__((of.height, of.width), of.classes, of.total, of.overlap, of.candidates, of.best, of.smallest)
+        super().__init__((of.height, of.width), of.classes, of.total, of.least, of.overlap, of.candidates, of.best,
+                         of.smallest)  # fmt: skip
         self.centre, self.ratio = of.centre, of.ratio
         self.sums = self.local(SUMS, "float32") if of.bins else None
 
-    def choose(self, label: tirx.Expr) -> None:
-        """The candidates of a class."""
-        of, limit = self.of, self.at_hand
-        self.candidates.begin()
-        T.buffer_store(limit, number(of.least), [LIMIT])
+    def note_all(self, label: tirx.Expr) -> None:
+        of = self.of
         for index, scores in enumerate(self.scores):
             sides, columns = of.sides[index], of.columns[index]
             with T.grid(of.rows[index], columns, sides) as (y, x, side):
                 score = scores[side * of.channels[0] + int(of.background) + label, y * of.score_pitches[index] + x]
-                with T.If(score > limit[LIMIT]):
-                    with T.Then():
-                        which = of.starts[index] + (y * columns + x) * sides + side
-                        self.candidates.push(score, T.cast(which, "float32"))
-                        with T.If(self.candidates.count[0] == of.candidates):
-                            with T.Then():
-                                worst = self.room[self.candidates.scores]
-                                T.buffer_store(limit, tirx.max(number(of.least), worst), [LIMIT])
+                which = of.starts[index] + (y * columns + x) * sides + side
+                self.candidates.note(score, T.cast(which, "float32"), score > self.at_hand[LIMIT])
 
     def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
         of, first = self.of, 0

@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from .box_selection import BOTTOM, CENTRE, LEFT, RIGHT, SIDES, TOP, BoxWriter, number
+from .box_selection import BOTTOM, CENTRE, LEFT, LIMIT, RIGHT, SIDES, TOP, BoxWriter, number
 from .workload import INPUT, Operand, Workload
 
 
@@ -77,15 +77,13 @@ class _Writer(BoxWriter):
         last = of.gathered - 1
         self.scores = self.parameter("scores", last * of.score_pitch + (1 + of.classes) * of.score_size)
         self.boxes = self.parameter("boxes", last * of.box_pitch + 4 * (1 + of.classes) * of.box_size)
-        super().__init__((of.height, of.width), of.classes, of.regions, of.overlap, of.regions, of.best)
+        super().__init__((of.height, of.width), of.classes, of.regions, of.least, of.overlap, of.regions,
+                         of.best)  # fmt: skip
 
-    def choose(self, label: tirx.Expr) -> None:
-        self.candidates.begin()
+    def note_all(self, label: tirx.Expr) -> None:
         with T.serial(0, T.cast(self.regions[6 * self.of.regions, 0], "int32")) as region:
             score = self.scores[self._place(region, 1 + label, self.of.score_pitch, self.of.score_size)]
-            with T.If(score > number(self.of.least)):
-                with T.Then():
-                    self.candidates.push(score, T.cast(region, "float32"))
+            self.candidates.note(score, T.cast(region, "float32"), score > self.at_hand[LIMIT])
 
     def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
         T.buffer_store(self.row, which, [0])
