@@ -9,6 +9,7 @@ becomes a candidate: the others could neither be given nor drive out what is.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -23,7 +24,10 @@ LARGEST = math.log(1000 / 16)  # of such a logarithm
 LEFT, TOP, RIGHT, BOTTOM, AREA, ALIVE = range(6)  # columns of the candidates' boxes
 COLUMNS = 6
 LANES = 16  # that are compared with a box at a time: a divisor of a column's length
-DELTAS, X, Y, HALF, LIMIT = 0, 4, 5, 6, 7  # of the floats that are kept at hand
+DELTAS, X, Y, WIDTH, HEIGHT, HALF = 0, 4, 5, 6, 7, 8  # of the numbers of a box that are kept at hand
+AT_HAND = 9
+
+Meant = Callable[[tirx.Expr], tuple[tirx.Expr, tirx.Expr]]
 
 
 def number(value: float) -> tirx.Expr:
@@ -34,12 +38,13 @@ class BoxWriter:
     """Writes such a function; the parameters in front of `out` are there already.
 
     Boxes lie in a picture of `size` = (height, width).  Each class has `total` possible candidates.
+    `more` floats of the scratch, from `more_at` on, are for what `find` leaves to `settle`.
     """
 
     centre, ratio = CENTRE, SIDES
 
     def __init__(self, size: tuple[int, int], classes: int, total: int, least: float, overlap: float, candidates: int,
-                 best: int, smallest: float = 0.0):  # fmt: skip
+                 best: int, smallest: float = 0.0, more: int = 0):  # fmt: skip
         self.size, self.classes, self.total, self.smallest = size, classes, total, smallest
         self.least, self.overlap = least, overlap
         most, self.most = min(candidates, total), best
@@ -47,14 +52,15 @@ class BoxWriter:
         self.out = self.parameter("out", 6 * best + 1, 1)
         self.boxes_at = 2 * total  # where the list of candidates is sorted, too
         best_at = self.boxes_at + COLUMNS * places
-        self.room = self.parameter("scratch", best_at + 2 * best)
+        self.more_at = best_at + 2 * best
+        self.room = self.parameter("scratch", self.more_at + more)
 
         def local(count: int, dtype: str) -> tirx.Buffer:
             return T.sblock_alloc_buffer((count,), dtype)
 
         self.local = local
-        self.row = local(1, "int32")  # of the default boxes
-        self.at_hand, self.found = local(8, "float32"), local(4, "float32")
+        self.at_hand, self.found = local(AT_HAND * LANES, "float32"), local(4 * LANES, "float32")
+        self.limit = local(1, "float32")
         counts, held = [local(1, "int32") for _ in range(2)], local(2, "float32")
         at_list = local(LIST_STATES, "int32"), local(BYTE, "int32"), held
         self.candidates = Shortlist(self.room, 0, total, self.boxes_at, most, counts[0], *at_list)
@@ -65,22 +71,23 @@ class BoxWriter:
         return T.arg(name, T.buffer(shape, "float32"))
 
     def note_all(self, label: tirx.Expr) -> None:
-        """Notes the scores of a class that are above `at_hand[LIMIT]`, in the order of their ids."""
+        """Notes the scores of a class that are above `limit`, in the order of their ids."""
         raise NotImplementedError
 
-    def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
-        """Keeps at hand what moves and stretches the box of that candidate, and the box's centre."""
+    def find(self, which: tirx.Expr, label: tirx.Expr, lane: tirx.Expr) -> None:
+        """Keeps at hand, in that lane, what moves and stretches the box of that candidate, its centre and sides."""
         raise NotImplementedError
 
-    def side(self, axis: int) -> tirx.Expr:
-        """Width (0) or height (1) of the box that `find` has found."""
-        raise NotImplementedError
+    def settle(self) -> None:
+        """Makes, of all lanes, what is kept of what `find` has left."""
 
-    def keep(self, deltas: list[tirx.Expr], centres: list[tirx.Expr]) -> None:
-        for which, delta in enumerate(deltas):
-            T.buffer_store(self.at_hand, delta, [DELTAS + which])
-        for where, centre in zip((X, Y), centres):
-            T.buffer_store(self.at_hand, centre, [where])
+    def keep(self, lane: tirx.Expr, first: int, numbers: Iterable[tirx.Expr]) -> None:
+        """Numbers of a box, from that one on."""
+        for which, value in enumerate(numbers, first):
+            T.buffer_store(self.at_hand, value, [which * LANES + lane])
+
+    def kept(self, which: int, lane: tirx.Expr) -> tirx.Expr:
+        return self.at_hand[which * LANES + lane]
 
     def column(self, which: int, place: tirx.Expr) -> tirx.Expr:
         """Where in the scratch a column of a candidate's box is."""
@@ -90,20 +97,14 @@ class BoxWriter:
         self.best.begin()
         with T.serial(0, self.classes) as label:
             worst = tirx.if_then_else(self.best.count[0] < self.most, number(0), self.room[self.best.scores])
-            T.buffer_store(self.at_hand, tirx.max(number(self.least), worst), [LIMIT])
+            T.buffer_store(self.limit, tirx.max(number(self.least), worst), [0])
             self.candidates.begin()
             self.note_all(label)
             self.candidates.choose()
-            with T.serial(0, self.candidates.count[0]) as place:
-                self._decode(T.cast(self.room[self.candidates.ids + place], "int32"), label)
-                for which in range(4):
-                    T.buffer_store(self.room, self.found[which], [self.column(which, place)])
-                width, height = self.found[RIGHT] - self.found[LEFT], self.found[BOTTOM] - self.found[TOP]
-                T.buffer_store(self.room, width * height, [self.column(AREA, place)])
-                alive = number(1)
-                if self.smallest:
-                    alive = tirx.Select(tirx.min(width, height) >= number(self.smallest), alive, number(0))
-                T.buffer_store(self.room, alive, [self.column(ALIVE, place)])
+            with T.serial(0, self._blocks(self.candidates)) as block:
+                self._decode(self.candidates, block, lambda which: (which, label))
+                with T.serial(0, LANES) as lane:
+                    self._keep_box(block * LANES + lane, [self.found[edge * LANES + lane] for edge in range(4)])
             with T.serial(0, self.candidates.count[0]) as place:
                 score = self.room[self.candidates.scores + place]
                 alive = self.room[self.column(ALIVE, place)] > number(0)
@@ -116,22 +117,43 @@ class BoxWriter:
         self.best.sort()
         self._give()
 
-    def _decode(self, which: tirx.Expr, label: tirx.Expr) -> None:
-        """The box of that candidate, into `found`."""
-        height, width = self.size
-        self.find(which, label)
-        for axis, extent in ((0, width), (1, height)):
-            for edge, at in zip((LEFT + axis, RIGHT + axis), self.edges(axis)):
-                T.buffer_store(self.found, tirx.min(tirx.max(at, number(0)), number(extent)), [edge])
+    @staticmethod
+    def _blocks(of: Shortlist | Heap) -> tirx.Expr:
+        return (of.count[0] + LANES - 1) // LANES
 
-    def edges(self, axis: int) -> tuple[tirx.Expr, tirx.Expr]:
+    @staticmethod
+    def _used(of: Shortlist | Heap, block: tirx.Expr) -> tirx.Expr:
+        """How many lanes of a block are."""
+        return tirx.min(of.count[0] - block * LANES, LANES)
+
+    def _decode(self, of: Shortlist | Heap, block: tirx.Expr, meant: Meant) -> None:
+        """The boxes of a block of those, into `found`; `meant` makes candidate and label of an id."""
+        with T.serial(0, self._used(of, block)) as lane:
+            self.find(*meant(T.cast(self.room[of.ids + block * LANES + lane], "int32")), lane)
+        self.settle()
+        with T.serial(0, LANES) as lane:  # what stands in lanes behind the last is not used
+            for axis, extent in ((0, self.size[1]), (1, self.size[0])):
+                for edge, at in zip((LEFT + axis, RIGHT + axis), self.edges(axis, lane)):
+                    limited = tirx.min(tirx.max(at, number(0)), number(extent))
+                    T.buffer_store(self.found, limited, [edge * LANES + lane])
+
+    def _keep_box(self, place: tirx.Expr, edges: list[tirx.Expr]) -> None:
+        for which, edge in enumerate(edges):
+            T.buffer_store(self.room, edge, [self.column(which, place)])
+        width, height = edges[RIGHT] - edges[LEFT], edges[BOTTOM] - edges[TOP]
+        T.buffer_store(self.room, width * height, [self.column(AREA, place)])
+        alive = number(1)
+        if self.smallest:
+            alive = tirx.Select(tirx.min(width, height) >= number(self.smallest), alive, number(0))
+        T.buffer_store(self.room, alive, [self.column(ALIVE, place)])
+
+    def edges(self, axis: int, lane: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
         """Left and right, or top and bottom, of the box that was found: moved and stretched."""
-        at_hand, side = self.at_hand, self.side(axis)
-        centre = at_hand[X + axis] + number(self.centre) * at_hand[DELTAS + axis] * side
-        ratio = number(self.ratio) * at_hand[DELTAS + 2 + axis]
-        half = number(0.5) * side * exp(tirx.min(ratio, number(LARGEST)))
-        T.buffer_store(at_hand, half, [HALF])
-        return centre - at_hand[HALF], centre + at_hand[HALF]
+        side = self.kept(WIDTH + axis, lane)
+        centre = self.kept(X + axis, lane) + number(self.centre) * self.kept(DELTAS + axis, lane) * side
+        ratio = number(self.ratio) * self.kept(DELTAS + 2 + axis, lane)
+        self.keep(lane, HALF, [number(0.5) * side * exp(tirx.min(ratio, number(LARGEST)))])
+        return centre - self.kept(HALF, lane), centre + self.kept(HALF, lane)
 
     def _drive_out(self, place: tirx.Expr) -> None:
         """Those behind it that overlap one too much are no longer alive.
@@ -144,8 +166,7 @@ class BoxWriter:
             starts = [self.room[self.column(low, which)] for which in (place, other)]
             return tirx.max(tirx.min(*ends) - tirx.max(*starts), number(0))
 
-        first, behind = place // LANES, (self.candidates.count[0] + LANES - 1) // LANES
-        with T.serial(first, behind) as block, T.vectorized(0, LANES) as lane:
+        with T.serial(place // LANES, self._blocks(self.candidates)) as block, T.vectorized(0, LANES) as lane:
             other = block * LANES + lane
             both = shared(LEFT, RIGHT, other) * shared(TOP, BOTTOM, other)
             union = self.room[self.column(AREA, place)] + self.room[self.column(AREA, other)] - both
@@ -154,18 +175,17 @@ class BoxWriter:
             T.buffer_store(self.room, kept, [alive])
 
     def _give(self) -> None:
-        best, count = self.most, self.best.count[0]
-        with T.serial(0, best) as place:
-            with T.If(place < count):
-                with T.Then():
-                    which = T.cast(self.room[self.best.ids + place], "int32")
-                    label = tirx.floordiv(which, self.total)
-                    self._decode(tirx.floormod(which, self.total), label)
-                    for edge in range(4):
-                        T.buffer_store(self.out, self.found[edge], [4 * place + edge, 0])
-                    T.buffer_store(self.out, self.room[self.best.scores + place], [4 * best + place, 0])
-                    T.buffer_store(self.out, T.cast(label, "float32"), [5 * best + place, 0])
-                with T.Else():
-                    for where in (*(4 * place + edge for edge in range(4)), 4 * best + place, 5 * best + place):
-                        T.buffer_store(self.out, number(0), [where, 0])
-        T.buffer_store(self.out, T.cast(count, "float32"), [6 * best, 0])
+        most, count = self.most, self.best.count[0]
+        with T.serial(0, self._blocks(self.best)) as block:
+            self._decode(self.best, block, lambda which: (which % self.total, which // self.total))
+            with T.serial(0, self._used(self.best, block)) as lane:
+                place = block * LANES + lane
+                label = T.cast(self.room[self.best.ids + place], "int32") // self.total
+                for edge in range(4):
+                    T.buffer_store(self.out, self.found[edge * LANES + lane], [4 * place + edge, 0])
+                T.buffer_store(self.out, self.room[self.best.scores + place], [4 * most + place, 0])
+                T.buffer_store(self.out, T.cast(label, "float32"), [5 * most + place, 0])
+        with T.serial(count, most) as place:
+            for where in (*(4 * place + edge for edge in range(4)), 4 * most + place, 5 * most + place):
+                T.buffer_store(self.out, number(0), [where, 0])
+        T.buffer_store(self.out, T.cast(count, "float32"), [6 * most, 0])

@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from .box_selection import BOTTOM, CENTRE, LEFT, LIMIT, RIGHT, SIDES, TOP, BoxWriter, number
+from .box_selection import BOTTOM, CENTRE, DELTAS, LEFT, RIGHT, SIDES, TOP, WIDTH, BoxWriter, X, number
 from .workload import INPUT, Operand, Workload
 
 
@@ -83,22 +83,17 @@ class _Writer(BoxWriter):
     def note_all(self, label: tirx.Expr) -> None:
         with T.serial(0, T.cast(self.regions[6 * self.of.regions, 0], "int32")) as region:
             score = self.scores[self._place(region, 1 + label, self.of.score_pitch, self.of.score_size)]
-            self.candidates.note(score, T.cast(region, "float32"), score > self.at_hand[LIMIT])
+            self.candidates.note(score, T.cast(region, "float32"), score > self.limit[0])
 
-    def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
-        T.buffer_store(self.row, which, [0])
-        places = [self._place(which, 4 * (1 + label) + i, self.of.box_pitch, self.of.box_size) for i in range(4)]
-        deltas = [self.boxes[place] for place in places]
-        self.keep(deltas, [number(0.5) * (self._edge(low) + self._edge(low + 2)) for low in (LEFT, TOP)])
-
-    def side(self, axis: int) -> tirx.Expr:
-        low, high = ((LEFT, RIGHT), (TOP, BOTTOM))[axis]
-        return self._edge(high) - self._edge(low)
+    def find(self, which: tirx.Expr, label: tirx.Expr, lane: tirx.Expr) -> None:
+        of = self.of
+        places = [self._place(which, 4 * (1 + label) + i, of.box_pitch, of.box_size) for i in range(4)]
+        self.keep(lane, DELTAS, [self.boxes[place] for place in places])
+        left, top, right, bottom = (self.regions[4 * which + edge, 0] for edge in (LEFT, TOP, RIGHT, BOTTOM))
+        self.keep(lane, X, [number(0.5) * (left + right), number(0.5) * (top + bottom)])
+        self.keep(lane, WIDTH, [right - left, bottom - top])
 
     def _place(self, region: tirx.Expr, channel: tirx.Expr, pitch: int, size: int) -> tirx.Expr:
         """Of a region's number, in the planes of its block."""
         block, pixel = (operator(region, self.of.block) for operator in (tirx.floordiv, tirx.floormod))
         return block * pitch + channel * size + pixel
-
-    def _edge(self, which: int) -> tirx.Expr:
-        return self.regions[4 * self.row[0] + which, 0]

@@ -53,7 +53,9 @@ class Shortlist:
             with T.Then():
                 self._find_least()
                 self._cut()
-        self._sort()
+        with T.If(self.count[0] > 1):  # of most classes there is none
+            with T.Then():
+                self._sort()
 
     def _put(self, scores: int, ids: int, place: tirx.Expr, score: tirx.Expr, number: tirx.Expr) -> None:
         T.buffer_store(self.room, score, [scores + place])
