@@ -4,7 +4,8 @@ The library that is measured stays as it is.  A *clocked copy* of it is compiled
 same program, memory plan and kernels, but `main` reads a clock around each kernel (`profile.c`).
 Library, clocked copy and the peak kernel take turns in the same rounds, so that shares of peak are of the
 same seconds, and the sum over the kernels can be held against the whole that is shipped.  Weights of
-the clocked copy are random: no kernel's time depends on them.
+the clocked copy are random: no kernel's time depends on them, but that of a detector's suppression
+(`benchmarks.post_processing` times it with trained weights).
 """
 
 from __future__ import annotations
@@ -256,14 +257,16 @@ def clocked_copy(entry: Entry, target: TargetSpec, scratch: Path, team: bool = F
 class Clocked:
     """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`.
 
-    `parts`: whether int8 computes channel attention by parts (`pipeline.byte_graph`).
+    `parts`: whether int8 computes channel attention by parts (`pipeline.byte_graph`).  `parameters` are random unless
+    given: of all kernels, only the time of those that choose boxes depends on them.
     """
 
     def __init__(
         self, net: Network, target: TargetSpec, path: Path, records: Chooser | None, team: bool = False,
         precision: Precision = FP32, pictures: int = 1, parts: bool = False,
+        parameters: dict[str, np.ndarray] | None = None,
     ):  # fmt: skip
-        self.path, self._parameters = path, random_parameters(net)
+        self.path, self._parameters = path, random_parameters(net) if parameters is None else parameters
         precision = with_scales(precision, net, self._parameters, parts)
         self.compiled = compile_network(
             net, self._parameters, target, ticking=True, records=records, team=team, precision=precision,
@@ -294,12 +297,15 @@ class Clocked:
     def plan(self) -> dict:
         return plan_of(self.compiled.program, self.compiled.plan, self.compiled.kernels)
 
-    def load(self, place: Place) -> Callable[[], np.ndarray]:
-        """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them."""
+    def load(self, place: Place) -> Callable[..., np.ndarray]:
+        """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them.
+
+        The turn takes another input than the standard picture, or none.
+        """
         ticks = np.zeros((1 + RUNS, self.steps + 1 + PAIRS), np.int64)
         team = () if place.threads == 1 else ((team_bytes(self.manifest, place.threads) // 4,), place.threads)
         function = place.load(self.path, "profile", *self.arguments, *team, ticks)
-        return lambda: function.run(result=-1)
+        return lambda picture=None: function.run(-1, picture)
 
     def timings(self, seconds: np.ndarray) -> list[Timing]:
         """The calls, of one picture; `seconds` are those of all steps, as `seconds_of` gives them."""
