@@ -5,8 +5,8 @@
     of two boxes of a class that overlap by more than `overlap` (intersection by union) the better one stays
     out = the `best` of all classes: their boxes, their scores, their labels, and how many there are; zeros behind them
 
-Strategy: scores are read once, and few pass; those are kept in a heap (`heap.py`), so that no list of all is needed,
-and only their boxes are computed, by `box_selection.py`.
+Strategy: scores are read once for each class, those that pass are noted, and the best of them chosen (`shortlist.py`);
+only the boxes of these are computed, by `box_selection.py`.
 
 Proposals of a detector of two stages are the same with one class: `proposals` of `NetworkBuilder`.
 """
@@ -24,13 +24,13 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from .box_selection import CENTRE, DELTAS, LIMIT, SIDES, BoxWriter, X, number
+from .box_selection import CENTRE, DELTAS, HALF, LANES, SIDES, WIDTH, BoxWriter, X, number
 from .common import Plane
 from .functions import exp
 from .workload import INPUT, Operand, Workload
 
-MOST, TOTAL, WEIGHED, SHARE = range(4)  # of an edge's numbers
-SUMS = 4
+MOST, TOTAL, WEIGHED = range(3)  # of an edge's numbers
+SUMS = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Detections(Workload):
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Channels of a default box in the map of scores, and in the map of boxes."""
+        """Of the maps of scores and of boxes, for each default box."""
         return self.classes + self.background, 4 * max(self.bins, 1)
 
     @property
@@ -129,7 +129,7 @@ class Detections(Workload):
 
 
 class _Writer(BoxWriter):
-    """Writes the function of `Detections`, under whose field names everything is known here."""
+    """Writes the function; what is said of `Detections` is not repeated."""
 
     def __init__(self, of: Detections):
         self.of = of
@@ -143,29 +143,36 @@ class _Writer(BoxWriter):
             for i, (sides, size) in enumerate(zip(of.sides, of.box_sizes))
         ]
         self.defaults = self.parameter("defaults", sum(of.sides), 2)  # width and height in pixels
-        super().__init__((of.height, of.width), of.classes, of.total, of.overlap, of.candidates, of.best, of.smallest)
+        super().__init__((of.height, of.width), of.classes, of.total, of.least, of.overlap, of.candidates, of.best,
+                         of.smallest, 4 * of.bins * LANES)  # fmt: skip
         self.centre, self.ratio = of.centre, of.ratio
-        self.sums = self.local(SUMS, "float32") if of.bins else None
+        self.passing = self.local(1, "int32")
+        self.sums = self.local(SUMS * LANES, "float32") if of.bins else None
 
-    def choose(self, label: tirx.Expr) -> None:
-        """Puts the candidates of one class into the heap."""
-        of, limit = self.of, self.at_hand
-        self.candidates.begin()
-        T.buffer_store(limit, number(of.least), [LIMIT])
+    def note_all(self, label: tirx.Expr) -> None:
+        of = self.of
         for index, scores in enumerate(self.scores):
             sides, columns = of.sides[index], of.columns[index]
-            with T.grid(of.rows[index], columns, sides) as (y, x, side):
-                score = scores[side * of.channels[0] + int(of.background) + label, y * of.score_pitches[index] + x]
-                with T.If(score > limit[LIMIT]):
-                    with T.Then():
-                        which = of.starts[index] + (y * columns + x) * sides + side
-                        self.candidates.push(score, T.cast(which, "float32"))
-                        with T.If(self.candidates.count[0] == of.candidates):
-                            with T.Then():
-                                worst = self.room[self.candidates.scores]
-                                T.buffer_store(limit, tirx.max(number(of.least), worst), [LIMIT])
 
-    def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
+            def score(y: tirx.Expr, x: tirx.Expr, side: tirx.Expr, index: int = index, scores: Any = scores):
+                channel = side * of.channels[0] + int(of.background) + label
+                return scores[channel, y * of.score_pitches[index] + x]
+
+            with T.serial(0, of.rows[index]) as y:
+                # Without a background nearly all scores are low: most rows are passed over, in vectors.
+                T.buffer_store(self.passing, int(of.background), [0])
+                if not of.background:
+                    with T.grid(sides, columns) as (side, x):
+                        passes = tirx.Select(score(y, x, side) > self.limit[0], 1, 0)
+                        T.buffer_store(self.passing, self.passing[0] + passes, [0])
+                with T.If(self.passing[0] > 0):
+                    with T.Then():
+                        with T.grid(columns, sides) as (x, side):
+                            number_of = T.cast(of.starts[index] + (y * columns + x) * sides + side, "float32")
+                            its = score(y, x, side)
+                            self.candidates.note(its, number_of, its > self.limit[0])
+
+    def find(self, which: tirx.Expr, label: tirx.Expr, lane: tirx.Expr) -> None:
         of, first = self.of, 0
         for index, boxes in enumerate(self.boxes):
             start, end = of.starts[index : index + 2]
@@ -176,10 +183,11 @@ class _Writer(BoxWriter):
                     y, x = tirx.floordiv(pixel, columns), tirx.floormod(pixel, columns)
                     pixel_at = y * of.box_pitches[index] + x
                     if of.bins:
-                        self._distances(boxes, 4 * of.bins * side, pixel_at)
-                        deltas = []
+                        with T.serial(0, 4 * of.bins) as bin:
+                            value = boxes[4 * of.bins * side + bin, pixel_at]
+                            T.buffer_store(self.room, value, [self.more_at + bin * LANES + lane])
                     else:
-                        deltas = [boxes[4 * side + i, pixel_at] for i in range(4)]
+                        self.keep(lane, DELTAS, [boxes[4 * side + i, pixel_at] for i in range(4)])
                     if of.corners:
                         centres = [
                             T.cast(i, "float32") * self.defaults[first + side, axis] for axis, i in enumerate((x, y))
@@ -189,35 +197,38 @@ class _Writer(BoxWriter):
                             (T.cast(place, "float32") + number(0.5)) / number(count) * number(extent)
                             for place, count, extent in ((x, columns, of.width), (y, rows, of.height))
                         ]
-                    self.keep(deltas, centres)
-                    T.buffer_store(self.row, first + side, [0])
+                    self.keep(lane, X, centres)
+                    self.keep(lane, WIDTH, [self.defaults[first + side, axis] for axis in range(2)])
             first += sides
 
-    def _distances(self, boxes: tirx.Buffer, first: tirx.Expr, pixel: tirx.Expr) -> None:
-        """Computes how far each edge is from the centre, in sides of the default box."""
+    def settle(self) -> None:
+        """Distances of each edge from the centre, by the default box's side."""
         bins, sums = self.of.bins, self.sums
-        assert sums is not None
+        if sums is None:
+            return
         for edge in range(4):
 
-            def at(bin: tirx.Expr, edge: int = edge) -> tirx.Expr:
-                return boxes[first + edge * bins + bin, pixel]
+            def at(bin: tirx.Expr | int, lane: tirx.Expr, edge: int = edge) -> tirx.Expr:
+                return self.room[self.more_at + (edge * bins + bin) * LANES + lane]
 
-            T.buffer_store(sums, at(0), [MOST])
-            with T.serial(1, bins) as bin:
-                T.buffer_store(sums, tirx.max(sums[MOST], at(bin)), [MOST])
-            for which in (TOTAL, WEIGHED):
-                T.buffer_store(sums, number(0), [which])
-            with T.serial(0, bins) as bin:
-                T.buffer_store(sums, exp(at(bin) - sums[MOST]), [SHARE])
-                T.buffer_store(sums, sums[TOTAL] + sums[SHARE], [TOTAL])
-                T.buffer_store(sums, sums[WEIGHED] + T.cast(bin, "float32") * sums[SHARE], [WEIGHED])
-            T.buffer_store(self.at_hand, sums[WEIGHED] / sums[TOTAL], [DELTAS + edge])
+            def add(which: int, lane: tirx.Expr, value: tirx.Expr) -> None:
+                T.buffer_store(sums, sums[which * LANES + lane] + value, [which * LANES + lane])
 
-    def edges(self, axis: int) -> tuple[tirx.Expr, tirx.Expr]:
+            with T.serial(0, LANES) as lane:
+                T.buffer_store(sums, at(0, lane), [MOST * LANES + lane])
+                for which in (TOTAL, WEIGHED):
+                    T.buffer_store(sums, number(0), [which * LANES + lane])
+            with T.serial(1, bins) as bin, T.serial(0, LANES) as lane:
+                T.buffer_store(sums, tirx.max(sums[MOST * LANES + lane], at(bin, lane)), [MOST * LANES + lane])
+            with T.serial(0, bins) as bin, T.serial(0, LANES) as lane:
+                self.keep(lane, HALF, [exp(at(bin, lane) - sums[MOST * LANES + lane])])
+                add(TOTAL, lane, self.kept(HALF, lane))
+                add(WEIGHED, lane, T.cast(bin, "float32") * self.kept(HALF, lane))
+            with T.serial(0, LANES) as lane:
+                self.keep(lane, DELTAS + edge, [sums[WEIGHED * LANES + lane] / sums[TOTAL * LANES + lane]])
+
+    def edges(self, axis: int, lane: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
         if not self.of.bins:
-            return super().edges(axis)
-        centre, low, high = (self.at_hand[place + axis] for place in (X, DELTAS, DELTAS + 2))
-        return centre - low * self.side(axis), centre + high * self.side(axis)
-
-    def side(self, axis: int) -> tirx.Expr:
-        return self.defaults[self.row[0], axis]
+            return super().edges(axis, lane)
+        centre, low, high, side = (self.kept(which + axis, lane) for which in (X, DELTAS, DELTAS + 2, WIDTH))
+        return centre - low * side, centre + high * side

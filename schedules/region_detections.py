@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from .box_selection import BOTTOM, CENTRE, LEFT, RIGHT, SIDES, TOP, BoxWriter, number
+from .box_selection import BOTTOM, CENTRE, DELTAS, LEFT, RIGHT, SIDES, TOP, WIDTH, BoxWriter, X, number
 from .workload import INPUT, Operand, Workload
 
 
@@ -77,30 +77,23 @@ class _Writer(BoxWriter):
         last = of.gathered - 1
         self.scores = self.parameter("scores", last * of.score_pitch + (1 + of.classes) * of.score_size)
         self.boxes = self.parameter("boxes", last * of.box_pitch + 4 * (1 + of.classes) * of.box_size)
-        super().__init__((of.height, of.width), of.classes, of.regions, of.overlap, of.regions, of.best)
+        super().__init__((of.height, of.width), of.classes, of.regions, of.least, of.overlap, of.regions,
+                         of.best)  # fmt: skip
 
-    def choose(self, label: tirx.Expr) -> None:
-        self.candidates.begin()
+    def note_all(self, label: tirx.Expr) -> None:
         with T.serial(0, T.cast(self.regions[6 * self.of.regions, 0], "int32")) as region:
             score = self.scores[self._place(region, 1 + label, self.of.score_pitch, self.of.score_size)]
-            with T.If(score > number(self.of.least)):
-                with T.Then():
-                    self.candidates.push(score, T.cast(region, "float32"))
+            self.candidates.note(score, T.cast(region, "float32"), score > self.limit[0])
 
-    def find(self, which: tirx.Expr, label: tirx.Expr) -> None:
-        T.buffer_store(self.row, which, [0])
-        places = [self._place(which, 4 * (1 + label) + i, self.of.box_pitch, self.of.box_size) for i in range(4)]
-        deltas = [self.boxes[place] for place in places]
-        self.keep(deltas, [number(0.5) * (self._edge(low) + self._edge(low + 2)) for low in (LEFT, TOP)])
-
-    def side(self, axis: int) -> tirx.Expr:
-        low, high = ((LEFT, RIGHT), (TOP, BOTTOM))[axis]
-        return self._edge(high) - self._edge(low)
+    def find(self, which: tirx.Expr, label: tirx.Expr, lane: tirx.Expr) -> None:
+        of = self.of
+        places = [self._place(which, 4 * (1 + label) + i, of.box_pitch, of.box_size) for i in range(4)]
+        self.keep(lane, DELTAS, [self.boxes[place] for place in places])
+        left, top, right, bottom = (self.regions[4 * which + edge, 0] for edge in (LEFT, TOP, RIGHT, BOTTOM))
+        self.keep(lane, X, [number(0.5) * (left + right), number(0.5) * (top + bottom)])
+        self.keep(lane, WIDTH, [right - left, bottom - top])
 
     def _place(self, region: tirx.Expr, channel: tirx.Expr, pitch: int, size: int) -> tirx.Expr:
         """Where the number of a region and a channel lies, in the planes of the region's block."""
         block, pixel = (operator(region, self.of.block) for operator in (tirx.floordiv, tirx.floormod))
         return block * pitch + channel * size + pixel
-
-    def _edge(self, which: int) -> tirx.Expr:
-        return self.regions[4 * self.row[0] + which, 0]

@@ -125,7 +125,7 @@ def compile_sizes(
     With `team` there is code for teams of threads, too.  A call takes so many `pictures`.
 
     `parameters` are fp32 arrays under the names of `network.parameters()`, the same for all.  `ticking` is for
-    `measure/profiling.py`: the code reads a clock around each kernel.  Without `records` every kernel has
+    `measure/clocked.py`: the code reads a clock around each kernel.  Without `records` every kernel has
     its default knobs.  `done` is told of each size when it is through "plan", "emit", "compile" and, with `team`,
     "compile team".  All sizes have the largest workspace, in which `tsn_run` leaves outputs, too.
     """

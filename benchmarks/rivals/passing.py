@@ -16,6 +16,7 @@ from tvm_shufflenet.errors import UserError
 
 COUNT = 250  # scores of all classes and places: fewer than the candidates of a class
 FURTHEST, STEPS = 100.0, 50  # of the shift, and halvings until it is found
+EVEN = np.float32(0.01)  # of the logits, where all shall pass
 GAINS = [2**power for power in range(8)]  # of the logits of regions
 
 
@@ -25,6 +26,21 @@ def parameters_for(net: Network, picture: np.ndarray) -> dict[str, np.ndarray]:
     if net.detector:
         (_shift_regions if net.two_stages else _shift_maps)(net, parameters, picture)
     return parameters
+
+
+def parameters_of_all(net: Network, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of a detector of one stage, changed so that every score passes: logits of all classes are near each other.
+
+    Boxes, and the order of the scores of a class, stay.
+    """
+    heads, changed = net.heads(), dict(parameters)
+    for index in heads.outputs[: len(heads.outputs) // 2]:
+        bias, channels = _bias(heads, index)
+        weight = bias.removesuffix("bias") + "weight"
+        changed[bias], changed[weight] = changed[bias].copy(), changed[weight].copy()
+        changed[bias][channels] = 0
+        changed[weight][channels] *= EVEN
+    return changed
 
 
 def _shift_maps(net: Network, parameters: dict[str, np.ndarray], picture: np.ndarray) -> None:

@@ -6,15 +6,19 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import latency
+from benchmarks import latency, post_processing
 from benchmarks.rivals import NO_DETECTORS, RIVALS, agreement, ncnn, onnxruntime, openvino, passing, worker
+from benchmarks.tables import rows as rows_table
 from tvm_shufflenet.architectures import NetworkBuilder, network
 from tvm_shufflenet.bridge import random_parameters
+from tvm_shufflenet.bridge.detections import rows
 from tvm_shufflenet.errors import UserError
+from tvm_shufflenet.exchange import Imported, save_network
 from tvm_shufflenet.library.detection import Detected, joined_outputs, unlike
 
-from ..conftest import twin_boxes
+from ..conftest import ROOT, twin_boxes
 from ..schedules.test_regions import small
 from .test_benchmarks import call, needs
 
@@ -130,3 +134,37 @@ def test_ours_and_another_are_timed_to_the_boxes(tmp_path):
     (found,) = json.loads(file.read_text())["networks"]
     assert [each["engine"] for each in found["engines"]] == ["ours", "onnxruntime"]
     assert found["engines"][1]["output_difference"] <= 0.02
+
+
+def test_every_score_passes_in_the_worst_case(case):
+    net, parameters, data, _ = case
+    maps = passing._outputs(net.heads(), passing.parameters_of_all(net, parameters), data)
+    a, scores = net.layers[net.detector].attrs, maps[: len(maps) // 2]
+    logits = rows(scores, a["classes"] + a["background"])[0]
+    found = logits.softmax(1)[:, 1:] if a["background"] else logits.sigmoid()
+    assert (found > a["least"]).all() and len(found.unique()) > 10
+
+
+def test_the_share_of_post_processing(tmp_path, capsys):
+    """Of a detector with random weights, on pictures of noise."""
+    net = network("ssdlite-shufflenet-v2-0.5x", (64, 64), 2)
+    save_network(tmp_path / "net.safetensors", Imported(net, random_parameters(net), "ours", ["a", "b"]))
+    for name in "xy":
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)).save(tmp_path / f"{name}.png")
+        box = "<xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>40</ymax>"
+        its = f"<annotation><object><name>a</name><bndbox>{box}</bndbox></object></annotation>"
+        (tmp_path / f"{name}.xml").write_text(its)
+    argv = [str(tmp_path / "net.safetensors"), "--data", str(tmp_path), "--rounds", "2"]
+    assert post_processing.main([*argv, "--json", str(tmp_path / "found.json")]) == 0
+    found, printed = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
+    assert all(cell in printed for row in found["rows"] for cell in row) and rows_table(found)
+    for case in post_processing.CASES:
+        softmax, boxes, whole = (np.array(found["seconds"][case][key]) for key in ("softmax", "boxes", "whole"))
+        assert len(whole) == 2 and (0 < softmax).all() and (0 < boxes).all() and (softmax + boxes < whole).all()
+    for wrong, message in (
+        ([*argv, "--limit", "0"], "--limit 0: expected 1 or more"),
+        (["alexnet", *argv[1:]], "no trained weights of alexnet"),
+        ([str(ROOT / "weights" / "shufflenet-v2-0.5x.safetensors"), *argv[1:]], "is no detector"),
+    ):
+        with pytest.raises(UserError, match=message):
+            post_processing.main(wrong)

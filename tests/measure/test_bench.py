@@ -103,15 +103,32 @@ def test_a_core_and_longer_turns(program):
     assert short["core"] == long["core"] == core and long["minutes"] == 0.02
 
 
+def test_the_cores_of_a_cluster(program):
+    """The fastest of those that there are; one that the program was not started on may be among them."""
+    import os
+
+    first, *others = sorted(os.sched_getaffinity(0))
+    assert json.loads(run(program.path, "--core", f"{first}-1023", "--rounds", 1))["core"] in (first, *others)
+    if others:
+        last = others[-1]
+        bound = ("taskset", "-c", first, program.path, "--rounds", 1)
+        assert json.loads(run(*bound))["core"] == first
+        assert json.loads(run(*bound, "--core", f"{last}-{last + 1}"))["core"] == last
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
         (["--core", "1023"], "--core 1023: "),
         (["--core", "one"], "--core one: expected a whole number from 0"),
+        (["--core", "1022-1023"], "--core 1022-1023: "),
+        (["--core", "3-2"], "--core 2: expected a whole number from 3"),
+        (["--core", "0-"], "--core : expected a whole number from 0"),
+        (["--core"], "--core: expected [--core N[-M]]"),
         (["--rounds", "0"], "--rounds 0: expected a whole number from 1"),
         (["--rounds"], "--rounds : expected a whole number"),
         (["--minutes", "nan"], "--minutes nan: expected a number of minutes"),
-        (["--threads", "2"], "--threads: expected [--core N]"),
+        (["--threads", "2"], "--threads: expected [--core N[-M]]"),
     ],
 )
 def test_the_program_refuses(program, argv, message):

@@ -79,6 +79,30 @@ def test_equal_scores_come_in_the_order_of_classes_and_default_boxes():
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-4)
 
 
+@pytest.mark.parametrize("candidates,best", [(1, 30), (16, 1), (17, 7), (5000, 30)])
+def test_lists_of_any_length(candidates, best):
+    """Ever so many candidates and boxes: with few levels equal scores stand on both sides of the end of the list.
+
+    A list that is full of better boxes passes over classes behind it.
+    """
+    for levels in (0, 1, 3, 40):
+        found, expected = both(maps(0, levels=levels), overlap=1.0, candidates=candidates, best=best)
+        assert found[3] == expected[3] > 0
+        assert np.array_equal(found[1], expected[1]) and np.array_equal(found[2], expected[2])
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6, atol=1e-4)
+
+
+def test_scores_of_any_size():
+    """Some beyond 1, and the least numbers that there are: their bits are in the same order."""
+    inputs = maps(0)
+    for index, powers in enumerate((np.linspace(-44, 38, 192), np.linspace(-3, 3, 72))):
+        numbers = np.random.default_rng(0).permutation(np.tile(10.0**powers, CLASSES + 1)).astype("float32")
+        inputs[index] = torch.from_numpy(numbers.reshape(inputs[index].shape))
+    found, expected = both(inputs, least=0.0, overlap=1.0, candidates=150, best=150)
+    assert found[3] == expected[3] == 150 and np.array_equal(found[1], expected[1])
+    assert np.array_equal(found[2], expected[2])
+
+
 def test_nothing_and_little_is_found():
     """Zeros stand behind what is found."""
     (boxes, scores, labels, count), _ = both(maps(0), least=0.9999)

@@ -1,7 +1,7 @@
 /* Times the networks that are linked in, on one core of a machine that needs nothing else: no Python, no TVM, no file.
  *
- *     bench [--core N] [--rounds N] [--minutes M] > results.json
- *     bench --serve PORT [--core N] [--key KEY] [--address IP] [--tracker IP:PORT]
+ *     bench [--core N[-M]] [--rounds N] [--minutes M] > results.json
+ *     bench --serve PORT [--core N[-M]] [--key KEY] [--address IP] [--tracker IP:PORT]
  *
  * packing.py compiles this file with the networks and the kernel of peak.py.  All take turns in interleaved rounds, as
  * in rounds.py.  With --serve the program is a server of TVM's RPC protocol instead (boards/server), for tuning.
@@ -175,41 +175,50 @@ static double minutes_of(const char *text) {
   return minutes;
 }
 
-/* The core, of those allowed, on which the peak kernel is fastest now. */
-static int fastest_core(void) {
-  cpu_set_t allowed;
-  int best = -1;
-  double least = 0;
-  if (sched_getaffinity(0, sizeof allowed, &allowed)) fail(2, "the system does not say which cores there are");
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &allowed) || pin(core)) continue;
-    double seconds = turn(PEAK, CALIBRATION_RUNS);
-    if (best < 0 || seconds < least) best = core, least = seconds;
-  }
-  if (best < 0) fail(2, "no core could be chosen: %s", strerror(errno));
-  return best;
-}
-
 typedef struct {
-  int core, rounds; /* -1: not given */
-  double minutes;   /* 0: not given */
+  const char *cores; /* null: not given */
+  int rounds;        /* -1: not given */
+  double minutes;    /* 0: not given */
   ServeOptions served; /* port -1: it times, and serves nobody */
 } Options;
 
+/* The core on which the peak kernel is fastest now, to which the program is bound: of "N", of a cluster "N-M", or, where
+ * no cores are named, of those that the program may use. */
+static int bind_to_fastest(const char *cores) {
+  cpu_set_t allowed;
+  int first = 0, last = CPU_SETSIZE - 1, best = -1;
+  if (cores) {
+    char text[32], *dash;
+    if (snprintf(text, sizeof text, "%s", cores) >= (int)sizeof text) fail(2, "--core %s: expected N or N-M", cores);
+    if ((dash = strchr(text, '-')) && dash > text) *dash++ = 0;
+    else dash = text;
+    first = (int)number_of("--core", text, 0, CPU_SETSIZE - 1), last = (int)number_of("--core", dash, first, CPU_SETSIZE - 1);
+  }
+  if (sched_getaffinity(0, sizeof allowed, &allowed)) fail(2, "the system does not say which cores there are");
+  double least = 0;
+  for (int core = first; core <= last; ++core) {
+    if ((!cores && !CPU_ISSET(core, &allowed)) || pin(core)) continue;
+    double seconds = first < last ? turn(PEAK, CALIBRATION_RUNS) : 0;
+    if (best < 0 || seconds < least) best = core, least = seconds;
+  }
+  if (best < 0 || pin(best)) fail(2, "--core %s: %s", cores ? cores : "", strerror(errno));
+  return best;
+}
+
 static Options options_of(int argc, char **argv) {
-  Options options = {-1, -1, 0, {.port = -1}};
+  Options options = {0, -1, 0, {.port = -1}};
   ServeOptions *served = &options.served;
   for (int i = 1; i < argc; i += 2) {
     const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : 0;
-    if (!strcmp(option, "--core")) options.core = (int)number_of(option, value, 0, CPU_SETSIZE - 1);
+    if (!strcmp(option, "--core") && value) options.cores = value;
     else if (!strcmp(option, "--rounds")) options.rounds = (int)number_of(option, value, 1, 100000);
     else if (!strcmp(option, "--minutes")) options.minutes = minutes_of(value);
     else if (!strcmp(option, "--serve")) served->port = (int)number_of(option, value, 0, 65535);
     else if (!strcmp(option, "--key") && value) served->key = value;
     else if (!strcmp(option, "--address") && value) served->address = value;
     else if (!strcmp(option, "--tracker") && value) served->tracker = value;
-    else fail(2, "%s: expected [--core N] [--rounds N] [--minutes M], and the figures come as JSON on stdout; or "
-              "--serve PORT [--core N] [--key KEY] [--address IP] [--tracker IP:PORT]", option);
+    else fail(2, "%s: expected [--core N[-M]] [--rounds N] [--minutes M], and the figures come as JSON on stdout; or "
+              "--serve PORT [--core N[-M]] [--key KEY] [--address IP] [--tracker IP:PORT]", option);
   }
   if (served->port >= 0 && (options.rounds >= 0 || options.minutes))
     fail(2, "--serve: leave out --rounds and --minutes");
@@ -224,7 +233,7 @@ static Options options_of(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   Options options = options_of(argc, argv);
-  int core = options.core, rounds = options.rounds, count = FIRST + packed_count;
+  int rounds = options.rounds, count = FIRST + packed_count;
   double minutes = options.minutes;
   char *text;
   size_t length;
@@ -250,8 +259,7 @@ int main(int argc, char **argv) {
   }
   int serves = options.served.port >= 0;
   for (int which = FIRST; which < count && !serves; ++which) prepare(which); /* before anything is printed */
-  if (core < 0) core = fastest_core();
-  if (pin(core)) fail(2, "--core %d: %s", core, strerror(errno));
+  int core = bind_to_fastest(options.cores);
   if (serves) {
     fprintf(stderr, "on core %d\n", core);
     serve(&options.served);

@@ -1,7 +1,8 @@
 """A network with a clock between its kernels, beside the library that is measured.
 
 A *clocked copy* is compiled from the library's description: the same program, memory plan and kernels, but `main`
-reads a clock around each kernel (`profile.c`).  Its weights are random: no kernel's time depends on them.
+reads a clock around each kernel (`profile.c`).  Its weights are random: no kernel's time depends on them, but that of a
+detector's suppression (`benchmarks.post_processing` times it with trained weights).
 """
 
 from __future__ import annotations
@@ -84,14 +85,16 @@ def clocked_copy(
 class Clocked:
     """A network with a clock between its kernels, compiled and linked to `path`; its knobs are those of `records`.
 
-    `parts`: whether int8 computes channel attention by parts (`pipeline.byte_graph`).
+    `parts`: whether int8 computes channel attention by parts (`pipeline.byte_graph`).  `parameters` are random unless
+    given: of all kernels, only the time of those that choose boxes depends on them.
     """
 
     def __init__(
         self, net: Network, target: TargetSpec, path: Path, records: Chooser | None, team: bool = False,
         precision: Precision = FP32, pictures: int = 1, parts: bool = False, done: Share = unheard,
+        parameters: dict[str, np.ndarray] | None = None,
     ):  # fmt: skip
-        self.path, self._parameters = path, random_parameters(net)
+        self.path, self._parameters = path, random_parameters(net) if parameters is None else parameters
         work = Work(done, target, precision, team=team)
         work.started()
         precision = with_scales(precision, net, self._parameters, parts)
@@ -126,12 +129,15 @@ class Clocked:
     def plan(self) -> dict:
         return plan_of(self.compiled.program, self.compiled.plan, self.compiled.kernels)
 
-    def load(self, place: Place) -> Callable[[], np.ndarray]:
-        """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them."""
+    def load(self, place: Place) -> Callable[..., np.ndarray]:
+        """A turn on the place, which gives its ticks: int64 (1 + RUNS, columns), as profile.c describes them.
+
+        The turn takes another input than the standard picture, or none.
+        """
         ticks = np.zeros((1 + RUNS, self.steps + 1 + PAIRS), np.int64)
         team = () if place.threads == 1 else ((team_bytes(self.manifest, place.threads) // 4,), place.threads)
         function = place.load(self.path, "profile", *self.arguments, *team, ticks)
-        return lambda: function.run(result=-1)
+        return lambda picture=None: function.run(-1, picture)
 
     def timings(self, seconds: np.ndarray) -> list[Timing]:
         """The calls, of one picture; `seconds` are those of all steps, as `seconds_of` gives them."""
