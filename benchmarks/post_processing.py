@@ -19,15 +19,14 @@ import numpy as np
 
 from tvm_shufflenet.architectures import Network, own_name
 from tvm_shufflenet.bridge.shipped import trained
-from tvm_shufflenet.cli.command import run
-from tvm_shufflenet.cli.common import check_json
+from tvm_shufflenet.cli.command import add_json_option, run
 from tvm_shufflenet.cli.terminal import Terminal
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.exchange import load_network
 from tvm_shufflenet.files import today, write_json
 from tvm_shufflenet.library.preprocess import open_picture, prepare, preprocessing
-from tvm_shufflenet.measure.place import Place
 from tvm_shufflenet.measure.clocked import Clocked, seconds_of
+from tvm_shufflenet.measure.place import Place
 from tvm_shufflenet.measure.rounds import interleave, one_core
 from tvm_shufflenet.records.store import FOLDER, Records
 from tvm_shufflenet.targets import resolve
@@ -53,7 +52,7 @@ def arguments() -> argparse.ArgumentParser:
                         "them")  # fmt: skip
     parser.add_argument("--limit", type=int, help="of the pictures, take the first so many")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each picture (5)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    add_json_option(parser, "the figures")
     return parser
 
 
@@ -63,7 +62,6 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in (("--rounds", args.rounds), ("--limit", args.limit)):
         if value is not None and value < 1:
             raise UserError(f"{name} {value}: expected 1 or more")
-    check_json(args.json)
     file = trained(args.weights) if own_name(args.weights) else Path(args.weights)
     found = load_network(file)
     net = found.network
