@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Times a detector of one stage kernel by kernel, with its weights and pictures, in fp32 on one "
         "core: what lies behind its heads (softmax, choice and suppression of boxes), and the whole.",
-        epilog=f"example: {PROGRAM} weights/ssdlite-shufflenet-v2-0.5x.safetensors --data bccd/val.tar",
+        epilog=f"example: {PROGRAM} ssdlite-shufflenet-v2-0.5x --data bccd/val.tar",
     )
     parser.add_argument("weights", metavar="FILE|NETWORK", help="a checkpoint of a detector, or a network of which "
                         "the project holds trained weights")  # fmt: skip
