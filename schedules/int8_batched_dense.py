@@ -45,7 +45,9 @@ class Int8BatchedDense(Int8Dense, BatchedDense):
                     T.writes(acc[vp, vv, vi])
                     with T.init():
                         acc[vp, vv, vi] = bias[vv, vi]
-                    acc[vp, vv, vi] = dot4(self.dot, acc[vp, vv, vi], window4(data[vp, vk * WORD]), weight[vv, vi, vk])
+                    acc[vp, vv, vi] = dot4(
+                        self.dot, acc[vp, vv, vi], window4(self.dot, data[vp, vk * WORD]), weight[vv, vi, vk]
+                    )
             for v, p, i in T.grid(V, P, L):
                 with T.sblock("sums"):
                     vv, vp, vi = T.axis.remap("SSS", [v, p, i])

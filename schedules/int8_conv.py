@@ -19,33 +19,34 @@ from tvm.script import tirx as T
 
 from .common import Knobs, Machine, combinations, pack_rows, row_filler, row_tile, row_tiles
 from .conv2d import Conv2d
-from .dot4 import WORD, dot4, lanes_of, words
-from .requantise import LIMITS, examples, requantised
+from .dot4 import WORD, dot_window, dtype_in_window, in_window, lanes_of, window_words
+from .requantise import LIMITS, examples, requantised_sum
 from .workload import leave_out
 
 
 @dataclass(frozen=True)
 class Int8Conv(Conv2d):
-    """`inputs` counts words, of the `channels` of a group.
+    """`inputs` counts words (`dot4.in_window`), of the `channels` of a group.
 
-    Parameters: weight int8 (groups * outputs, channels, kernel, kernel); bias int32, factors float32
-    (groups * outputs,); limits.
+    Parameters: weight int8 (groups * outputs, channels, kernel, kernel); bias int32
+    (groups * outputs,); factors float32 (`requantise.factors_of`); limits.
     """
 
     channels: int = 4
     dot: str = "plain"
+    short: bool = False  # whether sums are (`requantise`)
 
     name = "int8_conv"
     entry = False  # whether it reads the caller's floats
 
     def __post_init__(self):
         super().__post_init__()
-        if self.inputs != -(-self.channels // WORD) or self.activation:
+        if self.inputs != -(-self.channels // in_window(self.dot)) or self.activation:
             raise ValueError(f"no convolution of bytes: {self}")
 
     @property
     def near(self) -> str:
-        return "int32"
+        return dtype_in_window(in_window(self.dot))
 
     @property
     def multiply_adds(self) -> int:
@@ -69,7 +70,7 @@ class Int8Conv(Conv2d):
         G, N, J, K, S, C = self.groups, self.inputs, self.outputs, self.kernel, self.stride, self.channels
         before, after, band, dtype = self.before, self.after, self._band, self.dtype
         row, rows, columns, bands = self._row, self._padded[1], self._columns, -(-after.height // band)
-        pixel, first = self._pixel, self._first
+        pixel, first, near, count = self._pixel, self._first, self.near, in_window(self.dot)
 
         def joined(byte):
             """The word of `byte(j)` for the channels j of a word."""
@@ -82,30 +83,34 @@ class Int8Conv(Conv2d):
             read = self.byte_of(source)
 
             def byte(j):
-                channel = q % N * WORD + j if G > 1 else q * WORD + j
-                if C % WORD and N == 1 and j >= C:
+                channel = q % N * count + j if G > 1 else q * count + j
+                if C % count and N == 1 and j >= C:
                     return T.int32(0)  # its weights are zeros
                 channel = T.min(channel, C - 1)
                 return read(T.floordiv(q, N) * C + channel if G > 1 else channel, place)
 
+            if near == "int16":
+                return T.Cast(near, T.Cast(dtype, byte(0)))
             return joined(byte)
 
         def border(source):
+            if near == "int16":
+                return T.Cast(near, source[-1][LIMITS - 1])
             return joined(lambda j: T.bitwise_and(source[-1][LIMITS - 1], T.int32(255)))
 
-        fill_row = row_filler(before, self.pad, S, columns, "int32", word, border)
+        fill_row = row_filler(before, self.pad, S, columns, near, word, border)
 
         @T.prim_func(private=True, s_tir=True)
         def conv(
             data: T.Buffer((G * C, before.size), "float32" if self.entry else dtype),
-            weight: T.Buffer((G, J, N, K, K), "int32"),
+            weight: T.Buffer((G, J, N, K, K), near),
             bias: T.Buffer((G, J), "int32"),
-            factors: T.Buffer((G, J), "float32"),
+            factors: T.Buffer((G, J, 2) if self.short else (G, J), "float32"),
             limits: T.Buffer((LIMITS,), "int32"),
             entry_factor: T.Buffer((1,), "float32"),
             entry_limits: T.Buffer((LIMITS,), "int32"),
             out: T.Buffer((G * J, after.size), dtype),
-            padded: T.Buffer((G * N, rows, S, columns), "int32"),
+            padded: T.Buffer((G * N, rows, S, columns), near),
         ):
             acc = T.sblock_alloc_buffer((bands, G, J, band, row), "int32")
             for b in range(bands):
@@ -121,7 +126,7 @@ class Int8Conv(Conv2d):
                         vb, va, vo, vy, vx, vk, vky, vkx = T.axis.remap("SSSSSRRR", [b, a, o, y, x, k, ky, kx])
                         with T.init():
                             acc[vb, va, vo, vy, vx] = bias[va, vo]
-                        acc[vb, va, vo, vy, vx] = dot4(
+                        acc[vb, va, vo, vy, vx] = dot_window(
                             self.dot, acc[vb, va, vo, vy, vx],
                             padded[va * N + vk, vy * S + vky, vkx % S, pixel(vx) + vkx // S],
                             weight[va, vo, vk, vky, vkx],
@@ -130,8 +135,8 @@ class Int8Conv(Conv2d):
                     with T.sblock("out"):
                         vb, va, vo, vy, vx = T.axis.remap("SSSSS", [b, a, o, y, x])
                         value = T.meta_var(acc[vb, va, vo, vy, vx])
-                        out[va * J + vo, (first(vb) + vy) * after.pitch + pixel(vx)] = requantised(
-                            value, factors[va, vo], limits, dtype
+                        out[va * J + vo, (first(vb) + vy) * after.pitch + pixel(vx)] = requantised_sum(
+                            value, factors, (va, vo), limits, dtype, self.short, self.dot
                         )
 
         return conv if self.entry else leave_out(conv, "entry_factor", "entry_limits")
@@ -155,8 +160,10 @@ class Int8Conv(Conv2d):
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         weight, *others = arrays
         grouped = weight.reshape(self.groups, self.outputs, *weight.shape[1:])
-        by_pixel = words(np.moveaxis(grouped, 2, -1))  # (groups, outputs, kernel, kernel, words)
-        return [pack_rows(np.moveaxis(by_pixel, -1, 2), 1, knobs["rows"], "int32"), *others]
+        by_pixel = window_words(
+            np.moveaxis(grouped, 2, -1), in_window(self.dot)
+        )  # (groups, outputs, kernel, kernel, words)
+        return [pack_rows(np.moveaxis(by_pixel, -1, 2), 1, knobs["rows"], self.near), *others]
 
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
         return examples(shapes, rng.integers(-127, 128, shapes[0], np.int8))

@@ -22,7 +22,7 @@ from .common import Knobs, Plane, divisor_up_to
 from .elementwise import require_same_extents
 from .generic_conv import OUTPUTS, PIECE, GenericConv
 from .generic_pool import GenericPool
-from .requantise import LIMITS, examples, requantised
+from .requantise import LIMITS, examples, requantised, requantised_sum
 from .taps import as_one_row, taps_inside
 from .workload import Workload, leave_out
 
@@ -34,9 +34,11 @@ def _number(byte: tirx.Expr, limits: tirx.Var) -> tirx.Expr:
 
 @dataclass(frozen=True)
 class Int8GenericConv(GenericConv):
-    """Parameters: weight int8 (groups * outputs, inputs, kernel height, kernel width); bias int32, factors float32
-    (groups * outputs,); limits.
+    """Parameters: weight int8 (groups * outputs, inputs, kernel height, kernel width); bias int32
+    (groups * outputs,); factors float32 (`requantise.factors_of`); limits.  `short`: whether sums are (`requantise`).
     """
+
+    short: bool = False
 
     name = "int8_generic_conv"
 
@@ -53,7 +55,7 @@ class Int8GenericConv(GenericConv):
             data: T.Buffer((G * I, before.size), self.dtype),
             weight: T.Buffer((G * O, I, KY, KX), "int8"),
             bias: T.Buffer((G * O,), "int32"),
-            factors: T.Buffer((G * O,), "float32"),
+            factors: T.Buffer((G * O, 2) if self.short else (G * O,), "float32"),
             limits: T.Buffer((LIMITS,), "int32"),
             out: T.Buffer((G * O, after.size), self.dtype),
         ):
@@ -77,8 +79,8 @@ class Int8GenericConv(GenericConv):
                                     )  # fmt: skip
                 for o in range(tile):
                     for x in T.serial(0, T.min(width, after.width - piece * width)):
-                        out[g * O + first * tile + o, y * after.pitch + piece * width + x] = requantised(
-                            acc[o, x], factors[g * O + first * tile + o], limits, self.dtype
+                        out[g * O + first * tile + o, y * after.pitch + piece * width + x] = requantised_sum(
+                            acc[o, x], factors, (g * O + first * tile + o,), limits, self.dtype, self.short
                         )
 
         return generic_conv

@@ -126,7 +126,7 @@ class Int8Dense(Dense):
                     T.writes(acc[vv, vi])
                     with T.init():
                         acc[vv, vi] = bias[vv, vi]
-                    acc[vv, vi] = dot4(self.dot, acc[vv, vi], window4(data[vk * WORD]), weight[vv, vi, vk])
+                    acc[vv, vi] = dot4(self.dot, acc[vv, vi], window4(self.dot, data[vk * WORD]), weight[vv, vi, vk])
             for v, i in T.grid(V, L):
                 with T.sblock("sums"):
                     vv, vi = T.axis.remap("SS", [v, i])

@@ -18,9 +18,10 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, combinations, cut_tails, divisor_up_to, row_tile, row_tiles, unroll_and_vectorize
-from .dot4 import OCTET, PAIR, WORD, mmla, row_of_pairs, words, zip8
+from .dot4 import WORD, words
 from .int8_pointwise import WEIGHTS, Int8Pointwise, Int8Strewn
-from .requantise import LIMITS, requantised
+from .mmla import OCTET, PAIR, mmla, row_of_pairs, zip8
+from .requantise import LIMITS, requantised_sum
 from .workload import leave_out
 
 VECTOR = 4  # sums of an instruction
@@ -76,7 +77,7 @@ class _Products(Int8Pointwise):
             data: T.Buffer((sources, P), self.dtype),
             weight: T.Buffer((G, N // PAIR, Q, VECTOR), "int32"),
             bias: T.Buffer((G, N), "int32"),
-            factors: T.Buffer((G, N), "float32"),
+            factors: T.Buffer(self._factors, "float32"),
             limits: T.Buffer((LIMITS,), "int32"),
             gains: T.Buffer((G, N), "int16"),
             table: T.Buffer((G, tables), "int32"),
@@ -111,8 +112,8 @@ class _Products(Int8Pointwise):
                     row = T.meta_var(row_of_pairs(acc[va, vo, vv, vi], acc[va, vo, vv, L + vi], vr))
                     channel = T.meta_var(PAIR * vo + vr)
                     value = T.meta_var(added(row, gains, other, table, va, channel, vv * L + vi))
-                    out[self._place(table, va, channel), vv * L + vi] = requantised(
-                        value, factors[va, channel], limits, self.dtype
+                    out[self._place(table, va, channel), vv * L + vi] = requantised_sum(
+                        value, factors, (va, channel), limits, self.dtype, self.short, self.dot
                     )
 
         present = {"gains": self.residual, "other": self.residual, "table": self.tabled}

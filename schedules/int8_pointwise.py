@@ -38,9 +38,9 @@ from .common import (
     row_tiles,
     unroll_and_vectorize,
 )  # fmt: skip
-from .dot4 import WORD, dot2, dot4, in_word, lanes_of, words, zip2, zip4
+from .dot4 import WORD, dot2, dot4, dot4_apart, in_word, lanes_of, words, zip2, zip4, zip4_apart
 from .pointwise import Grouped
-from .requantise import LIMITS, examples, requantised
+from .requantise import LIMITS, examples, requantised, requantised_sum
 from .workload import leave_out, spread
 
 WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 in use
@@ -50,9 +50,9 @@ WEIGHTS = 256 * 1024  # bytes of a block of row tiles: half of the smallest L2 i
 class Int8Pointwise(Grouped):
     """`inputs` and `outputs` are channels per group; `dot` is one of `dot4.KINDS`, whose dtype is `dtype`.
 
-    Parameters: weight int8 (groups * outputs, inputs, 1, 1); bias int32, factors float32 (groups * outputs,); limits
-    (`requantise.limits`; where `scaled`, their last is the residual's zero point); with a residual gains (groups *
-    outputs,), int16 or, where `scaled`, float32.
+    Parameters: weight int8 (groups * outputs, inputs, 1, 1); bias int32 (groups * outputs,); factors float32
+    (`requantise.factors_of`); limits (`requantise.limits`; where `scaled`, their last is the residual's zero point);
+    with a residual gains (groups * outputs,), int16 or, where `scaled`, float32.
     """
 
     groups: int
@@ -65,9 +65,15 @@ class Int8Pointwise(Grouped):
     shuffle: bool = False
     scaled: bool = False
     dtype: str = field(kw_only=True)
+    short: bool = field(default=False, kw_only=True)  # whether sums are (`requantise`)
 
     name = "int8_pointwise"
     tabled = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.scaled and self.short:
+            raise ValueError("what attention scales is no short sum")
 
     @property
     def multiply_adds(self) -> int:
@@ -77,6 +83,10 @@ class Int8Pointwise(Grouped):
     def _words(self) -> int:
         """Of so many input channels each as `in_word` says."""
         return -(-self.inputs // in_word(self.dot))
+
+    @property
+    def _factors(self) -> tuple[int, ...]:
+        return (self.groups, self.outputs, 2) if self.short else (self.groups, self.outputs)
 
     @property
     def _vectors(self) -> int:
@@ -104,7 +114,10 @@ class Int8Pointwise(Grouped):
         sources, targets, others = self._planes
         tables = K + 2 * N if self.residual else K + N
         W = in_word(self.dot)
-        zip_word, dot = (zip2, dot2) if W == 2 else (zip4, partial(dot4, self.dot))
+        if self.dot == "smull":
+            zip_word, dot = zip4_apart, dot4_apart
+        else:
+            zip_word, dot = (zip2, dot2) if W == 2 else (zip4, partial(dot4, self.dot))
 
         def zipped(data, table, a, q, pixel):
             channels = [q * W + j if K % W == 0 else T.min(q * W + j, K - 1) for j in range(W)]
@@ -117,8 +130,10 @@ class Int8Pointwise(Grouped):
             return bias[a, o] + there * T.Cast("int32", gains[a, o])
 
         def finished(value, factors, scale, limits, gains, other, table, a, o, pixel):
-            factor = factors[a, o] * scale[a, o] if self.scaled else factors[a, o]
-            if not (self.scaled and self.residual):
+            if not self.scaled:
+                return requantised_sum(value, factors, (a, o), limits, self.dtype, self.short, self.dot)
+            factor = factors[a, o] * scale[a, o]
+            if not self.residual:
                 return requantised(value, factor, limits, self.dtype)
             there = T.Cast("int32", other[self._other(table, a, o), pixel]) - limits[LIMITS - 1]
             beside = T.Cast("float32", there) * gains[a, o]
@@ -130,7 +145,7 @@ class Int8Pointwise(Grouped):
             data: T.Buffer((sources, P), self.dtype),
             weight: T.Buffer((G, N, Q), "int32"),
             bias: T.Buffer((G, N), "int32"),
-            factors: T.Buffer((G, N), "float32"),
+            factors: T.Buffer(self._factors, "float32"),
             limits: T.Buffer((LIMITS,), "int32"),
             scale: T.Buffer((G, N), "float32"),
             gains: T.Buffer((G, N), "float32" if self.scaled else "int16"),
@@ -162,13 +177,19 @@ class Int8Pointwise(Grouped):
         return leave_out(pointwise, *(name for name, has in present.items() if not has))
 
     def knobs(self, machine: Machine) -> Knobs:
-        """`rows` x `vectors` accumulators, each of 16 sums; by element, weights come four rows at a time."""
+        """`rows` x `vectors` accumulators, each of 16 sums; by element, weights come four rows at a time.
+
+        In order sdot's loop has two steps: loads then stand beside the products of others (`lowering/reorder.py`).
+        By smull three rows: LLVM computes the products of a tile ahead, and four rows of them do not fit the registers.
+        """
         each = max(1, self.lanes // lanes_of(self.dot))  # registers of an accumulator
         vectors = 1 if each > 1 else min(2, self._vectors)
         limit = max(1, machine.registers * 3 // 4 // (each * vectors))
-        rows = min(4, self.outputs) if machine.by_element else row_tile(self.outputs, min(limit, 10))
+        most = 3 if self.dot == "smull" else 4
+        rows = min(most, self.outputs) if machine.by_element else row_tile(self.outputs, min(limit, 10))
         return {
             "rows": rows, "vectors": vectors, "weight_vectors": int(machine.by_element),
+            "unroll": divisor_up_to(self._words, 2) if machine.in_order and self.dot == "sdot" else 1,
             "block": self._block(rows),
         }  # fmt: skip
 
@@ -203,8 +224,11 @@ class Int8Pointwise(Grouped):
         sch.transform_layout(
             acc, "weight", lambda a, o, q: (a, o // rows, q, o % rows), assume_injective_transform=True
         )
+        if knobs["unroll"] > 1:
+            q, inner = sch.split(q, [None, knobs["unroll"]])
+            sch.unroll(inner)
         if knobs["weight_vectors"]:
-            load_as_vectors(sch, acc, "weight", q)
+            load_as_vectors(sch, acc, "weight", inner if knobs["unroll"] > 1 else q)
         sch.decompose_reduction(acc, q)
         cut_tails(sch, v_tile, o_tile, o_block)
 

@@ -18,8 +18,18 @@ from tvm import s_tir, tirx
 from tvm.script import tirx as T
 
 from .common import Knobs, Machine, Plane, combinations, cut_tails, divisor_up_to, round_up, unroll_and_vectorize
-from .dot4 import WORD, dot4, lanes_of, window4, words
-from .requantise import LIMITS, examples, requantised
+from .dot4 import (
+    NEON,
+    WORD,
+    dot_window,
+    dtype_in_window,
+    in_window,
+    lanes_of,
+    window4,
+    window_words,
+)  # fmt: skip
+from .functions import cast
+from .requantise import LIMITS, examples, requantised_sum
 from .strewn_depthwise import FromTable
 from .windows import Rows
 from .workload import leave_out, spread
@@ -29,7 +39,8 @@ from .workload import leave_out, spread
 class Int8Window(Rows):
     """`before` and `after` are the planes read and written.
 
-    Parameters: weight int8 (channels, 1, kernel, kernel); bias int32, factors float32 (channels,); limits.
+    Parameters: weight int8 (channels, 1, kernel, kernel); bias int32 (channels,); factors float32
+    (`requantise.factors_of`); limits.
     """
 
     channels: int
@@ -41,6 +52,7 @@ class Int8Window(Rows):
     lanes: int
     dot: str
     dtype: str = field(kw_only=True)
+    short: bool = field(default=False, kw_only=True)  # whether sums are (`requantise`)
 
     name = "int8_window"
     scratch = own_scratch = ("padded",)
@@ -56,9 +68,19 @@ class Int8Window(Rows):
         return self.channels * self.after.height * self.after.width * self.kernel**2
 
     @property
+    def _numbers(self) -> int:
+        """Of a word."""
+        return in_window(self.dot, self.stride)
+
+    @property
+    def _near(self) -> str:
+        """Dtype of the numbers of the scratch."""
+        return self.dtype if self._numbers > 1 else dtype_in_window(self._numbers)
+
+    @property
     def _words(self) -> int:
         """Of a row of the window."""
-        return -(-self.kernel // WORD)
+        return -(-self.kernel // self._numbers)
 
     @property
     def _padded(self) -> tuple[int, int]:
@@ -83,34 +105,40 @@ class Int8Window(Rows):
         C, K, S, L, pad = self.channels, self.kernel, self.stride, self.lanes, self.pad
         before, after, vector = self.before, self.after, self.vector
         V, W, (rows, columns) = self.vectors, self._words, self._padded
+        count, near = self._numbers, self._near
         H, width, pitch, copies = before.height, before.width, before.pitch, -(-before.width // L)
+
+        def taken(load):
+            return load if count == 1 else window4(self.dot, load)
 
         @T.macro
         def fill(data, limits, table, padded, c, r):
             if tirx.all(r >= pad, r < H + pad):
                 for i in T.vectorized(L):
-                    padded[r, i] = T.Cast(self.dtype, limits[3])
+                    padded[r, i] = T.Cast(near, limits[3])
                 for v in T.unroll(copies):
                     for i in T.vectorized(L):
                         column = T.meta_var(T.min(v * L, max(width - L, 0)))
-                        padded[r, pad + column + i] = data[self.source(table, c), (r - pad) * pitch + column + i]
+                        padded[r, pad + column + i] = cast(
+                            data[self.source(table, c), (r - pad) * pitch + column + i], near
+                        )
                 for i in T.vectorized(L):
-                    padded[r, pad + width + i] = T.Cast(self.dtype, limits[3])
+                    padded[r, pad + width + i] = T.Cast(near, limits[3])
             else:
                 for v in T.unroll(columns // L):
                     for i in T.vectorized(L):
-                        padded[r, v * L + i] = T.Cast(self.dtype, limits[3])
+                        padded[r, v * L + i] = T.Cast(near, limits[3])
 
         @T.prim_func(private=True, s_tir=True)
         def window(
             data: T.Buffer((self.planes, before.size), self.dtype),
-            weight: T.Buffer((C, K, W), "int32"),
+            weight: T.Buffer((C, K, W), dtype_in_window(self._numbers)),
             bias: T.Buffer((C,), "int32"),
-            factors: T.Buffer((C,), "float32"),
+            factors: T.Buffer((C, 2) if self.short else (C,), "float32"),
             limits: T.Buffer((LIMITS,), "int32"),
             table: T.Buffer((C,), "int32"),
             out: T.Buffer((C, after.size), self.dtype),
-            padded: T.Buffer((rows, columns), self.dtype),
+            padded: T.Buffer((rows, columns), near),
         ):
             acc = T.sblock_alloc_buffer((C, after.height, V, vector), "int32")
             for c in range(C):
@@ -127,15 +155,16 @@ class Int8Window(Rows):
                         T.writes(acc[vc, vy, vv, vi])
                         with T.init():
                             acc[vc, vy, vv, vi] = bias[vc]
-                        acc[vc, vy, vv, vi] = dot4(
+                        acc[vc, vy, vv, vi] = dot_window(
                             self.dot, acc[vc, vy, vv, vi],
-                            window4(padded[vy * S + vk, (self.column(vv) + vi) * S + vw * WORD]), weight[vc, vk, vw],
+                            taken(padded[vy * S + vk, (self.column(vv) + vi) * S + vw * count]),
+                            weight[vc, vk, vw],
                         )  # fmt: skip
                 for y, v, i in T.grid(after.height, V, vector):
                     with T.sblock("out"):
                         vc, vy, vv, vi = T.axis.remap("SSSS", [c, y, v, i])
-                        out[vc, vy * after.pitch + self.column(vv) + vi] = requantised(
-                            acc[vc, vy, vv, vi], factors[vc], limits, self.dtype
+                        out[vc, vy * after.pitch + self.column(vv) + vi] = requantised_sum(
+                            acc[vc, vy, vv, vi], factors, (vc,), limits, self.dtype, self.short, self.dot
                         )
 
         return window if self.tabled else leave_out(window, "table")
@@ -143,6 +172,10 @@ class Int8Window(Rows):
     def knobs(self, machine: Machine) -> Knobs:
         each = max(1, self.vector // lanes_of(self.dot))
         limit = max(1, min(8, machine.registers // 2 // each))
+        if self.dot in NEON:  # whose windows and products take registers as well
+            limit = min(limit, 1 if self.stride > 1 and (machine.in_order or self.dot == "smull") else 2)
+        if self.dot == "sdot" and self.stride == 1 and self.after.height <= 8 and not machine.in_order:
+            limit = 8  # each row of a small plane is read once, not once for each row of its windows
         rows = divisor_up_to(self.after.height, limit)
         return {"rows": rows, "vectors": divisor_up_to(self.vectors, max(1, limit // rows))}
 
@@ -173,7 +206,7 @@ class Int8Window(Rows):
 
     def pack(self, knobs: Knobs, *arrays: np.ndarray) -> list[np.ndarray]:
         weight, *others = arrays
-        return [words(weight.reshape(self.channels, self.kernel, self.kernel)), *others]
+        return [window_words(weight.reshape(self.channels, self.kernel, self.kernel), self._numbers), *others]
 
     def examples(self, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
         arrays = examples(shapes, rng.integers(-127, 128, shapes[0], np.int8))

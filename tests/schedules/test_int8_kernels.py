@@ -40,7 +40,15 @@ from tvm_shufflenet.schedules import (
 )  # fmt: skip
 from tvm_shufflenet.schedules.dot4 import KINDS
 from tvm_shufflenet.schedules.lookup import PLAIN
-from tvm_shufflenet.schedules.requantise import fma_arrays, limits, requantised_arrays
+from tvm_shufflenet.schedules.requantise import (
+    bias_of,
+    factors_of,
+    fma_arrays,
+    limits,
+    requantised_arrays,
+    short_arrays,
+    short_sums,
+)  # fmt: skip
 from tvm_shufflenet.targets import resolve
 from tvm_shufflenet.targets.detect import features_of
 from tvm_shufflenet.targets.precision import precision_of
@@ -88,43 +96,83 @@ def expected(numbers: Numbers, sums: np.ndarray, scale: np.ndarray, bounds: tupl
     return found
 
 
+GAINS = 300  # of residuals, at most
+
+
+class Rounding:
+    """What a kernel takes of biases and scales, and the bytes of its sums; `short` if these are."""
+
+    def __init__(
+        self, numbers: Numbers, weight: np.ndarray, spread: float, bounds: tuple[int, int, int], short: bool
+    ):  # fmt: skip
+        self.numbers, self.bounds, self.start = numbers, bounds, None
+        self.bias, self.scale = numbers.channels(len(weight), spread)
+        if short:
+            most = 255 * (GAINS + np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1))
+            found = short_sums(self.scale, self.bias.astype(np.int64), -most, most, bounds[0])
+            assert found
+            self.scale, self.bias, self.start = found
+        self.arguments = bias_of(self.bias, self.start), factors_of(self.scale, self.start)
+
+    def bytes(self, sums: np.ndarray) -> np.ndarray:
+        """Of sums without biases, (channels, ...)."""
+        scale, bias, start = (
+            None if part is None else part.reshape(-1, *(1,) * (sums.ndim - 1))
+            for part in (self.scale, self.bias, self.start)
+        )
+        if start is None:
+            return expected(self.numbers, sums + bias, self.scale, self.bounds)
+        found = short_arrays(sums + bias, scale, start, *self.bounds[1:])
+        ideal = requantised_arrays(sums + bias, scale, *self.bounds)
+        assert {*self.bounds[1:]} <= set(found.ravel().tolist()), "both ends are reached"
+        assert np.abs(found - ideal).max() <= 1, "what is added for the channel differs from the zero point in that"
+        return found
+
+
+SHORT = pytest.mark.parametrize("short", [False, True])
+
+
 def pointwise(
-    numbers, groups, inputs, outputs, side, residual=False, shuffle=False, knobs=None, kind=Int8Pointwise
+    numbers, groups, inputs, outputs, side, residual=False, shuffle=False, knobs=None, kind=Int8Pointwise, short=False
 ):  # fmt: skip
     plane = Plane.padded(side, side, LANES)
-    workload = kind(groups, inputs, outputs, plane, LANES, numbers.dot, residual, shuffle, dtype=numbers.dtype)
+    workload = kind(
+        groups, inputs, outputs, plane, LANES, numbers.dot, residual, shuffle, dtype=numbers.dtype, short=short
+    )  # fmt: skip
     data = numbers.bytes(groups, inputs, plane.size)
     other = numbers.bytes(groups * outputs, plane.size)
     weight = numbers.weights(groups * outputs, inputs, 1, 1)
-    bias, scale = numbers.channels(groups * outputs, 1e4 * inputs**0.5)
-    gains = numbers.rng.integers(1, 300, groups * outputs).astype(np.int16)
+    gains = numbers.rng.integers(1, GAINS, groups * outputs).astype(np.int16)
     bounds = numbers.low + 17, numbers.low + 3, numbers.high - 2
+    rounding = Rounding(numbers, weight, 1e4 * inputs**0.5, bounds, short)
     found = run_kernel(
-        workload, numbers.machine, data, weight, bias, scale, limits(*bounds), *([gains] if residual else []),
+        workload, numbers.machine, data, weight, *rounding.arguments, limits(*bounds), *([gains] if residual else []),
         residual=other if residual else None, knobs=knobs,
     )  # fmt: skip
     wide = weight.reshape(groups, outputs, inputs).astype(np.int64) @ data.astype(np.int64)
-    sums = wide.reshape(groups * outputs, -1) + bias[:, None]
+    sums = wide.reshape(groups * outputs, -1)
     if residual:
         sums = sums + gains[:, None].astype(np.int64) * other
     result = np.empty((groups * outputs, plane.size), np.int64)
-    result[workload.order(groups * outputs)] = expected(numbers, sums, scale, bounds)
+    result[workload.order(groups * outputs)] = rounding.bytes(sums)
     pixels = side * side
     assert np.array_equal(found.reshape(groups * outputs, -1)[:, :pixels], result[:, :pixels])
 
 
 @EVERY_DOT
+@SHORT
 @pytest.mark.parametrize(
     "shape", [(3, 20, 40, 14), (1, 10, 15, 7), (8, 6, 24, 5)], ids=lambda shape: "-".join(map(str, shape))
 )
-def test_pointwise(dot, shape):
+def test_pointwise(dot, shape, short):
     """Also of channels that fill no word, and of planes of 7 x 7."""
-    pointwise(Numbers(dot), *shape)
+    pointwise(Numbers(dot), *shape, short=short)
 
 
 @EVERY_DOT
-def test_pointwise_adds_a_residual(dot):
-    pointwise(Numbers(dot), 3, 6, 20, 7, residual=True)
+@SHORT
+def test_pointwise_adds_a_residual(dot, short):
+    pointwise(Numbers(dot), 3, 6, 20, 7, residual=True, short=short)
 
 
 @EVERY_DOT
@@ -132,21 +180,22 @@ def test_a_shuffle_is_an_address(dot):
     pointwise(Numbers(dot), 3, 8, 10, 7, shuffle=True)
 
 
-@pytest.mark.parametrize("rows,vectors,block", [(7, 3, 1)])
-def test_any_tile_of_pointwise(rows, vectors, block):
-    knobs = {"rows": rows, "vectors": vectors, "block": block, "weight_vectors": 0}
+@pytest.mark.parametrize("rows,vectors,block,unroll", [(7, 3, 1, 1), (4, 1, 2, 3)])
+def test_any_tile_of_pointwise(rows, vectors, block, unroll):
+    knobs = {"rows": rows, "vectors": vectors, "block": block, "weight_vectors": 0, "unroll": unroll}
     pointwise(Numbers(DOTS[0]), 1, 12, 20, 7, knobs=knobs)
 
 
+@SHORT
 @pytest.mark.parametrize(
     "shape,options",
     [((3, 20, 40, 14), {}), ((1, 10, 14, 7), {}), ((8, 3, 2, 5), {}), ((2, 17, 18, 7), {}),
      ((3, 6, 20, 7), {"residual": True}), ((3, 8, 10, 7), {"shuffle": True}),
      ((1, 16, 20, 7), {"knobs": {"rows": 6, "vectors": 3, "block": 1}})],
 )  # fmt: skip
-def test_pointwise_by_products_of_pairs(shape, options):
+def test_pointwise_by_products_of_pairs(shape, options, short):
     """The order in memory of smmla, where there is none; libraries with the instruction run emulated."""
-    pointwise(Numbers("plain"), *shape, **options, kind=Int8Matrix)
+    pointwise(Numbers("plain"), *shape, **options, kind=Int8Matrix, short=short)
 
 
 def test_products_of_pairs_are_of_even_outputs():
@@ -176,6 +225,26 @@ def test_pointwise_of_planes_anywhere(dot, kind):
         weight[:, :, 0, 0].astype(np.int64) @ data[sources] + bias[:, None] + gains[:, None] * other[others].astype(int)
     )
     assert np.array_equal(found[targets, :49], expected(numbers, sums, scale, bounds)[:, :49])
+
+
+def test_short_sums():
+    """Bytes are those of the scale and the zero point but for sums nearly between two; longer sums are none."""
+    rng, zero = np.random.default_rng(1), 100
+    scale = np.exp2(rng.uniform(-14, -5.01, 300)).astype(np.float32)
+    bias, extent = rng.integers(-9999, 9999, 300), np.floor(2**13 / scale).astype(np.int64)
+    extent = np.minimum(extent, 2**20)
+    found, moved, start = short_sums(scale, bias, -extent, extent, zero)
+    assert np.allclose(found, scale, rtol=3e-6) and np.all(np.abs(moved - bias) * found < 0.51)
+    sums = rng.integers(-(256 / scale).astype(int)[:, None], (256 / scale).astype(int)[:, None], (300, 1000))
+    ideal = requantised_arrays(sums + bias[:, None], scale[:, None], zero, 0, 255)
+    given = short_arrays(sums + moved[:, None], found[:, None], start[:, None], 0, 255)
+    assert np.abs(given - ideal).max() <= 1 and (given != ideal).mean() < 1e-3
+    silent = np.array([1e-3, 1e-12], np.float32), np.array([5, 7]), np.zeros(2, int), np.zeros(2, int), zero
+    assert short_sums(*silent)[1].tolist()[1] == 7, "a scale that makes nothing of any sum moves no bias"
+    few = np.array([1e-3], np.float32), np.array([0]), np.array([-9])
+    assert short_sums(*few, np.array([2**22]), zero) is None and short_sums(*few, np.array([2**21]), zero)
+    assert short_sums(np.array([0.04], np.float32), *few[1:], np.array([9]), zero) is None
+    assert short_sums(np.array([0.02], np.float32), *few[1:], np.array([2**21]), zero) is None
 
 
 @EVERY_DOT
@@ -255,20 +324,21 @@ def windows(data: np.ndarray, side: int, kernel: int, stride: int, border: int) 
 
 
 @EVERY_DOT
-@pytest.mark.parametrize("side,kernel,stride", [(28, 3, 1), (14, 3, 2), (4, 3, 1), (9, 5, 2)])
-def test_depthwise(dot, side, kernel, stride):
+@SHORT
+@pytest.mark.parametrize("side,kernel,stride", [(28, 3, 1), (14, 3, 1), (14, 3, 2), (7, 3, 1), (4, 3, 1), (9, 5, 2)])
+def test_depthwise(dot, side, kernel, stride, short):
     numbers, after = Numbers(dot), -(-side // stride)
     planes = Plane.padded(side, side, LANES), Plane.padded(after, after, LANES)
     sources = np.array([4, 0, 6])
     fields = *planes, kernel, stride, kernel // 2, LANES, dot
     data, weight = numbers.bytes(7, planes[0].size), numbers.weights(3, 1, kernel, kernel)
-    bias, scale = numbers.channels(3, 1e4 * kernel)
     bounds, border = (numbers.low + 100, numbers.low, numbers.high), numbers.low + 40
-    arguments = weight, bias, scale, limits(*bounds, border)
+    rounding = Rounding(numbers, weight, 1e4 * kernel, bounds, short)
+    arguments = weight, *rounding.arguments, limits(*bounds, border)
     sums = (windows(data, side, kernel, stride, border)[sources] * weight.reshape(3, 1, 1, kernel, kernel)).sum((3, 4))
-    wanted = expected(numbers, sums + bias[:, None, None], scale, bounds)
-    strewn = Int8StrewnWindow(3, *fields, sources=7, dtype=numbers.dtype)
-    plain = Int8Window(3, *fields, dtype=numbers.dtype)
+    wanted = rounding.bytes(sums)
+    strewn = Int8StrewnWindow(3, *fields, sources=7, dtype=numbers.dtype, short=short)
+    plain = Int8Window(3, *fields, dtype=numbers.dtype, short=short)
     for found in (
         run_kernel(strewn, numbers.machine, data, *arguments, sources),
         run_kernel(plain, numbers.machine, data[sources], *arguments),
@@ -277,56 +347,58 @@ def test_depthwise(dot, side, kernel, stride):
 
 
 @EVERY_DOT
+@SHORT
 @pytest.mark.parametrize("side,channels,outputs,stride", [(32, 3, 12, 2), (30, 1, 5, 2), (32, 4, 8, 1)])
-def test_stem(dot, side, channels, outputs, stride):
+def test_stem(dot, side, channels, outputs, stride, short):
     """It reads floats; what lies outside of the picture is the byte of zero."""
     numbers, after = Numbers(dot), -(-side // stride)
     plane = Plane.padded_rows(after, after, LANES)
     workload = Int8Stem(
         1, 1, outputs, Plane.dense(side, side), plane, 3, stride, 1, LANES, channels=channels, dot=dot,
-        dtype=numbers.dtype,
+        short=short, dtype=numbers.dtype,
     )  # fmt: skip
     data, weight = (
         numbers.rng.standard_normal((channels, side**2)).astype(np.float32),
         numbers.weights(outputs, channels, 3, 3),
     )
     data[0, :3] = 1e30, -1e30, 0
-    bias, scale = numbers.channels(outputs, 2e4)
     bounds, entry = (numbers.low, numbers.low, numbers.high), np.array([50], np.float32)
-    zero = numbers.low + 120
+    zero, rounding = numbers.low + 120, Rounding(numbers, weight, 2e4, bounds, short)
     found = run_kernel(
-        workload, numbers.machine, data, weight, bias, scale, limits(*bounds), entry,
+        workload, numbers.machine, data, weight, *rounding.arguments, limits(*bounds), entry,
         limits(zero, numbers.low, numbers.high, zero),
     )  # fmt: skip
     quantised = requantised_arrays(data, entry, zero, numbers.low, numbers.high)
     sums = np.einsum("kyxij,okij->oyx", windows(quantised, side, 3, stride, zero), weight.astype(np.int64))
-    wanted = expected(numbers, sums + bias[:, None, None], scale, bounds)
+    wanted = rounding.bytes(sums)
     rows = found.reshape(outputs, -1)[:, : after * plane.pitch].reshape(outputs, after, plane.pitch)
     assert np.array_equal(rows[:, :, :after], wanted)
 
 
 @EVERY_DOT
+@SHORT
 @pytest.mark.parametrize(
     "groups,channels,outputs,side,kernel,stride",
     [(1, 8, 20, 14, 3, 1), (1, 5, 6, 14, 3, 2), (4, 2, 3, 9, 3, 1), (2, 7, 4, 9, 5, 2)],
 )
-def test_convolution_of_any_groups(dot, groups, channels, outputs, side, kernel, stride):
+def test_convolution_of_any_groups(dot, groups, channels, outputs, side, kernel, stride, short):
     """Also of channels that fill no word: what stands in their place has weights of zero."""
     numbers, after = Numbers(dot), -(-side // stride)
     plane, before = Plane.padded_rows(after, after, LANES), Plane.padded(side, side, LANES)
     workload = Int8Conv(
         groups, -(-channels // 4), outputs, before, plane, kernel, stride, kernel // 2, LANES, channels=channels,
-        dot=dot, dtype=numbers.dtype,
+        dot=dot, short=short, dtype=numbers.dtype,
     )  # fmt: skip
     data, weight = numbers.bytes(groups * channels, before.size), numbers.weights(
         groups * outputs, channels, kernel, kernel
     )  # fmt: skip
-    bias, scale = numbers.channels(groups * outputs, 2e4 * (channels * kernel) ** 0.5)
     bounds, zero = (numbers.low + 20, numbers.low, numbers.high), numbers.low + 120
-    found = run_kernel(workload, numbers.machine, data, weight, bias, scale, limits(*bounds, zero))
+    spread = 2e4 * (channels * kernel) ** 0.5
+    rounding = Rounding(numbers, weight, spread, bounds, short)
+    found = run_kernel(workload, numbers.machine, data, weight, *rounding.arguments, limits(*bounds, zero))
     taken = windows(data, side, kernel, stride, zero).reshape(groups, channels, after, after, kernel, kernel)
     sums = np.einsum("gkyxij,gokij->goyx", taken, weight.reshape(groups, outputs, channels, kernel, kernel).astype(int))
-    wanted = expected(numbers, sums.reshape(-1, after, after) + bias[:, None, None], scale, bounds)
+    wanted = rounding.bytes(sums.reshape(-1, after, after))
     rows = found.reshape(groups * outputs, -1)[:, : after * plane.pitch].reshape(-1, after, plane.pitch)
     assert np.array_equal(rows[:, :, :after], wanted)
 
@@ -342,18 +414,20 @@ def pixels_of(found: np.ndarray, channels: int, plane: Plane) -> np.ndarray:
 
 
 @EVERY_DOT
-def test_generic_convolution(dot):
+@SHORT
+def test_generic_convolution(dot, short):
     """Of no square, with dilation, padding on two sides, rows in pieces and two groups."""
     numbers, (before, after) = Numbers(dot), (Plane(9, 70, 72, 656), Plane.padded(8, 65, LANES))
     workload = Int8GenericConv(
-        2, 3, 4, before, after, (2, 5), (1, 1), (1, 2), (2, 2), dtype=numbers.dtype
+        2, 3, 4, before, after, (2, 5), (1, 1), (1, 2), (2, 2), short=short, dtype=numbers.dtype
     )  # fmt: skip
     data, weight, zero = numbers.bytes(6, before.size), numbers.weights(8, 3, 2, 5), numbers.low + 77
-    (bias, scale), bounds = numbers.channels(8, 2e4), (numbers.low + 20, numbers.low, numbers.high)
-    found = run_kernel(workload, numbers.machine, data, weight, bias, scale, limits(*bounds, zero))
+    bounds = numbers.low + 20, numbers.low, numbers.high
+    rounding = Rounding(numbers, weight, 2e4, bounds, short)
+    found = run_kernel(workload, numbers.machine, data, weight, *rounding.arguments, limits(*bounds, zero))
     padded = functional.pad(of_floats(data, before, zero), (2, 1, 1, 0))
-    sums = functional.conv2d(padded, torch.from_numpy(weight).double(), torch.from_numpy(bias).double(), 1, 0, 2, 2)[0]
-    wanted = expected(numbers, sums[:, :8, :65].numpy().astype(np.int64), scale, bounds)
+    sums = functional.conv2d(padded, torch.from_numpy(weight).double(), None, 1, 0, 2, 2)[0]
+    wanted = rounding.bytes(sums[:, :8, :65].numpy().astype(np.int64))
     assert np.array_equal(pixels_of(found, 8, after), wanted)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..architectures.resizing import resize_tables
-from ..schedules.requantise import fma_arrays, requantised_arrays
+from ..schedules.requantise import fma_arrays, requantised_arrays, short_arrays
 from .byte_tensors import float_steps, is_dense
 from .nodes import Graph, Node
 from .quantise import LARGEST, is_whole, taps_of
@@ -82,6 +82,9 @@ def _conv(node: Node, data: np.ndarray, *others: np.ndarray) -> np.ndarray:
         return _scaled(node, sums, *others)
     for residual in others:
         sums += _per_channel(node.weights["gain"]) * residual
+    if "start" in node.weights:
+        scale, start = (_per_channel(node.weights[key]) for key in ("scale", "start"))
+        return short_arrays(sums, scale, start, node.attrs["bytes"].low, node.attrs["bytes"].high)
     return _bytes(node, sums, _per_channel(node.weights["scale"]))
 
 

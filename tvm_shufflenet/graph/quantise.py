@@ -9,6 +9,9 @@ Average pooling is the same with weights of 1; where windows have fewer pixels t
 number.  What stands for zero around a plane is the byte `zero`.  A ReLU is the
 least byte that a step may give.  Of a residual the gain is a whole number: the weights' scales are chosen so.
 
+Short sums are computed and rounded in a way that takes fewer instructions (`schedules/requantise.py`): the weights then
+have a "start" for each channel.  They are those of convolutions whose bytes and weights allow for no longer ones.
+
 An activation that is no least and largest byte is a step of its own: the byte that it gives is the entry of a table for
 the byte that it is given.
 
@@ -27,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError
+from ..schedules.requantise import short_sums
 from ..targets.calibration import Calibration
 from .byte_tensors import VIEWS, float_steps, is_dense, is_factor, tensors_of
 from .nodes import Graph, Node
@@ -147,9 +151,22 @@ def _conv(node: Node, scale: Scale) -> None:
         **({"gain": gains.astype(np.int16)} if summed else {}),
     }  # fmt: skip
     node.attrs = {**node.attrs, "bytes": result}
+    if not node.scaled:
+        _shorten(node)
     if node.residual and node.scaled:
         node.weights["gain"] = np.full(len(bias), other / scale(node)[0], np.float32)
         node.attrs["other"] = other_zero
+
+
+def _shorten(node: Node) -> None:
+    """Short sums of a convolution, if they are: its scale and bias become others, and there is a start."""
+    weight = node.weights["weight"].astype(np.int64)
+    gains = node.weights.get("gain", np.zeros(1, np.int16)).astype(np.int64)
+    low, high = (LARGEST * part.sum((1, 2, 3)) for part in (np.minimum(weight, 0), np.maximum(weight, 0)))
+    numbers = node.weights["scale"], node.weights["bias"].astype(np.int64), low, high + LARGEST * gains
+    if short := short_sums(*numbers, node.attrs["bytes"].zero):
+        scale, bias, start = short
+        node.weights = {**node.weights, "scale": scale, "bias": bias.astype(np.int32), "start": start}
 
 
 def _dense(node: Node, scale: Scale, last: bool) -> None:

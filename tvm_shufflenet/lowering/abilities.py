@@ -70,7 +70,7 @@ def channelwise(node: Node) -> bool:
 
 def reordered(node: Node, order: Sequence[int]) -> Node:
     """The node for a first input whose channel i is channel order[i] of the node's own input."""
-    axis, names = (1, ("weight",)) if order_free(node) else (0, ("weight", "bias", "scale", "shift"))
+    axis, names = (1, ("weight",)) if order_free(node) else (0, ("weight", "bias", "scale", "shift", "start"))
     weights = {k: np.take(v, order, axis) if k in names else v for k, v in node.weights.items()}
     return dataclasses.replace(node, weights=weights)
 

@@ -40,8 +40,8 @@ from ..schedules import (
     WindowPool,
 )  # fmt: skip
 from ..schedules.conv2d import Conv2d
-from ..schedules.dot4 import WORD, of_words
-from ..schedules.requantise import limits
+from ..schedules.dot4 import in_window, of_words
+from ..schedules.requantise import bias_of, factors_of, limits
 from .abilities import STRIDE, WINDOW, free_plane, is_depthwise, is_pointwise, square_window
 from .site import Choice, Places, Rule, Site, shuffle_groups
 
@@ -65,7 +65,18 @@ def _integers(node: Node, site: Site) -> tuple[np.ndarray, ...]:
     else:
         for gain in gains:
             bias = bias + less * gain.astype(np.int64)
-    return weights["weight"], bias.astype(np.int32), weights["scale"], _limits(bounds, less), *gains
+    return weights["weight"], *_of_sums(node, bias, less), _limits(bounds, less), *gains
+
+
+def _of_sums(node: Node, bias: np.ndarray, less: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bias and factors of a convolution, as its kernel has them for this bias."""
+    start = node.weights["start"] - np.float32(less) if _short(node) else None
+    return bias_of(bias, start), factors_of(node.weights["scale"], start)
+
+
+def _short(node: Node) -> bool:
+    """Whether a node's sums are (`schedules/requantise.py`)."""
+    return "start" in node.weights
 
 
 def _pointwise(node: Node, site: Site) -> Choice | None:
@@ -77,7 +88,7 @@ def _pointwise(node: Node, site: Site) -> Choice | None:
     fields = dict(
         groups=groups, inputs=inputs, outputs=outputs, plane=plane, lanes=site.lanes,
         dot="smmla" if pairs else of_words(site.precision.dot), residual=node.residual, scaled=node.scaled,
-        dtype=site.dtype,
+        short=_short(node), dtype=site.dtype,
     )  # fmt: skip
     home = site.home or Places(tuple(range(node.channels)), node.channels)
     shuffle = 0 if home.is_run else shuffle_groups(home.order)
@@ -104,8 +115,8 @@ def _windows(node: Node, site: Site, integers: tuple[np.ndarray, ...]) -> Choice
     plane, source = site.after(node), site.sources[0]
     fields = node.channels, site.planes[0], plane, *window, site.lanes, of_words(site.precision.dot)
     if source.is_run:
-        return Choice(Int8Window(*fields, dtype=site.dtype), plane, integers)
-    workload = Int8StrewnWindow(*fields, sources=source.among, dtype=site.dtype)
+        return Choice(Int8Window(*fields, short=_short(node), dtype=site.dtype), plane, integers)
+    workload = Int8StrewnWindow(*fields, sources=source.among, short=_short(node), dtype=site.dtype)
     return Choice(workload, plane, (*integers, np.array(source.planes, "int32")))
 
 
@@ -113,10 +124,10 @@ def _stem(node: Node, site: Site) -> Choice | None:
     window, entry = square_window(node), node.inputs[0]
     if window is None or entry.op != "input":
         return None
-    plane = _of_rows(node, site)
+    plane, dot = _of_rows(node, site), of_words(site.precision.dot)
     workload = Int8Stem(
-        1, -(-entry.channels // WORD), node.channels, site.planes[0], plane, *window, site.lanes,
-        channels=entry.channels, dot=of_words(site.precision.dot), dtype=site.dtype,
+        1, -(-entry.channels // in_window(dot)), node.channels, site.planes[0], plane, *window, site.lanes,
+        channels=entry.channels, dot=dot, short=_short(node), dtype=site.dtype,
     )  # fmt: skip
     less, b = _less(site), entry.attrs["bytes"]
     picture = limits(b.zero - less, b.low - less, b.high - less, b.zero - less)
@@ -135,9 +146,10 @@ def _direct(node: Node, site: Site) -> Choice | None:
     if window is None or node.residual or node.scaled:
         return None
     plane, channels = _of_rows(node, site), node.inputs[0].channels // groups
+    dot = of_words(site.precision.dot)
     workload = Int8Conv(
-        groups, -(-channels // WORD), node.channels // groups, site.planes[0], plane, *window, site.lanes,
-        channels=channels, dot=of_words(site.precision.dot), dtype=site.dtype,
+        groups, -(-channels // in_window(dot)), node.channels // groups, site.planes[0], plane, *window, site.lanes,
+        channels=channels, dot=dot, short=_short(node), dtype=site.dtype,
     )  # fmt: skip
     return Choice(workload, plane, _integers(node, site))
 
@@ -148,11 +160,11 @@ def _any_conv(node: Node, site: Site) -> Choice | None:
     a, plane, groups, bounds = node.attrs, site.after(node), node.attrs["groups"], node.attrs["bytes"]
     workload = Int8GenericConv(
         groups, node.inputs[0].channels // groups, node.channels // groups, site.planes[0], plane, a["kernel"],
-        a["stride"], a["pad"][:2], a["dilation"], dtype=site.dtype,
+        a["stride"], a["pad"][:2], a["dilation"], short=_short(node), dtype=site.dtype,
     )  # fmt: skip
     weight = node.weights["weight"]  # of bytes less their zero
     bias = node.weights["bias"] + bounds.border * weight.astype(np.int64).sum((1, 2, 3))
-    parameters = weight, bias.astype(np.int32), node.weights["scale"], _limits(bounds, _less(site))
+    parameters = weight, *_of_sums(node, bias, _less(site)), _limits(bounds, _less(site))
     return Choice(workload, plane, parameters)
 
 
