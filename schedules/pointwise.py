@@ -318,6 +318,12 @@ class Pointwise(Grouped):
             return knobs["tile_ahead"]
         return knobs["prefetch"] if not knobs["weight_vectors"] or self.outputs < 4 * self.inputs else 0
 
+    def _once(self, knobs: Knobs) -> tuple[int, int] | None:
+        """How a tile prefetches once, not once a vector: by element, where its pixels are no longer than a line."""
+        vectors = knobs["vectors"]
+        short = vectors > 1 and vectors * self.lanes * self.itemsize <= LINE
+        return (vectors, self.lanes) if knobs["weight_vectors"] and short else None
+
     def _rest_tiles(self, tiles: int, limit: int) -> int:
         """A divisor, but for tiles of which it leaves almost nothing (61): a single sum waits for itself."""
         divisor = divisor_up_to(tiles, limit)
@@ -350,9 +356,9 @@ class Pointwise(Grouped):
             _, *tile = sch.split(sch.get_loops(load)[-1], [None, vectors, self.lanes])
             unroll_and_vectorize(sch, *tile)
             if loads:
-                prefetch_loads(sch, load, loads)
+                prefetch_loads(sch, load, loads, self._once(knobs))
         if knobs["prefetch"]:
-            prefetch_stores(sch, out, knobs["prefetch"])
+            prefetch_stores(sch, out, knobs["prefetch"], self._once(knobs))
         sch.decompose_reduction(acc, k)
         if self._terms < self.inputs:
             sch.decompose_reduction(sch.get_sblock("total"), inside)

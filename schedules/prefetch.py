@@ -39,16 +39,34 @@ def weights_ahead(machine: Machine) -> Knobs:
     return {} if machine.by_element else {"ahead": AHEAD}
 
 
-def prefetch_loads(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int) -> None:
-    """Lets `block`, which copies, ask for what is `distance` floats behind what it loads."""
+def prefetch_loads(
+    sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int, once: tuple[int, int] | None = None
+) -> None:
+    """Lets `block`, which copies, ask for what is `distance` floats behind what it loads.
+
+    `once` are a tile's vectors and their elements: it asks with the last one alone, which is enough of a tile that is
+    no longer than a line, since no line then lies between where two tiles end.  Where a tile reaches into a new line,
+    asking with its first vector would be a tile too late.
+    """
     load = sch.get(block).body.value
-    _ask(sch, block, _READ, [tirx.BufferLoad(load.source, [*load.indices[:-1], load.indices[-1] + distance])])
+    _replace(sch, block, sch.get(block), [_behind(_READ, load.source, load.indices, distance, once)])
 
 
-def prefetch_stores(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int) -> None:
-    """Lets `block` ask for what is `distance` floats behind where it stores."""
+def prefetch_stores(
+    sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, distance: int, once: tuple[int, int] | None = None
+) -> None:
+    """Lets `block` ask for what is `distance` floats behind where it stores; `once` as of `prefetch_loads`."""
     store = sch.get(block).body
-    _ask(sch, block, _WRITE, [tirx.BufferLoad(store.buffer, [*store.indices[:-1], store.indices[-1] + distance])])
+    _replace(sch, block, sch.get(block), [_behind(_WRITE, store.buffer, store.indices, distance, once)])
+
+
+def _behind(name: str, buffer, indices: list, distance: int, once: tuple[int, int] | None):
+    *plane, pixel = indices
+    ask = _request(name, tirx.BufferLoad(buffer, [*plane, pixel + distance]))
+    if once is None:
+        return ask
+    vectors, lanes = once
+    return tirx.IfThenElse(pixel // lanes % vectors == vectors - 1, ask, None)
 
 
 def prefetch_for(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, places: list) -> None:

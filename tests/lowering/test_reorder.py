@@ -151,9 +151,12 @@ def test_planes_apart_are_loaded_as_halves_too():
     assert not re.search(r"ldu?r q", "\n".join(loop)) and cycles_per_round(loop, MODELS["cortex-a55"]) <= 1.05 * 64
 
 
-@pytest.mark.parametrize("name,most", [("cortex-a53", 1.45), ("cortex-a55", 1.05)])
+@pytest.mark.parametrize("name,most", [("cortex-a53", 1.32), ("cortex-a55", 1.05)])
 def test_halves_are_loaded_beside_multiply_adds(name, most):
-    """By the model a fifth of the cycles of a loop of 64 multiply-adds goes; the labels of lines stay."""
+    """On A53 three multiply-adds and a load take turns while loads are left, then multiply-adds alone: 84 cycles of 64.
+
+    The labels of lines stay.
+    """
     model, plain = MODELS[name], function(BODY)
     text = reorder(plain, model)
     loop, old = loop_of(text), [line for line in loop_of(plain) if not line.startswith(".")]

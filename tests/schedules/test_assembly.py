@@ -77,19 +77,21 @@ def test_pointwise_is_multiply_adds_of_vectors(target, layer):
         vectors_loaded = sum(len(re.findall(r"\b[qd]\d+", line)) for line in block if line.startswith("ld"))
         assert vectors_loaded == knobs["unroll"] * (-(-knobs["rows"] // 4) + knobs["vectors"])
         asked = [line for line in block if line.startswith("prfm")]
-        assert len(asked) == bool(workload.loads_ahead(knobs)) * knobs["unroll"] * knobs["vectors"]
+        assert len(asked) == bool(workload.loads_ahead(knobs)) * knobs["unroll"]
         assert len(block) <= len(products) + vectors_loaded + len(asked) + 6, "more than pointers and a counter"
 
 
 def test_prefetches_are_a_knob():
-    """One for each vector of pixels that a tile loads, and one for each that it stores."""
+    """One for each run of pixels that a tile loads or stores, which is half a line."""
     workload, target = LAYERS["g8-48-12"], "cortex-a72"
     knobs = workload.knobs(resolve(target).machine)
     assert not [line for line in assembly(workload, target) if line.startswith("prfm")]
     lines = assembly(workload, target, prefetch=64, unroll=1)
-    assert len([line for line in hottest(lines) if line.startswith("prfm pldl1keep")]) == knobs["vectors"]
+    assert len([line for line in hottest(lines) if line.startswith("prfm pldl1keep")]) == 1
     stores = [line for line in lines if line.startswith("prfm pstl1keep")]
-    assert len(stores) >= knobs["rows"] * knobs["vectors"]
+    assert knobs["rows"] <= len(stores) < knobs["rows"] * knobs["vectors"]
+    wide = assembly(workload, target, prefetch=64, unroll=1, rows=4, vectors=5)  # longer than a line
+    assert len([line for line in hottest(wide) if line.startswith("prfm pldl1keep")]) == 5
 
 
 DEPTHWISE = {f"3x3 {size}": Depthwise(24, *[Plane.padded(size, size, 4)] * 2, 3, 1, 1, 4) for size in (56, 28, 14)}

@@ -10,6 +10,9 @@ block of instructions the pass makes the cheapest of a few forms, by the same mo
 - The first loads of a loop's round are done in the round before; what is left of the last round stands behind the
   loop, so nothing is read that was not read before.
 - Instructions then go one by one into the first cycle that they fit, no result read before it is there.
+- Where a load may not start as a multiply-add enters the adder, every fourth cycle is kept for loads while any are
+  left: three multiply-adds and a load take turns, then come the other multiply-adds.  Loads that go wherever they fit
+  break that up, and each break costs a cycle.
 
 The same values are computed from the same values: results are equal to the bit.
 """
@@ -20,13 +23,14 @@ import functools
 import re
 from collections.abc import Callable
 
-from ..targets.inorder import FLAGS, Instruction, Model, Pipeline, cycles_once, cycles_per_round, instruction
+from ..targets.inorder import DRAIN, FLAGS, Instruction, Model, Pipeline, cycles_once, cycles_per_round, instruction
 from .assembly import find_live, functions_of, instruction_of, jumps, touched, uses, written_by
 
 SHORTEST = 8  # instructions of a block that is worth it
 ROUNDS = 2  # that are put in order, so that the last one meets what the one before left
 WINDOW = 32  # of instructions that are ready, those that are compared
 AHEAD = (0, 4, 8)  # loads that may go into the round before
+GREEDY, EAGER, IN_TURNS = "multiply-adds first", "loads first", "loads in turns"  # ways to choose what comes next
 SCRATCH = [f"x{i}" for i in (*range(18), *range(19, 29), 30)]  # all but the platform's and the frame's
 
 NOP = "nop"
@@ -86,10 +90,10 @@ def _rewritten(body: tuple[str, ...], label: str, model: Model, free: tuple[str,
                 continue
             *parts, left = rotated
             first, round_, counter, rest = (_in_halves(part, left) if halves else part for part in parts)
-            for eager in (False, True):
-                found = [*_guarded(_scheduled(tuple([*round_, *counter]), model, eager), model, not end), *end]
+            for way in (GREEDY, EAGER, IN_TURNS) if model.drains else (GREEDY, EAGER):
+                found = [*_guarded(_scheduled(tuple([*round_, *counter]), model, way), model, not end), *end]
                 if (cycles := price(found)) < best:
-                    behind = _guarded(_scheduled(tuple(rest), model, eager), model, True)
+                    behind = _guarded(_scheduled(tuple(rest), model, way), model, True)
                     best, lines = cycles, _written(label, first, found, counter, behind)
     return tuple(lines)
 
@@ -231,10 +235,11 @@ def _guarded(texts: list[str], model: Model, falls: bool) -> list[str]:
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _scheduled(texts: tuple[str, ...], model: Model, eager: bool) -> list[str]:
+def _scheduled(texts: tuple[str, ...], model: Model, way: str) -> list[str]:
     """The instructions in the order in which the core can issue them; the second time they meet their own results.
 
-    Where several can issue, multiply-adds go first, which must be first in their cycle; `eager`: loads do.
+    Where several can issue, multiply-adds go first, which must be first in their cycle, or loads do if `EAGER`.
+    `IN_TURNS` keeps multiply-adds out of every fourth cycle until the last load has issued.
     """
     ones = [instruction(text, model) for text in texts]
     after, waiting = _dependences(ones)
@@ -243,20 +248,25 @@ def _scheduled(texts: tuple[str, ...], model: Model, eager: bool) -> list[str]:
     for _ in range(ROUNDS):
         order, left = [], list(waiting)
         ready = [index for index, count in enumerate(left) if not count]
+        loads = {index for index, one in enumerate(ones) if one.drained} if way == IN_TURNS else set()
         while ready:
             ready.sort()
             at = {index: pipeline.earliest(ones[index]) for index in ready[:WINDOW]}
+            if loads:
+                kept = (index for index in at if ones[index].unit == "multiply" and at[index] % DRAIN == 0)
+                at.update({index: at[index] + 1 for index in kept})
 
             def key(index: int, at: dict[int, int] = at) -> tuple:
                 one = ones[index]
                 begins = at[index] > pipeline.cycle
-                kind = (one.drained if eager else one.first) if begins else False
+                kind = (one.drained if way == EAGER else one.first) if begins else False
                 return at[index], not kind, -rank[index], index
 
             chosen = min(at, key=key)
             ready.remove(chosen)
             order.append(chosen)
-            pipeline.issue(ones[chosen])
+            pipeline.issue(ones[chosen], at[chosen])
+            loads.discard(chosen)
             for later in after[chosen]:
                 left[later] -= 1
                 if not left[later]:

@@ -8,7 +8,7 @@ import json
 from . import IN_ORDER, LOADS_APART
 from .inorder import MODELS, Model
 
-ORDER = 2  # of the loops that `lowering/reorder.py` writes: raise it where other code comes out
+ORDER = 3  # of the loops that `lowering/reorder.py` writes: raise it where other code comes out
 
 
 def with_options(target: dict) -> dict:

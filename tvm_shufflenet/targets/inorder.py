@@ -241,9 +241,9 @@ class Pipeline:
             return False
         return not (self.model.stores_apart and one.unit == "store_v" and at == self.stored + 1)
 
-    def issue(self, one: Instruction) -> int:
-        """Issues the instruction, and gives the cycle that it goes into."""
-        at = self.earliest(one)
+    def issue(self, one: Instruction, at: int | None = None) -> int:
+        """Issues the instruction, in the cycle `at` if that is later than it could; gives the cycle that it goes into."""
+        at = self.earliest(one) if at is None else at
         if at > self.cycle:
             self.used, self.cycle = Counter(), at
         self.used.update({"n": 1, "pipes": one.pipes, one.shared: 1, "alone": one.alone})
