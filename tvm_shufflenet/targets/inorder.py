@@ -242,7 +242,7 @@ class Pipeline:
         return not (self.model.stores_apart and one.unit == "store_v" and at == self.stored + 1)
 
     def issue(self, one: Instruction, at: int | None = None) -> int:
-        """Issues the instruction, in the cycle `at` if that is later than it could; gives the cycle that it goes into."""
+        """Issues the instruction, in the cycle `at` if that is later than it could; gives its cycle."""
         at = self.earliest(one) if at is None else at
         if at > self.cycle:
             self.used, self.cycle = Counter(), at
