@@ -268,7 +268,7 @@ def test_a_terminal_shows_the_time_left_at_once(monkeypatch):
 )
 def test_build_refuses(tmp_path, arguments, said):
     assert said in refused("build", *arguments, "-o", tmp_path / "out")
-    assert not list(tmp_path.rglob("*.so")) and not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_build_refuses_checkpoints_that_do_not_fit(tmp_path, checkpoint):

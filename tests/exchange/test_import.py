@@ -400,6 +400,8 @@ def test_options_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(UserError, match="--eps 2: expected"):
         convert.main([str(path), "x.pth", "--eps", "2"])
     with pytest.raises(UserError, match="unknown suffix '.tflite'"):
-        convert.main([str(changed(tmp_path, lambda s: None)), str(tmp_path / "x.tflite")])
+        convert.main([str(tmp_path / "unread"), str(tmp_path / "x.tflite")])  # before anything is read
+    with pytest.raises(UserError, match="there is no such folder"):
+        convert.main([str(tmp_path / "unread"), str(tmp_path / "none" / "x.onnx")])
     with pytest.raises(UserError, match="unknown model 'shufflenet'"):
         load_network(path, "shufflenet")

@@ -26,7 +26,7 @@ from ..exchange import OURS, Reading, load_network
 from ..files import write_bytes, write_json
 from ..library.apple import check_emit
 from ..library.interface import BATCH, LARGEST, ports
-from ..library.link import DYLIB, SUFFIXES, link_networks, suffix
+from ..library.link import DYLIB, SUFFIXES, compiler_command, link_networks, suffix
 from ..library.link import Network as Linked
 from ..library.symbols import HEADER, PREFIX, check_prefix, header_of, of_size, prefix_in
 from ..records.store import FOLDER, Records
@@ -128,6 +128,8 @@ def build_library(options: BuildOptions, done: Share = unheard) -> Built:
     it.
     """
     _check_names(options)
+    if options.cc is not None:
+        compiler_command(options.cc)  # before the compilation, not after it
     if (target := resolve(options.target)).system in APPLE_LEAST:
         check_emit(target.name, target.system, options.emit, options.cc)
     nets, parameters, origin, names, prepared, metadata = _sizes(options)

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from rich.console import Console
 
-    from ..exchange import ONNX, load_network, save_network
+    from ..exchange import ONNX, check_output, load_network, save_network
     from ..library.preprocess import preprocessing
     from ..pipeline import check_compiles
 
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.output}: --target and --profile are of an {ONNX} that is written: leave them out")
     if args.target and args.profile:
         raise UserError("--profile says the target itself: leave out --target")
+    check_output(args.output)
     how, prepared = reading(args), given_preprocessing(args)
     found = load_network(args.input, args.model, reading=how)
     if prepared:

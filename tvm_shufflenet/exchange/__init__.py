@@ -109,6 +109,7 @@ def save_network(path: str | os.PathLike, found: Imported, notes: dict[str, dict
     Metadata say which network it is, its size, and the names of its classes; `notes` go to the nodes of an ONNX model,
     by the name of a layer.
     """
+    check_output(path)
     net, path = found.network, Path(path)
     metadata = {**found.metadata, "size": "x".join(map(str, net.size))}
     metadata |= {"model": net.name} if net.name in model_names() else {"network": describe(net)}
@@ -120,10 +121,17 @@ def save_network(path: str | os.PathLike, found: Imported, notes: dict[str, dict
         metadata["class_names"] = json.dumps(found.class_names, ensure_ascii=False)
     if path.suffix == ONNX:
         write_bytes(path, onnx_model(net, found.parameters, "batch", metadata, notes))
-    elif path.suffix in SUFFIXES:
-        save_checkpoint(path, found.parameters, metadata)
     else:
+        save_checkpoint(path, found.parameters, metadata)
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """`UserError` where `save_network` could not write to that path."""
+    path = Path(path)
+    if path.suffix not in (*SUFFIXES, ONNX):
         raise UserError(f"{path}: unknown suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, ONNX))}")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: there is no such folder")
 
 
 def _says_it_itself(path: Path, reading: Reading) -> None:

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -311,13 +312,15 @@ def _tools(target: str, cc: str | None) -> tuple[list[str], list[str], list[str]
 
 
 def compiler_command(cc: str) -> list[str]:
-    """The words of --cc; `UserError` where there are none."""
+    """The words of --cc; `UserError` where there are none, or no such command."""
     try:
         command = shlex.split(cc)
     except ValueError as error:
         raise UserError(f"--cc {cc}: {error}") from None
     if not command:
         raise UserError("--cc: expected the command of a C compiler, such as aarch64-linux-gnu-gcc")
+    if not shutil.which(command[0]):
+        raise UserError(f"--cc {cc}: cannot run {command[0]}: No such file or directory")
     return command
 
 

@@ -78,6 +78,8 @@ def pack(options: PackOptions, progress: Progress = Silent()) -> Program:
     target = resolve(options.target)
     if target.system != "linux":
         raise UserError(f"--target {target.name}: the program is one for Linux or Android, expected such as cortex-a72")
+    if options.cc is not None:
+        compiler_command(options.cc)
     for name in options.names:
         if not own_name(name):
             _read(Path(name), target)  # before anything slow
