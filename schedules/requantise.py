@@ -38,8 +38,16 @@ def limits(zero: int, low: int, high: int, border: int = 0) -> np.ndarray:
 
 
 def examples(shapes: Sequence[tuple[int, ...]], weight: np.ndarray | None = None) -> list[np.ndarray]:
-    """Arrays of these shapes to try a kernel with: limits where they have that shape, else ones; `weight` is first."""
+    """Arrays of these shapes to try a kernel with: limits where they have that shape, else ones; `weight` is first.
+
+    Of short sums the bias and the factors behind it, which are pairs, are such that the sums are not all clamped.
+    """
     arrays = [limits(0, 0, 127) if shape == (LIMITS,) else np.ones(shape, np.int32) for shape in shapes]
+    for place, shape in enumerate(shapes[2:], 2):
+        if len(shape) == 2 and shape[1] == 2 and shapes[place - 1] == shape[:1]:
+            scales = np.full(shape[0], 2.0**-7, np.float32)
+            starts = (ROUND - ROUND * scales).astype(np.float32)
+            arrays[place - 1 : place + 1] = bias_of(arrays[place - 1], starts), factors_of(scales, starts)
     return arrays if weight is None else [weight, *arrays[1:]]
 
 
