@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.command import add_json_option, run
+from tvm_shufflenet.cli.command import add_json_option, run, split_names
 from tvm_shufflenet.cli.terminal import open_console
 from tvm_shufflenet.files import today, write_json
 
@@ -31,8 +31,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "
                         "g=8, MobileNet 1.0 and AlexNet)")  # fmt: skip
-    parser.add_argument("--core", type=_list, default=CORES, metavar="NAME[,NAME]", help=f"cores ({','.join(CORES)})")
-    parser.add_argument("--rivals", type=_list, default=COUNTED, metavar="NAME[,NAME]",
+    parser.add_argument(
+        "--core", type=split_names, default=CORES, metavar="NAME[,NAME]", help=f"cores ({','.join(CORES)})"
+    )
+    parser.add_argument("--rivals", type=split_names, default=COUNTED, metavar="NAME[,NAME]",
                         help=f"engines ({','.join(COUNTED)})")  # fmt: skip
     parser.add_argument("--caches", action="store_true", help="simulate the caches as well, and add what misses cost")
     add_json_option(parser, "all figures")
@@ -125,10 +127,6 @@ def to_json(costs: list, absent: list[str], command: str) -> dict:
         "not_run": absent,
         "costs": [cost.to_json() for cost in costs],
     }
-
-
-def _list(text: str) -> list[str]:
-    return list(dict.fromkeys(filter(None, text.split(","))))
 
 
 if __name__ == "__main__":

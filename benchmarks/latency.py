@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tvm_shufflenet.cli.command import add_json_option, run
+from tvm_shufflenet.cli.command import add_json_option, run, split_names
 from tvm_shufflenet.cli.common import parse_size, tuned_kernels
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
@@ -40,7 +40,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="networks (ShuffleNet 0.5x, 1x and 2x g=3 and 1x "
                         "g=8, MobileNet 1.0 and 0.25, AlexNet)")  # fmt: skip
-    parser.add_argument("--rivals", type=_list, metavar="NAME[,NAME]",
+    parser.add_argument("--rivals", type=split_names, metavar="NAME[,NAME]",
                         help=f"engines (all that are installed of {','.join(RIVALS)})")  # fmt: skip
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default=FP32, help="of all engines; those that do "
                         "not run in it are named with the reason (fp32)")  # fmt: skip
@@ -244,10 +244,6 @@ def to_json(contests: list, missing: list[str], command: str) -> dict:
 
 def milliseconds(seconds: float) -> str:
     return f"{1e3 * seconds:.3f}" if seconds < 1e-2 else f"{1e3 * seconds:.2f}"
-
-
-def _list(text: str) -> list[str]:
-    return list(dict.fromkeys(filter(None, text.split(","))))
 
 
 if __name__ == "__main__":

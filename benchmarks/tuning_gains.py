@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tvm_shufflenet.cli.command import add_json_option, run
+from tvm_shufflenet.cli.command import add_json_option, run, split_names
 from tvm_shufflenet.cli.terminal import Terminal, open_console
 from tvm_shufflenet.errors import UserError
 from tvm_shufflenet.files import today, write_json
@@ -47,7 +47,9 @@ def arguments() -> argparse.ArgumentParser:
         epilog=f"example: {PROGRAM} shufflenet-v1-1x-g3 --core cortex-a72,cortex-a76",
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"networks ({', '.join(MODELS)})")
-    parser.add_argument("--core", type=_list, default=CORES, metavar="NAME[,NAME]", help=f"cores ({','.join(CORES)})")
+    parser.add_argument(
+        "--core", type=split_names, default=CORES, metavar="NAME[,NAME]", help=f"cores ({','.join(CORES)})"
+    )
     parser.add_argument("--records", type=Path, default=FOLDER, metavar="DIR", help="where the records are "
                         "(tuning_logs/)")  # fmt: skip
     add_json_option(parser, "all figures")
@@ -119,10 +121,6 @@ def to_json(found: list[Gain], command: str) -> dict:
         "note": "model, not a measurement",
         "gains": [asdict(each) for each in found],
     }
-
-
-def _list(text: str) -> list[str]:
-    return list(dict.fromkeys(filter(None, text.split(","))))
 
 
 if __name__ == "__main__":

@@ -32,9 +32,7 @@ KINDS = {
     "vnni512": "uint8", "vnni256": "uint8", "sdot": "int8", "smull": "int8", "maddwd": "int8", "plain": "int8",
     "smmla": "int8",
 }  # fmt: skip
-
-
-NEON = ("sdot", "smull", "smmla")
+NEON = ("sdot", "smull", "smmla")  # kinds of AArch64
 
 
 def lanes_of(kind: str) -> int:

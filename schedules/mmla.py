@@ -1,8 +1,10 @@
-"""Products of 2 x 8 and 8 x 2 matrices of bytes (Armv8.6, smmla), with words of eight bytes, int64:
+"""Products of 2 x 8 and 8 x 2 matrices of bytes (Armv8.6, smmla), of words of eight bytes, int64:
 
-mmla(kind, acc, weight, data)     four sums and the products of two words of weights and two of data
-zip8(a, ..., h)                   the word of eight bytes
-row_of_pairs(first, second, r)    of sums by `mmla` those of weights number r, one behind the other
+    mmla(kind, acc, weight, data)     four sums and the products of two words of weights and two of data
+    zip8(a, ..., h)                   the word of eight bytes
+    row_of_pairs(first, second, r)    of sums by `mmla` those of weights number r, one behind the other
+
+Dot products of words of four bytes are in `dot4.py`.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ def zip8(*parts: tirx.Expr) -> tirx.Expr:
 
 
 def row_of_pairs(first: tirx.Expr, second: tirx.Expr, row: tirx.Expr) -> tirx.Expr:
-    """Of vectors of L sums each, one behind the other as `mmla` gives them, the L of that row, 0 or 1.
+    """The L sums of row 0 or 1, of two vectors of L sums each as `mmla` gives them, one behind the other.
 
-    Both are loads that are made vectors with the loop around them, and `row` is a number by then.
+    Both vectors are loads that the loop around them makes vectors; `row` is a number by then.
     """
     return tirx.call_intrin("int32", _ROW, first, second, row)
 

@@ -105,16 +105,12 @@ def short_sums(
     best = np.arange(len(scale)), np.abs(rest - moved * scales).argmin(1)
     bias = bias - moved[best].astype(np.int64)
     largest = np.maximum(np.abs(bias + low), np.abs(bias + high))
-    if not (
-        scale.max() <= SHORT_SCALE and largest.max() < SHORT_SUM and (largest * scales[best]).max() < SHORT_RESULT
-    ):  # fmt: skip
+    if scale.max() > SHORT_SCALE or largest.max() >= SHORT_SUM or (largest * scales[best]).max() >= SHORT_RESULT:
         return None
     return scales[best].astype(np.float32), bias, (ROUND + zero - np.rint(products[best])).astype(np.float32)
 
 
-def short_arrays(
-    sums: np.ndarray, scale: np.ndarray, starts: np.ndarray, low: int, high: int
-) -> np.ndarray:  # fmt: skip
+def short_arrays(sums: np.ndarray, scale: np.ndarray, starts: np.ndarray, low: int, high: int) -> np.ndarray:
     """`requantised_sum` of short sums in numpy, as int64: `starts` are of the bytes that `low` and `high` are of."""
     rounded = fma_arrays((ROUND + sums).astype(np.float32), scale, starts)
     return np.clip(rounded.astype(np.int64) - int(ROUND), low, high)

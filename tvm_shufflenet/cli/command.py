@@ -87,6 +87,11 @@ def add_threads_option(parser: argparse.ArgumentParser) -> None:
                         "each on a processor of its own (1)")  # fmt: skip
 
 
+def split_names(text: str) -> list[str]:
+    """The names of "one,two", each once."""
+    return list(dict.fromkeys(filter(None, text.split(","))))
+
+
 def parse_pixels(text: str) -> tuple[int, int]:
     """Height and width in pixels from "224" (a square) or "480x640"; else `UserError`."""
     match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)

@@ -201,7 +201,7 @@ static int bind_to_fastest(const char *cores) {
     double seconds = first < last ? turn(PEAK, CALIBRATION_RUNS) : 0;
     if (best < 0 || seconds < least) best = core, least = seconds;
   }
-  if (best < 0 || pin(best)) fail(2, "--core %s: %s", cores ? cores : "", strerror(errno));
+  if (best < 0 || pin(best)) fail(2, "--core %s: %s", cores ? cores : "(not given)", strerror(errno));
   return best;
 }
 
