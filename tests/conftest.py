@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tvm_shufflenet.architectures import mobilenet_v1, shufflenet_v1
+from tvm_shufflenet.signals import SIGNALS
 
 from . import emulator
 
@@ -61,6 +63,15 @@ def _the_processors_of_before():
     before = allowed(0)
     yield
     assert allowed(0) == before, "the test left this process on other processors than it found"
+
+
+@pytest.fixture(autouse=True)
+def _the_signals_of_before():
+    """What a test leaves behind for Ctrl-C would end this process where a later test raises that signal."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
