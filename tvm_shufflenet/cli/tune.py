@@ -249,7 +249,7 @@ def _before_and_after(args, built, target, judge, progress) -> dict:
             with progress.step(f"counting and pricing {library.path.name}", number, len(built)) as done:
                 judged = cores_of(target.name)
                 cycles.append(mean_cycles(
-                    estimate(library.path, core, False, done=part(done, i, len(judged))).network.cycles / 1e6
+                    estimate(library.path, core, done=part(done, i, len(judged))).network.total_cycles / 1e6
                     for i, core in enumerate(judged)
                 ))  # fmt: skip
         return {"unit": "M cycles", "before": cycles[0], "after": cycles[1], "gain": cycles[0] / cycles[1]}

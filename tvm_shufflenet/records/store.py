@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..files import held
 from ..targets import TargetSpec
-from ..targets.cores import CORES
+from ..targets.cores import CORES, STAND_INS
 from ..targets.generation import digest_of_options
 from .file import locked, read_lines
 from .lines import KINDS, LINE, BadLine, parse, printable
@@ -55,7 +55,7 @@ class Record:
     rounds: int = 0  # turns that were timed, 1 for a model: more are trusted more
     where: str = ""  # the processor, or the model
     options: str = ""  # digest of the code generator's, which `version` covers; unsaid in older records
-    model: str = ""  # that priced it, if it is estimated by another one than LLVM's: `Core.priced_by`
+    model: str = ""  # that priced it, if it is estimated: `Core.priced_by`; unsaid where no miss was in the price
 
     @property
     def relative(self) -> float:
@@ -106,8 +106,8 @@ def _describe(target: TargetSpec) -> dict:
 
 
 def priced_by(name: str) -> str:
-    """The model that prices kernels for the target of this name, as records name it."""
-    return CORES[name].priced_by if name in CORES else ""
+    """What prices kernels for the target of this name, as records name it; "" where nothing does."""
+    return "; ".join(dict.fromkeys(CORES[each].priced_by for each in STAND_INS.get(name, (name,)) if each in CORES))
 
 
 def same_model(record: Record, model: str) -> bool:

@@ -19,7 +19,9 @@ from ..errors import UserError
 from . import IN_ORDER, resolve
 
 LINE = 64  # bytes, on all of these cores
-IN_ORDER_VERSION = 1  # of the prices of `targets/inorder.py`: raise it where they change, records name it
+# Records name both: raise them where prices change.
+IN_ORDER_VERSION = 1  # of the prices of `targets/inorder.py`
+MISSES_VERSION = 1  # of the caches below and of what their misses cost
 # Of targets that are no core of their own, the cores that stand for them.
 STAND_INS = {"arm": ("cortex-a72", "cortex-a76")}
 
@@ -77,8 +79,8 @@ class Core:
 
     @property
     def priced_by(self) -> str:
-        """The model that prices kernels when records are made; "" for LLVM's."""
-        return f"{self.in_order} {IN_ORDER_VERSION}" if self.in_order else ""
+        """What prices kernels when records are made: the model of the core, and that misses are in the price."""
+        return f"{f'{self.in_order} {IN_ORDER_VERSION}' if self.in_order else 'llvm'}, misses {MISSES_VERSION}"
 
     def cycles_per_lone_line(self, level: Level) -> float:
         """Cycles of a line that no prefetcher foresees: in order it is waited for, out of order such lines overlap."""

@@ -125,7 +125,7 @@ class Judge:
 
 
 class Estimated(Judge):
-    """The models of the cores that judge the target: cycles with every load a hit, the same every time."""
+    """The models of the cores that judge the target: cycles with what misses cost, the same every time."""
 
     kind = "estimated"
 

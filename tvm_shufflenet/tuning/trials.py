@@ -61,8 +61,11 @@ def build(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> None:
 
 
 def price(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> float:
-    """Builds a candidate at `path`; its cycles on the cores that judge the target, every load a hit."""
-    from ..estimation.estimates import figures, inference
+    """Builds a candidate at `path`; its cycles on the cores that judge the target, with what misses cost.
+
+    A call finds in the caches what the call before it left there.
+    """
+    from ..estimation.estimates import figures, inference, miss_cycles
     from ..estimation.instructions import disassemble, words_of
     from ..estimation.pricing import price
     from ..library.elf import read_elf
@@ -70,11 +73,13 @@ def price(task: Task, knobs: Knobs, target: TargetSpec, path: Path) -> float:
 
     module, workspace = candidates.counted_module(task.workload, knobs, _arguments(task, knobs))
     candidates.write_library(module, target, path)
-    cores = cores_of(target.name)
-    # Without caches the count is the same for all of them.
-    blocks = inference(path, read_elf(path), (64, 64, workspace), cores[0], caches=False)
-    disassemble({word for block in blocks for word in words_of(block.code)})
-    return mean_cycles(figures("", blocks, price(blocks, each)).cycles for each in cores)
+    elf, cycles = read_elf(path), []
+    for core in cores_of(target.name):
+        blocks = inference(path, elf, (64, 64, workspace), core, caches=True)
+        disassemble({word for block in blocks for word in words_of(block.code)})
+        found = figures("", blocks, price(blocks, core))
+        cycles.append(found.cycles + miss_cycles(found.misses, core))
+    return mean_cycles(cycles)
 
 
 def _arguments(task: Task, knobs: Knobs) -> list[candidates.Argument]:
