@@ -22,7 +22,6 @@ weights: a vector of pixels for them would cost as much as a whole one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +39,12 @@ from .common import (
     divisors,
     load_as_vectors,
     pack_rows,
-    quick_relu,
     register_tiles,
     row_tile,
     terms_of_sums,
     unroll_and_vectorize,
 )  # fmt: skip
-from .functions import cast
+from .pointwise_sums import computation
 from .prefetch import (
     by_default,
     distance_for,
@@ -105,7 +103,7 @@ class Pointwise(Grouped):
     name = "pointwise"
 
     @property
-    def _pixels(self) -> tuple[int, int]:
+    def pixels(self) -> tuple[int, int]:
         """Vectors of pixels, and single pixels behind them.
 
         More than half a vector is a whole one: a plane's size is a whole number of vectors.  Where no tile of 8 divides
@@ -118,7 +116,7 @@ class Pointwise(Grouped):
         return (vectors, rest) if vectors and rest <= few else (-(-pixels // self.lanes), 0)
 
     @property
-    def _terms(self) -> int:
+    def terms(self) -> int:
         """Of a sum of which an output is one part, or all."""
         return terms_of_sums(self.inputs, self.dtype)
 
@@ -133,7 +131,8 @@ class Pointwise(Grouped):
 
     def definition(self) -> tirx.PrimFunc:
         G, K, N, P = self.groups, self.inputs, self.outputs, self.plane.size
-        compute = self.computation(
+        compute = computation(
+            self,
             load=lambda table, data, a, k, pixel: data[a, k, pixel],
             add=(lambda table, other, a, o, pixel: other[self._place(a, o), pixel]) if self.residual else None,
             place=lambda table, a, o: self._place(a, o),
@@ -161,100 +160,6 @@ class Pointwise(Grouped):
         """The plane of output channel o of group a."""
         return o * self.groups + a if self.shuffle else a * self.outputs + o
 
-    def computation(self, load: Callable, add: Callable | None, place: Callable) -> Callable:
-        """A macro `compute(near, data, weight, bias, table, scale, other, out)`; the last pixels are of `data`.
-
-        `load(table, data, a, k, pixel)` is an input, `add(table, other, a, o, pixel)` what is added to an output, and
-        `place(table, a, o)` the plane of one.
-        """
-        G, K, N, L = self.groups, self.inputs, self.outputs, self.lanes
-        V, R = self._pixels
-        finish, dtype, zero = quick_relu(self.activation), self.dtype, self.number(0)
-        terms, parts = self._terms, K // self._terms
-        rest_dtype = "float32" if parts > 1 else dtype
-
-        def added(value, table, other, a, o, pixel):
-            return value + add(table, other, a, o, pixel) if add else value
-
-        def start(bias, table, other, a, o, pixel):
-            return bias[a, o] if self.scaled else added(bias[a, o], table, other, a, o, pixel)
-
-        def end(value, table, scale, other, a, o, pixel):
-            return finish(added(value * scale[a, o], table, other, a, o, pixel) if self.scaled else value)
-
-        def end_of_rest(value, table, scale, other, a, o, pixel):
-            return end(
-                value if self.scaled else added(value, table, other, a, o, pixel), table, scale, other, a, o, pixel
-            )
-
-        @T.macro
-        def vectors(near, weight, bias, table, scale, other, out):
-            acc = T.sblock_alloc_buffer((G, N, V, L), dtype)
-            for a, o, v, i, k in T.grid(G, N, V, L, K):
-                with T.sblock("acc"):
-                    va, vo, vv, vi, vk = T.axis.remap("SSSSR", [a, o, v, i, k])
-                    with T.init():
-                        acc[va, vo, vv, vi] = start(bias, table, other, va, vo, vv * L + vi)
-                    acc[va, vo, vv, vi] = acc[va, vo, vv, vi] + weight[va, vo, vk] * near[va, vk, vv * L + vi]
-            for a, o, v, i in T.grid(G, N, V, L):
-                with T.sblock("out"):
-                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                    value = T.meta_var(acc[va, vo, vv, vi])
-                    out[place(table, va, vo), vv * L + vi] = end(value, table, scale, other, va, vo, vv * L + vi)
-
-        @T.macro
-        def long_vectors(near, weight, bias, table, scale, other, out):
-            acc = T.sblock_alloc_buffer((parts, G, N, V, L), dtype)
-            total = T.sblock_alloc_buffer((G, N, V, L), "float32")
-            for c, a, o, v, i, k in T.grid(parts, G, N, V, L, terms):
-                with T.sblock("acc"):
-                    vc, va, vo, vv, vi, vk = T.axis.remap("SSSSSR", [c, a, o, v, i, k])
-                    with T.init():
-                        acc[vc, va, vo, vv, vi] = zero
-                    acc[vc, va, vo, vv, vi] = (
-                        acc[vc, va, vo, vv, vi]
-                        + weight[va, vo, vc * terms + vk] * near[va, vc * terms + vk, vv * L + vi]
-                    )
-            for a, o, v, i, c in T.grid(G, N, V, L, parts):
-                with T.sblock("total"):
-                    va, vo, vv, vi, vc = T.axis.remap("SSSSR", [a, o, v, i, c])
-                    with T.init():
-                        total[va, vo, vv, vi] = cast(start(bias, table, other, va, vo, vv * L + vi), "float32")
-                    total[va, vo, vv, vi] = total[va, vo, vv, vi] + cast(acc[vc, va, vo, vv, vi], "float32")
-            for a, o, v, i in T.grid(G, N, V, L):
-                with T.sblock("out"):
-                    va, vo, vv, vi = T.axis.remap("SSSS", [a, o, v, i])
-                    value = T.meta_var(cast(total[va, vo, vv, vi], dtype))
-                    out[place(table, va, vo), vv * L + vi] = end(value, table, scale, other, va, vo, vv * L + vi)
-
-        @T.macro
-        def rest(data, weight, bias, table, scale, other, out):
-            acc_rest = T.sblock_alloc_buffer((G, R, N), rest_dtype)
-            for a, i, o, k in T.grid(G, R, N, K):
-                with T.sblock("acc_rest"):
-                    va, vi, vo, vk = T.axis.remap("SSSR", [a, i, o, k])
-                    with T.init():
-                        acc_rest[va, vi, vo] = cast(bias[va, vo], rest_dtype)
-                    there = T.meta_var(cast(load(table, data, va, vk, V * L + vi), rest_dtype))
-                    acc_rest[va, vi, vo] = acc_rest[va, vi, vo] + cast(weight[va, vo, vk], rest_dtype) * there
-            for a, i, o in T.grid(G, R, N):
-                with T.sblock("out_rest"):
-                    va, vi, vo = T.axis.remap("SSS", [a, i, o])
-                    value = T.meta_var(cast(acc_rest[va, vi, vo], dtype))
-                    c = T.meta_var(place(table, va, vo))
-                    out[c, V * L + vi] = end_of_rest(value, table, scale, other, va, vo, V * L + vi)
-
-        @T.macro
-        def compute(near, data, weight, bias, table, scale, other, out):
-            if parts > 1:
-                long_vectors(near, weight, bias, table, scale, other, out)
-            else:
-                vectors(near, weight, bias, table, scale, other, out)
-            if R > 0:
-                rest(data, weight, bias, table, scale, other, out)
-
-        return compute
-
     def knobs(self, machine: Machine) -> Knobs:
         """`rows` x `vectors` accumulators; the loop over k takes `unroll` of its steps at a time.
 
@@ -274,7 +179,7 @@ class Pointwise(Grouped):
         floats behind are asked for on x86, where that costs nothing: small planes read each weight once a network, from
         memory (7x7, 488 -> 488 channels: from 48 to 72 % of the peak).
         """
-        pixels, _ = self._pixels
+        pixels, _ = self.pixels
         interleaves = machine.in_order and not machine.loads_apart
         if machine.by_element:
             vectors = min(3 if interleaves else 2, pixels)
@@ -282,7 +187,7 @@ class Pointwise(Grouped):
             rows = min(sums // vectors // 4 * 4, 8, self.outputs)
             fp32 = self.dtype == "float32"
             whole = fp32 and not machine.in_order and self.inputs * rows * vectors <= WHOLE
-            unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self._terms, 4)
+            unroll = self.inputs if whole else 1 if interleaves else divisor_up_to(self.terms, 4)
         else:
             vectors, unroll = min(3 if pixels % 3 == 0 and pixels % 2 else 2, pixels), 1
             limit = machine.tile // vectors
@@ -299,7 +204,7 @@ class Pointwise(Grouped):
     def tile_knobs(self, machine: Machine, rows: int, vectors: int) -> Knobs:
         """How many tiles of `rows` x `vectors` go together, and how far ahead they prefetch."""
         tiles, large = -(-self.outputs // rows), self.itemsize * self.plane.size >= PAGES
-        rest_registers = max(1, self._pixels[1]) * -(-rows // machine.lanes)
+        rest_registers = max(1, self.pixels[1]) * -(-rows // machine.lanes)
         return {
             "block": divisor_up_to(tiles, max(1, WEIGHTS // (self.itemsize * self.inputs * rows))),
             "strip": max(1, min(16, STRIP // (self.itemsize * self.inputs * vectors * self.lanes))) if large else 1,
@@ -327,7 +232,7 @@ class Pointwise(Grouped):
     def _rest_tiles(self, tiles: int, limit: int) -> int:
         """A divisor, but for tiles of which it leaves almost nothing (61): a single sum waits for itself."""
         divisor = divisor_up_to(tiles, limit)
-        return divisor if divisor >= min(4, limit) or not self._pixels[1] else row_tile(tiles, limit)
+        return divisor if divisor >= min(4, limit) or not self.pixels[1] else row_tile(tiles, limit)
 
     def schedule(self, sch: s_tir.Schedule, knobs: Knobs) -> None:
         rows, vectors = knobs["rows"], knobs["vectors"]
@@ -337,7 +242,7 @@ class Pointwise(Grouped):
         strip, v_tile, v = sch.split(v, [None, knobs["strip"], vectors])
         order = (strip, o_tile, v_tile) if knobs["strip"] > 1 else (strip, v_tile, o_tile)
         sch.reorder(a, o_block, *order, o, v, i)
-        inside = self._schedule_total(sch, order[-1]) if self._terms < self.inputs else order[-1]
+        inside = self._schedule_total(sch, order[-1]) if self.terms < self.inputs else order[-1]
         sch.compute_at(acc, inside, preserve_unit_loops=True)
         *_, acc_o, acc_v, acc_i, k = sch.get_loops(acc)
         k, step = sch.split(k, [None, knobs["unroll"]])
@@ -360,7 +265,7 @@ class Pointwise(Grouped):
         if knobs["prefetch"]:
             prefetch_stores(sch, out, knobs["prefetch"], self._once(knobs))
         sch.decompose_reduction(acc, k)
-        if self._terms < self.inputs:
+        if self.terms < self.inputs:
             sch.decompose_reduction(sch.get_sblock("total"), inside)
         if ahead := knobs.get("ahead"):
             prefetch_weights(
@@ -370,7 +275,7 @@ class Pointwise(Grouped):
         if knobs["unroll"] == self.inputs:
             sch.unroll(k)
         cut_tails(sch, strip, v_tile, o_tile, o_block)
-        if self._pixels[1]:
+        if self.pixels[1]:
             self._schedule_rest(sch, rows, knobs["rest_tiles"])
 
     def chunks(self, knobs: Knobs) -> dict[str, int]:
@@ -396,7 +301,7 @@ class Pointwise(Grouped):
 
     def _input(self, *axes: tirx.Expr) -> tirx.Expr:
         """The channel of the axes (a, o, v, i, k) of a sum, behind the number of its part if there are several."""
-        return axes[0] * self._terms + axes[-1] if len(axes) > 5 else axes[-1]
+        return axes[0] * self.terms + axes[-1] if len(axes) > 5 else axes[-1]
 
     def staged(self, sch: s_tir.Schedule, acc: s_tir.schedule.SBlockRV) -> s_tir.schedule.SBlockRV:
         """A block that copies the inputs of `acc`."""
@@ -430,11 +335,11 @@ class Pointwise(Grouped):
         defaults allow.
         """
         found = []
-        for tile in register_tiles(machine, self.outputs, range(1, min(8, self._pixels[0]) + 1)):
+        for tile in register_tiles(machine, self.outputs, range(1, min(8, self.pixels[0]) + 1)):
             rows, vectors = tile["rows"], tile["vectors"]
             tiles, rule = -(-self.outputs // rows), self.tile_knobs(machine, rows, vectors)
-            unroll = set(divisors(self._terms, 4)) - {3}
-            if self._terms == self.inputs and self.inputs * rows * vectors <= 2 * WHOLE:
+            unroll = set(divisors(self.terms, 4)) - {3}
+            if self.terms == self.inputs and self.inputs * rows * vectors <= 2 * WHOLE:
                 unroll.add(self.inputs)
             panel = {0, int(tiles > 1 and self.itemsize * self.inputs * vectors * self.lanes <= SMALL_L1)}
             chosen = combinations(

@@ -21,6 +21,7 @@ from tvm.script import tirx as T
 
 from .common import Knobs
 from .pointwise import Pointwise
+from .pointwise_sums import computation
 from .workload import leave_out, spread
 
 
@@ -44,7 +45,8 @@ class Strewn(Pointwise):
         G, K, N, P = self.groups, self.inputs, self.outputs, self.plane.size
 
         # In the table the planes of inputs come first, then those of outputs, then those of what is added.
-        compute = self.computation(
+        compute = computation(
+            self,
             load=lambda table, data, a, k, pixel: data[table[a, k], pixel],
             add=(lambda table, other, a, o, pixel: other[table[a, K + N + o], pixel]) if self.residual else None,
             place=lambda table, a, o: table[a, K + o],
