@@ -18,7 +18,7 @@ from tvm_shufflenet.records.store import FOLDER
 PROGRAM = "python -m benchmarks.tuning_gains"
 # Those whose kernels the shipped records are of, and the cores.
 MODELS = ("shufflenet-v1-0.5x-g3", "shufflenet-v1-1x-g3", "shufflenet-v1-1x-g8", "mobilenet-v1-1.0", "alexnet")
-CORES = ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76", "snapdragon-820")
+CORES = ("cortex-a72", "cortex-a76", "snapdragon-820")
 
 
 @dataclass(frozen=True)
